@@ -1,0 +1,123 @@
+"""Which version answers a request, and why.
+
+Precedence is declared once, in `choose`: a version in the path, then an override where the policy allows one, then
+the arm that owns the unit's bucket, then stable. `explain` says the same in words, by asking the same functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from router.policy import WHOLE, Policy, Role, format_share
+
+
+class Reason(StrEnum):
+    """Why a version was chosen; the value of the `sluice-reason` header."""
+
+    PINNED = "pinned"
+    OVERRIDE = "override"
+    RULE = "rule"
+    ARM = "arm"
+    CANARY = "canary"
+    STABLE = "stable"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a request says about itself, as far as a policy may ask.
+
+    Attributes:
+        unit: what sticks to a version: the unit header's bytes, or the nonce of the request id where there is none.
+        pinned: the version in the path.
+        override: the version in the `sluice-version` header.
+    """
+
+    unit: bytes
+    pinned: int | None = None
+    override: int | None = None
+
+
+class Choice(NamedTuple):
+    """The version that answers, why, and the unit's bucket where that decided."""
+
+    version: int
+    reason: Reason
+    bucket: int | None = None
+
+
+class Explanation(NamedTuple):
+    """A choice, and the path that led to it in words."""
+
+    choice: Choice
+    words: str
+
+
+def bucket_of(salt: bytes, unit: bytes) -> int:
+    """xxh3_64(salt, one zero byte, unit) mod 1,000,000: the unit's place in the bucket space, 0 to 999,999."""
+    return xxh3_64_intdigest(salt + b"\0" + unit) % WHOLE
+
+
+def choose(policy: Policy, facts: Facts) -> Choice:
+    """The version that answers, and why. No I/O, no clock, no randomness."""
+    return pinned(facts) or overridden(policy, facts) or drawn(policy, facts.unit)
+
+
+def pinned(facts: Facts) -> Choice | None:
+    """The version that the path names: it bypasses the split."""
+    return None if facts.pinned is None else Choice(facts.pinned, Reason.PINNED)
+
+
+def overridden(policy: Policy, facts: Facts) -> Choice | None:
+    """The version that the client asked for, where the policy lets it."""
+    if facts.override is None or not policy.allow_override:
+        return None
+    return Choice(facts.override, Reason.OVERRIDE)
+
+
+def drawn(policy: Policy, unit: bytes) -> Choice:
+    """The arm that owns the unit's bucket, or stable."""
+    bucket = bucket_of(policy.salt.encode(), unit)
+    for start, end, arm in policy.ranges:
+        if start <= bucket < end:
+            return Choice(arm.version, _REASON_OF[arm.role], bucket)
+    return Choice(policy.stable, Reason.STABLE, bucket)
+
+
+def explain(policy: Policy, facts: Facts) -> Explanation:
+    """The same choice as `choose`, with the path that was taken in words."""
+    choice = choose(policy, facts)
+    refused = ""
+    if facts.override is not None and facts.pinned is None and not policy.allow_override:
+        refused = f"The header asks for version {facts.override}, which this policy does not let clients do. "
+    return Explanation(choice, refused + _WORDS[choice.reason](policy, choice))
+
+
+def _drawn_in_words(policy: Policy, choice: Choice) -> str:
+    arm = next(arm for arm in policy.arms if arm.version == choice.version)
+    return (
+        f"The unit's bucket is {choice.bucket:,}, and version {choice.version} owns {arm.offset_ppm:,} to "
+        f"{arm.end_ppm - 1:,} ({format_share(arm.share_ppm)} of all units)."
+    )
+
+
+def _stable_in_words(policy: Policy, choice: Choice) -> str:
+    share = format_share(policy.shares()[policy.stable])
+    return (
+        f"The unit's bucket is {choice.bucket:,}, which no arm owns, so stable version {choice.version} answers "
+        f"({share} of all units)."
+    )
+
+
+_REASON_OF = {Role.ARM: Reason.ARM, Role.CANARY: Reason.CANARY}
+_WORDS = {
+    Reason.PINNED: lambda _policy, choice: f"The path names version {choice.version}, which bypasses the split.",
+    Reason.OVERRIDE: lambda _policy, choice: f"The header asks for version {choice.version}, and the policy allows it.",
+    Reason.ARM: _drawn_in_words,
+    Reason.CANARY: _drawn_in_words,
+    Reason.STABLE: _stable_in_words,
+}

@@ -1,0 +1,104 @@
+"""Policies and snapshots as bytes: canonical JSON, named by the digest of those bytes.
+
+Two equal values have equal bytes, so a digest names a value and an immutable blob never needs a version of its own.
+What a reader does not understand it refuses as a whole: half a policy is not a policy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from router.epoch import Entry, Snapshot
+from router.errors import PolicyError
+from router.policy import Arm, Policy, Role
+
+READER = 1
+"""The newest form that this code reads and the one that it writes."""
+
+
+def digest_of(blob: bytes) -> str:
+    """SHA-256 of the bytes, in hexadecimal: the name of an immutable blob."""
+    return sha256(blob).hexdigest()
+
+
+def encode_policy(policy: Policy) -> bytes:
+    """The policy's canonical bytes."""
+    return _canonical({"reader": READER, **policy_as_dict(policy)})
+
+
+def decode_policy(blob: bytes) -> Policy:
+    """The policy in these bytes.
+
+    Raises:
+        PolicyError: not a policy, or written for a newer reader.
+    """
+    return policy_from_dict(_readable(blob, "policy"))
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """The snapshot's canonical bytes."""
+    models = {name: [entry.digest, entry.revision] for name, entry in snapshot.models.items()}
+    return _canonical({"reader": READER, "epoch": snapshot.epoch, "parent": snapshot.parent, "models": models})
+
+
+def decode_snapshot(blob: bytes) -> Snapshot:
+    """The snapshot in these bytes.
+
+    Raises:
+        PolicyError: not a snapshot, or written for a newer reader.
+    """
+    fields = _readable(blob, "snapshot")
+    try:
+        models = {name: Entry(digest, revision) for name, (digest, revision) in fields["models"].items()}
+        return Snapshot(fields["epoch"], fields["parent"], models)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PolicyError(f"this is no snapshot: {error}") from error
+
+
+def policy_as_dict(policy: Policy) -> dict[str, Any]:
+    """The policy as plain values, as the API shows it."""
+    arms = [
+        {"version": a.version, "share_ppm": a.share_ppm, "offset_ppm": a.offset_ppm, "role": a.role.value}
+        for a in policy.arms
+    ]
+    return {
+        "stable": policy.stable,
+        "arms": arms,
+        "salt": policy.salt,
+        "unit_header": policy.unit_header,
+        "allow_override": policy.allow_override,
+        "repeatable": policy.repeatable,
+    }
+
+
+def policy_from_dict(fields: Mapping[str, Any]) -> Policy:
+    """The policy in plain values; unknown keys are refused, for a policy half understood is none."""
+    known = {"stable", "arms", "salt", "unit_header", "allow_override", "repeatable"}
+    if unknown := sorted(set(fields) - known):
+        raise PolicyError(f"a policy has no {', '.join(map(repr, unknown))}: it has {', '.join(sorted(known))}")
+    try:
+        arms = tuple(Arm(a["version"], a["share_ppm"], a["offset_ppm"], Role(a["role"])) for a in fields["arms"])
+        rest = {key: fields[key] for key in known - {"arms"}}
+        return Policy(arms=arms, **rest)
+    except PolicyError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PolicyError(f"this is no policy: {error!r}") from error
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def _readable(blob: bytes, what: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(blob)
+        reader = fields.pop("reader")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise PolicyError(f"these bytes are no {what}: {error!r}") from error
+    if not isinstance(reader, int) or reader > READER:
+        raise PolicyError(f"this {what} is written for readers of form {reader!r}; this one reads up to {READER}")
+    return dict(fields)

@@ -1,0 +1,229 @@
+"""The one value that the data plane knows about traffic: who is stable, which arms own which buckets, what a unit is.
+
+A policy checks itself when it is built, so later code may rely on it: shares are whole parts per million, arms own
+disjoint ranges of the bucket space, stable owns whatever no arm does. Shadow, canary, A/B and blue-green all end as
+one of these; none of them is known here. Which version a request gets from it is `router.choose`, its bytes are
+`router.codec`, and when it takes effect is the business of whoever publishes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from itertools import pairwise
+from types import MappingProxyType
+
+from router.errors import PolicyError
+
+WHOLE = 1_000_000
+"""All traffic, in parts per million."""
+
+LONGEST_SALT = 256
+
+LARGEST_VERSION = 2**31 - 1
+"""Versions travel in 32 bits (`router.request_id`); Triton's folders are numbered the same way."""
+
+_HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_SHARE = re.compile(r"(?P<number>\d{1,7}(?:\.\d{1,6})?)\s*(?P<unit>%|ppm)")
+
+
+class Role(StrEnum):
+    """What an arm is for: one of several on trial side by side, or the candidate of a canary."""
+
+    ARM = "arm"
+    CANARY = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A version that owns the buckets [offset_ppm, offset_ppm + share_ppm).
+
+    The offset is fixed by the largest share that the arm may ever get, so that raising the share only ever adds
+    units to it and lowering it only ever removes them.
+    """
+
+    version: int
+    share_ppm: int
+    offset_ppm: int = 0
+    role: Role = Role.ARM
+
+    def __post_init__(self) -> None:
+        check_version(self.version)
+        _check_ppm("share", self.share_ppm)
+        _check_ppm("offset", self.offset_ppm)
+        if self.end_ppm > WHOLE:
+            raise PolicyError(
+                f"version {self.version} would own buckets up to {self.end_ppm}: offset and share may sum to {WHOLE:,}"
+            )
+
+    @property
+    def end_ppm(self) -> int:
+        """The first bucket that is no longer this arm's."""
+        return self.offset_ppm + self.share_ppm
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which version answers which unit of one model.
+
+    Attributes:
+        stable: the version that answers whatever nothing else claims.
+        arms: the versions beside it, ordered by offset; a share of 0 means no request at all.
+        salt: mixed into every unit's hash, so that two rollouts do not draw the same people.
+        unit_header: the request header that names the unit (lower case).
+        allow_override: whether a client may choose a version by the `sluice-version` header.
+        repeatable: whether a request may be sent twice, that is, whether the model has no side effects.
+    """
+
+    stable: int
+    arms: tuple[Arm, ...] = ()
+    salt: str = ""
+    unit_header: str = "sluice-unit"
+    allow_override: bool = False
+    repeatable: bool = True
+    ranges: tuple[tuple[int, int, Arm], ...] = field(init=False, repr=False, compare=False)
+    """(first bucket, first bucket after, arm) for each arm that owns any: what the hot path walks."""
+
+    def __post_init__(self) -> None:
+        check_version(self.stable)
+        if "\0" in self.salt or len(self.salt) > LONGEST_SALT:
+            raise PolicyError(f"a salt has at most {LONGEST_SALT} characters and no NUL")
+        if not _HEADER_NAME.fullmatch(self.unit_header):
+            raise PolicyError(f"{self.unit_header!r} is no header name: use lower-case letters, digits and hyphens")
+        _check_versions_differ(self.stable, self.arms)
+        arms = tuple(sorted(self.arms, key=lambda arm: (arm.offset_ppm, arm.end_ppm, arm.version)))
+        object.__setattr__(self, "arms", arms)
+        owners = [arm for arm in arms if arm.share_ppm]
+        _check_disjoint(owners)
+        object.__setattr__(self, "ranges", tuple((arm.offset_ppm, arm.end_ppm, arm) for arm in owners))
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Every version that the policy names, stable first."""
+        return (self.stable, *(arm.version for arm in self.arms))
+
+    def shares(self) -> Mapping[int, int]:
+        """Parts per million by version; sums to exactly 1,000,000."""
+        given = {arm.version: arm.share_ppm for arm in self.arms}
+        return MappingProxyType({self.stable: WHOLE - sum(given.values()), **given})
+
+    def with_shares(self, shares: Mapping[int, int]) -> Policy:
+        """The same policy with these arms (parts per million by version, stable not among them).
+
+        An arm that is there already keeps its offset, and with it its units, wherever the new shares leave room;
+        only where they do not are all arms laid out anew.
+        """
+        if self.stable in shares:
+            raise PolicyError(f"version {self.stable} is stable and takes what the arms leave: give the arms only")
+        _check_sum(shares)
+        roles = {arm.version: arm.role for arm in self.arms}
+        offsets = _offsets(shares, {arm.version: arm.offset_ppm for arm in self.arms})
+        arms = tuple(Arm(v, share, offsets[v], roles.get(v, Role.ARM)) for v, share in shares.items())
+        return replace(self, arms=arms)
+
+
+def parse_share(text: str) -> int:
+    """Parts per million from what people type: '12.5%', '0.01 %', '125000ppm', '0'.
+
+    Raises:
+        PolicyError: a bare number other than 0 (is 0.5 a half or half a per cent?), more than all, or finer than
+            one part per million.
+    """
+    cleaned = text.strip().lower()
+    if re.fullmatch(r"0+(\.0+)?", cleaned):
+        return 0
+    found = _SHARE.fullmatch(cleaned)
+    if not found:
+        raise PolicyError(f"{text!r} is no share: write it like 12.5% or 125000ppm (a bare number could mean either)")
+    try:
+        number = Decimal(found["number"])
+    except InvalidOperation as error:  # the pattern admits none, but a share must never be guessed
+        raise PolicyError(f"{text!r} is no share: write it like 12.5% or 125000ppm") from error
+    ppm = number * (10_000 if found["unit"] == "%" else 1)
+    if ppm != ppm.to_integral_value():
+        raise PolicyError(f"{text!r} is finer than one part per million (0.0001%), the smallest share there is")
+    if ppm > WHOLE:
+        raise PolicyError(f"{text!r} is more than all traffic: a share is at most 100%")
+    return int(ppm)
+
+
+def format_share(share_ppm: int) -> str:
+    """'12.5 %' from 125,000: exact, without trailing zeros."""
+    whole, rest = divmod(share_ppm, 10_000)
+    return f"{whole}.{rest:04d}".rstrip("0").rstrip(".") + " %"
+
+
+def check_version(version: object) -> None:
+    """Refuses what is no version number."""
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= LARGEST_VERSION:
+        raise PolicyError(f"{version!r} is no version: versions are whole numbers from 1 to {LARGEST_VERSION}")
+
+
+def _check_ppm(what: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= WHOLE:
+        raise PolicyError(f"{value!r} is no {what}: it is a whole number of parts per million, 0 to {WHOLE:,}")
+
+
+def _check_versions_differ(stable: int, arms: tuple[Arm, ...]) -> None:
+    seen = {stable}
+    for arm in arms:
+        if arm.version in seen:
+            raise PolicyError(f"version {arm.version} is named twice: stable and the arms are different versions")
+        seen.add(arm.version)
+
+
+def _check_disjoint(owners: list[Arm]) -> None:
+    for left, right in pairwise(owners):
+        if left.end_ppm > right.offset_ppm:
+            raise PolicyError(f"versions {left.version} and {right.version} would own the same buckets")
+
+
+def _check_sum(shares: Mapping[int, int]) -> None:
+    for share in shares.values():
+        _check_ppm("share", share)
+    total = sum(shares.values())
+    if total > WHOLE:
+        raise PolicyError(f"the shares sum to {format_share(total)}: together they may have at most 100 %")
+
+
+def _offsets(shares: Mapping[int, int], current: Mapping[int, int]) -> dict[int, int]:
+    """Where each arm begins: where it began, if the new shares leave it room there."""
+    kept = {version: current[version] for version in shares if version in current}
+    if not _fits(shares, kept):
+        return _spread(shares, sorted(shares, key=lambda version: (current.get(version, WHOLE), version)))
+    for version in shares:
+        if version not in kept:
+            place = _place(shares, kept, shares[version])
+            if place is None:
+                return _spread(shares, sorted(shares, key=lambda v: (kept.get(v, WHOLE), v)))
+            kept[version] = place
+    return kept
+
+
+def _fits(shares: Mapping[int, int], offsets: Mapping[int, int]) -> bool:
+    ends = sorted((offset, offset + shares[version]) for version, offset in offsets.items() if shares[version])
+    return all(left[1] <= right[0] for left, right in pairwise([*ends, (WHOLE, WHOLE)]))
+
+
+def _place(shares: Mapping[int, int], offsets: Mapping[int, int], share: int) -> int | None:
+    """The middle of the widest gap, so that both neighbours keep room to grow; None where no gap is wide enough."""
+    taken = sorted((offset, offset + shares[version]) for version, offset in offsets.items())
+    edges = [(0, 0), *taken, (WHOLE, WHOLE)]
+    start, width = max(((left[1], right[0] - left[1]) for left, right in pairwise(edges)), key=lambda gap: gap[1])
+    if width < share:
+        return None
+    return start + (width - share) // 2 if taken else start
+
+
+def _spread(shares: Mapping[int, int], order: list[int]) -> dict[int, int]:
+    """All arms side by side, the room that is left shared out after each."""
+    slack = (WHOLE - sum(shares.values())) // len(order)
+    offsets: dict[int, int] = {}
+    start = 0
+    for version in order:
+        offsets[version] = start
+        start += shares[version] + slack
+    return offsets

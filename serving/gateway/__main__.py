@@ -1,0 +1,147 @@
+r"""A gateway worker as a process: `python -m serving.gateway`.
+
+Supervised, it inherits a listening socket and a channel: the first line on the channel is its configuration, every
+later one a command that it answers; when the channel ends, so does the worker. With `--static` it runs alone, without
+Ray and without Redis, in front of Triton servers that somebody else started:
+
+    python -m serving.gateway --port 8000 --static digits/1=127.0.0.1:9000 --static digits/2=127.0.0.1:9010 \
+        --traffic digits:2=10%
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from router.epoch import Head
+from router.errors import RouterError
+from router.policy import Policy, parse_share
+from serving.endpoint import Endpoint
+from serving.gateway.config import WorkerConfig
+from serving.gateway.policies import Follower
+from serving.gateway.worker import Worker
+
+_STATIC_HEAD = Head(1, "static", "")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs until drained."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.channel_fd is not None:
+        uvloop.run(_supervised(arguments.listener_fd, arguments.channel_fd))
+        return
+    try:
+        endpoints = [_endpoint(text) for text in arguments.static]
+        policies = _policies(endpoints, arguments.traffic)
+    except (ValueError, RouterError) as error:
+        parser.error(str(error))
+    if not endpoints:
+        parser.error("name at least one Triton with --static MODEL/VERSION=HOST:PORT")
+    uvloop.run(_static(arguments.host, arguments.port, endpoints, policies))
+
+
+async def _supervised(listener_fd: int, channel_fd: int) -> None:
+    channel = socket.socket(fileno=channel_fd)
+    channel.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=channel)
+    config = WorkerConfig.from_json(await reader.readline())
+    listener = socket.socket(fileno=listener_fd)
+    worker = Worker(config, asyncio.get_running_loop())
+    host, port = listener.getsockname()[:2]
+    follower = Follower(worker, host, port)
+    await follower.start()
+    await worker.listen(listener)
+    ended = asyncio.create_task(_obey(worker, reader, writer))
+    _until_signalled(ended)
+    with contextlib.suppress(asyncio.CancelledError):
+        await ended
+    await worker.drain()
+    await follower.stop()
+
+
+async def _obey(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers pings until told to drain, or until there is nobody to answer to."""
+    _say(writer, worker)
+    while line := await reader.readline():
+        if json.loads(line)["say"] == "drain":
+            return
+        _say(writer, worker)
+
+
+def _say(writer: asyncio.StreamWriter, worker: Worker) -> None:
+    writer.write(json.dumps(worker.status()).encode() + b"\n")
+
+
+async def _static(host: str, port: int, endpoints: Sequence[Endpoint], policies: dict[str, Policy]) -> None:
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        sys.exit(f"Nothing can listen on {host}:{port} ({error.strerror}): choose another with --port.")
+    worker = Worker(WorkerConfig(worker="static"), asyncio.get_running_loop())
+    worker.swap(worker.table.build(_STATIC_HEAD, policies, endpoints))
+    await worker.listen(listener)
+    print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 (told to who started it)
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    _until_signalled(ended)
+    with contextlib.suppress(asyncio.CancelledError):
+        await ended
+    await worker.drain()
+
+
+def _until_signalled(ended: asyncio.Future[None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.cancel)
+
+
+def _endpoint(text: str) -> Endpoint:
+    try:
+        name, place = text.split("=", 1)
+        model, version = name.rsplit("/", 1)
+        host, port = place.rsplit(":", 1)
+        return Endpoint(host, int(port), 0, model, int(version))
+    except ValueError as error:
+        raise ValueError(f"--static {text!r} is not MODEL/VERSION=HOST:PORT ({error})") from error
+
+
+def _policies(endpoints: Sequence[Endpoint], traffic: Sequence[str]) -> dict[str, Policy]:
+    """The lowest version of each model is stable; `--traffic` gives the others their shares."""
+    shares: dict[str, dict[int, int]] = {}
+    for text in traffic:
+        model, _, given = text.partition(":")
+        version, _, share = given.partition("=")
+        if not version.isdigit() or model not in {endpoint.model for endpoint in endpoints}:
+            raise ValueError(f"--traffic {text!r} is not MODEL:VERSION=SHARE of a model named with --static")
+        shares.setdefault(model, {})[int(version)] = parse_share(share)
+    policies: dict[str, Policy] = {}
+    for model in {endpoint.model for endpoint in endpoints}:
+        stable = min(endpoint.version for endpoint in endpoints if endpoint.model == model)
+        policies[model] = Policy(stable, salt="static").with_shares(shares.get(model, {}))
+    return policies
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serving.gateway", description="One gateway worker.")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 for any free one (%(default)s)")
+    parser.add_argument("--static", action="append", default=[], metavar="MODEL/VERSION=HOST:PORT", help="a Triton")
+    parser.add_argument(
+        "--traffic", action="append", default=[], metavar="MODEL:VERSION=SHARE", help="such as m:2=10%%"
+    )
+    parser.add_argument("--listener-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--channel-fd", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

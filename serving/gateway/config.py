@@ -1,0 +1,55 @@
+"""What a worker process is told when it starts: limits and places, as one frozen value that travels as JSON.
+
+The settings file is the supervisor's to read and refuse; a worker gets numbers that are known to be good, and keeps
+no framework in memory to check them with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """One worker's limits and places. Sizes in bytes, times in seconds.
+
+    Attributes:
+        worker: this worker's id, unique among all gateways.
+        redis_url: where epochs and leases come from; empty for a worker with static routing.
+        snapshot_file: where the last good snapshot is kept; empty for nowhere.
+        max_in_flight: requests of this worker that may be at a model at once.
+        repeat_max_request: requests up to this size are held until answered, so that they can be sent again.
+    """
+
+    worker: str
+    redis_url: str = ""
+    namespace: str = "sluice"
+    lease_s: float = 3.0
+    poll_s: float = 1.0
+    snapshot_file: str = ""
+    max_connections: int = 10_000
+    max_body: int = 64 * 1024 * 1024
+    max_header: int = 64 * 1024
+    max_in_flight: int = 1_000
+    upstream_timeout_s: float = 60.0
+    connect_timeout_s: float = 2.0
+    header_timeout_s: float = 10.0
+    idle_timeout_s: float = 620.0
+    upstream_idle_timeout_s: float = 55.0
+    repeat_max_request: int = 1024 * 1024
+    drain_delay_s: float = 0.0
+    drain_limit_s: float = 20.0
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> WorkerConfig:
+        """The configuration in this line; unknown keys are a programming error and raise TypeError."""
+        known = {field.name for field in fields(cls)}
+        given = json.loads(line)
+        if unknown := set(given) - known:
+            raise TypeError(f"a worker knows no {sorted(unknown)}")
+        return cls(**given)

@@ -1,0 +1,57 @@
+"""The last good snapshot on disk, so that a worker can start while the store is away.
+
+Written whole and moved into place, readable by its owner alone. What cannot be written or read is a line in the log,
+never a reason not to serve.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from serving.endpoint import Endpoint, decode
+from serving.leases import Recovery, decode_recovery
+
+_log = logging.getLogger(__name__)
+_OWNER_ONLY = 0o600
+
+
+class Kept(NamedTuple):
+    """What ran last, and where versions answered then."""
+
+    recovery: Recovery
+    endpoints: tuple[Endpoint, ...]
+
+
+def keep(file: str, recovery: Recovery, endpoints: Iterable[Endpoint]) -> None:
+    """Writes what runs; an empty file name keeps nothing."""
+    if not file:
+        return
+    path = Path(file)
+    text = json.dumps({"recovery": recovery.encode(), "endpoints": [endpoint.encode() for endpoint in endpoints]})
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, _OWNER_ONLY)) as out:
+            out.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        _log.warning("the snapshot cannot be kept at %s: %s", path, error)
+
+
+def recall(file: str) -> Kept | None:
+    """What was kept, None where there is nothing or nothing usable."""
+    if not file:
+        return None
+    try:
+        kept = json.loads(Path(file).read_text())
+        return Kept(decode_recovery(kept["recovery"]), tuple(decode(text) for text in kept["endpoints"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("the snapshot kept at %s cannot be used: %s", file, error)
+        return None

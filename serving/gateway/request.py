@@ -1,0 +1,196 @@
+"""A request's head: what the parser hands over, checked against everything that it lets through.
+
+llhttp refuses most malformed heads by itself. What is left is here: HTTP versions that are none of ours, no Host or
+two, `gzip, chunked`, connection options that smuggle, a binary extension whose length makes no sense. A head says
+itself what is bad about it, with the sentence for the client. Nothing of a client's framing survives: the lines that go
+on are rebuilt from parsed fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from serving.errors import Refusal
+from serving.gateway.paths import UNKNOWN, Operation, Target, target_of
+
+_STAYS_HERE = frozenset(
+    (b"connection", b"content-length", b"expect", b"host", b"keep-alive", b"proxy-authorization", b"proxy-connection",
+     b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)  # fmt: skip
+_OURS = b"sluice-"
+_CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"te", b"upgrade", b"http2-settings"))
+_JSON_LENGTH = b"inference-header-content-length"
+_HAS_BODY = frozenset((Operation.INFER, Operation.GENERATE))
+_LONGEST_NUMBER = 18
+_MILLISECONDS = 1000
+
+
+class Bad(NamedTuple):
+    """Why a request goes no further."""
+
+    kind: Refusal
+    sentence: str
+    allow: bytes = b""
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request's head.
+
+    Attributes:
+        bad: why the request goes no further; None for a sound one.
+        target: what the path asks.
+        http_1_1: whether the client speaks HTTP/1.1, and so understands chunks.
+        lines: the end-to-end headers as the client wrote them, each line ended.
+        fields: header values by lower-case name; a repeated header's values joined by commas.
+        length: of the body in bytes, None where it comes in chunks.
+        keep_alive: whether the connection may carry another request.
+        expects: whether the client waits for `100 Continue` before it sends the body.
+        json_length: where the JSON part of a binary-extension body ends; None where all of it is JSON.
+        version_asked: the version in `sluice-version`.
+        timeout_s: the deadline that the client gave, None for the gateway's.
+    """
+
+    method: bytes
+    target: Target
+    http_1_1: bool
+    lines: list[bytes]
+    fields: dict[bytes, bytes]
+    length: int | None
+    keep_alive: bool
+    expects: bool
+    json_length: int | None
+    version_asked: int | None
+    timeout_s: float | None
+    bad: Bad | None = None
+
+
+def broken(bad: Bad) -> RequestHead:
+    """Stands in for a request that could not be read to the end: nothing after it on the connection can be trusted."""
+    return RequestHead(b"", UNKNOWN, True, [], {}, 0, False, False, None, None, None, bad)
+
+
+class HeadBuilder:
+    """Collects one head from the parser's callbacks."""
+
+    __slots__ = ("_fields", "_hosts", "_lines", "size", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.size = 0
+        self._lines: list[bytes] = []
+        self._fields: dict[bytes, bytes] = {}
+        self._hosts = 0
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self.size += len(name) + len(value)
+        lower = name.lower()
+        fields = self._fields
+        fields[lower] = fields[lower] + b"," + value if lower in fields else value
+        if lower == b"host":
+            self._hosts += 1
+        if lower not in _STAYS_HERE and not lower.startswith(_OURS):
+            self._lines.append(b"%s: %s\r\n" % (name, value))
+
+    def build(self, method: bytes, http: str, max_body: int, *, keep_alive: bool) -> RequestHead:
+        """The head; framing is checked first, for what comes after rests on it."""
+        fields = self._fields
+        bad = self._bad_framing(method, http)
+        if bad is not None:
+            return broken(bad)
+        target = target_of(self.url)
+        length = None if b"transfer-encoding" in fields else int(fields.get(b"content-length", b"0"))
+        if length is not None and length > max_body:
+            return broken(Bad(Refusal.TOO_LARGE, f"The body has {length} bytes, the gateway takes {max_body} at most."))
+        head = RequestHead(
+            method, target, http == "1.1", self._lines, fields, length, keep_alive, False, None, None, None
+        )
+        head.bad = _wrong_method(method, target) or _missing_length(target, fields) or _read_fields(head)
+        return head
+
+    def _bad_framing(self, method: bytes, http: str) -> Bad | None:
+        fields = self._fields
+        if method == b"CONNECT":
+            return Bad(Refusal.CONNECT, "CONNECT is not offered: this is a gateway, not a proxy.")
+        if http not in {"1.1", "1.0"}:
+            return Bad(Refusal.BROKEN_FRAMING, f"HTTP/{http} is not spoken here: use HTTP/1.1.")
+        if self._hosts > 1 or (self._hosts == 0 and http == "1.1"):
+            return Bad(Refusal.BROKEN_FRAMING, "A request needs exactly one Host header.")
+        encoding = fields.get(b"transfer-encoding")
+        if encoding is not None and (http == "1.0" or encoding.strip().lower() != b"chunked"):
+            return Bad(Refusal.BROKEN_FRAMING, "The only Transfer-Encoding taken is chunked, and only with HTTP/1.1.")
+        options = fields.get(b"connection")
+        if options is not None and not _CONNECTION_OPTIONS.issuperset(
+            option.strip().lower() for option in options.split(b",") if option.strip()
+        ):
+            return Bad(
+                Refusal.BROKEN_FRAMING, "Connection may name only close, keep-alive, TE, Upgrade, HTTP2-Settings."
+            )
+        return None
+
+
+def _wrong_method(method: bytes, target: Target) -> Bad | None:
+    if not target.method or method == target.method:
+        return None
+    allowed = target.method.decode()
+    return Bad(Refusal.WRONG_METHOD, f"{method.decode()} is not offered at this path: use {allowed}.", target.method)
+
+
+def _missing_length(target: Target, fields: dict[bytes, bytes]) -> Bad | None:
+    if target.operation not in _HAS_BODY or b"content-length" in fields or b"transfer-encoding" in fields:
+        return None
+    return Bad(Refusal.MALFORMED, "An inference request needs a body: send Content-Length or chunks.")
+
+
+def _read_fields(head: RequestHead) -> Bad | None:
+    fields = head.fields
+    try:
+        head.expects = head.http_1_1 and fields.get(b"expect", b"").lower() == b"100-continue"
+        head.json_length = _json_length(fields, head.length)
+        head.version_asked = _version_asked(fields)
+        head.timeout_s = _timeout_s(fields)
+    except ValueError as error:
+        return Bad(Refusal.MALFORMED, str(error))
+    return None
+
+
+def _json_length(fields: dict[bytes, bytes], length: int | None) -> int | None:
+    text = fields.get(_JSON_LENGTH)
+    if text is None:
+        return None
+    number = _number(text)
+    if number is None:
+        raise ValueError(f"Inference-Header-Content-Length is {_shown(text)}: it is a whole number of bytes.")
+    if length is not None and number > length:
+        raise ValueError(f"Inference-Header-Content-Length is {number}, more than the body's {length} bytes.")
+    return number
+
+
+def _version_asked(fields: dict[bytes, bytes]) -> int | None:
+    text = fields.get(b"sluice-version")
+    if text is None:
+        return None
+    number = _number(text)
+    if not number:
+        raise ValueError(f"sluice-version is {_shown(text)}: it is a version's number.")
+    return number
+
+
+def _timeout_s(fields: dict[bytes, bytes]) -> float | None:
+    text = fields.get(b"sluice-timeout-ms")
+    if text is None:
+        return None
+    number = _number(text)
+    if not number:
+        raise ValueError(f"sluice-timeout-ms is {_shown(text)}: it is a whole number of milliseconds, at least 1.")
+    return number / _MILLISECONDS
+
+
+def _number(text: bytes) -> int | None:
+    return int(text) if text.isdigit() and len(text) <= _LONGEST_NUMBER else None
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:40].decode("utf-8", "replace"))

@@ -1,0 +1,214 @@
+"""Keeps the gateway's worker processes: starts them, asks them how they are, replaces what dies or falls silent.
+
+Runs on the event loop of whoever holds the listening socket (a Ray Serve replica); the workers share that socket and
+nothing else. Health is asked over each worker's own channel, never over the shared port. The thread that calls
+`start` must live as long as the process: the workers die with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+from serving import child
+from serving.errors import StartFailed
+from serving.gateway.config import WorkerConfig
+
+_log = logging.getLogger(__name__)
+_PING_EVERY_S = 0.5
+_SILENT_AFTER_S = 2.0
+_READY_WITHIN_S = 20.0
+_SHORT_LIFE_S = 5.0
+_LONGEST_PAUSE_S = 5.0
+
+
+class WorkerProcess:
+    """One worker and the channel to it."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        process: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.config = config
+        self.status: dict[str, object] = {}
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(cls, config: WorkerConfig, listener: socket.socket) -> WorkerProcess:
+        """A worker that listens.
+
+        Raises:
+            StartFailed: it ended, or did not get ready in time.
+        """
+        ours, theirs = socket.socketpair()
+        fds = (listener.fileno(), theirs.fileno())
+        argv = [sys.executable, "-m", "serving.gateway", "--listener-fd", str(fds[0]), "--channel-fd", str(fds[1])]
+        process = child.spawn(argv, pass_fds=fds, env=_environment(), stdin=subprocess.DEVNULL)
+        theirs.close()
+        ours.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        worker = cls(config, process, reader, writer)
+        writer.write(config.to_json().encode() + b"\n")
+        if not await worker._hears(_READY_WITHIN_S):
+            worker.kill()
+            raise StartFailed(f"Gateway worker {config.worker} did not get ready.", "Its log says why.")
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return child.alive(self._process)
+
+    async def watch(self) -> str:
+        """Asks how it is until it is dead or silent; says which."""
+        while True:
+            await asyncio.sleep(_PING_EVERY_S)
+            try:
+                self._writer.write(b'{"say": "ping"}\n')
+                heard = await self._hears(_SILENT_AFTER_S)
+            except (OSError, ValueError):
+                heard = False
+            if not heard:
+                return "fell silent" if self.alive else "died"
+
+    async def drain(self) -> None:
+        """Lets it finish what it has, then sees it gone."""
+        with contextlib.suppress(OSError):
+            self._writer.write(b'{"say": "drain"}\n')
+        give_up = self.config.drain_delay_s + self.config.drain_limit_s + _SILENT_AFTER_S
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + give_up
+        while self.alive and loop.time() < deadline:  # noqa: ASYNC110 (a process is no event)
+            await asyncio.sleep(0.02)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends it at once, whatever state it is in."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is None:
+                os.kill(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._writer.close()
+
+    async def _hears(self, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                line = await self._reader.readline()
+        except (TimeoutError, OSError):
+            return False
+        if not line:
+            return False
+        self.status = json.loads(line)
+        return True
+
+
+class Supervisor:
+    """The workers of one replica.
+
+    Args:
+        listener: the socket that they share, bound and not yet listening, or listening.
+        config: the same for all but the id, which gets the worker's number appended.
+        count: how many workers.
+    """
+
+    def __init__(self, listener: socket.socket, config: WorkerConfig, count: int) -> None:
+        self._listener = listener
+        self._config = config
+        self._count = count
+        self._workers: dict[int, WorkerProcess] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = 0
+
+    async def start(self) -> None:
+        """All workers up and listening.
+
+        Raises:
+            StartFailed: one did not come up; none is left behind.
+        """
+        try:
+            for slot in range(self._count):
+                self._workers[slot] = await self._begin()
+        except BaseException:
+            self._kill_all()
+            raise
+        self._tasks = [asyncio.create_task(self._keep(slot)) for slot in range(self._count)]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether any worker answers requests, and every slot is being kept."""
+        return any(worker.alive for worker in self._workers.values()) and not any(task.done() for task in self._tasks)
+
+    def statuses(self) -> list[dict[str, object]]:
+        """What each worker last said, its pid added."""
+        return [{"pid": worker.pid, **worker.status} for _, worker in sorted(self._workers.items())]
+
+    async def restart(self) -> None:
+        """One worker after the other, each new one up before the old one drains."""
+        for slot, old in sorted(self._workers.items()):
+            self._tasks[slot].cancel()
+            self._workers[slot] = await self._begin()
+            self._tasks[slot] = asyncio.create_task(self._keep(slot))
+            await old.drain()
+
+    async def stop(self) -> None:
+        """Drains all workers."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
+        self._workers.clear()
+
+    async def _keep(self, slot: int) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = 0.0
+        while True:
+            since = loop.time()
+            worker = self._workers[slot]
+            what = await worker.watch()
+            _log.error("gateway worker %s (pid %d) %s: replacing it", worker.config.worker, worker.pid, what)
+            worker.kill()
+            short = loop.time() - since < _SHORT_LIFE_S
+            pause_s = min(max(2 * pause_s, 0.1), _LONGEST_PAUSE_S) if short else 0.0
+            self._workers[slot] = await self._begin_again(pause_s)
+
+    async def _begin_again(self, pause_s: float) -> WorkerProcess:
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                return await self._begin()
+            except StartFailed as error:
+                pause_s = min(max(2 * pause_s, 0.1), _LONGEST_PAUSE_S)
+                _log.error("%s Trying again in %.1f s.", error, pause_s)
+
+    async def _begin(self) -> WorkerProcess:
+        self._started += 1
+        config = replace(self._config, worker=f"{self._config.worker}-{self._started}")
+        return await WorkerProcess.start(config, self._listener)
+
+    def _kill_all(self) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers.clear()
+
+
+def _environment() -> dict[str, str]:
+    """What a worker needs of ours, and nothing that Ray sets for its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

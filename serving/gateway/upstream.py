@@ -1,0 +1,307 @@
+"""The gateway's side that faces Triton: a pool of warm connections per replica, one `asyncio.Protocol` each.
+
+A connection carries one exchange at a time. What comes back is handed on as a head, pieces and an end; a whole answer
+that came in one read is handed on as one. Which replica a request goes to is decided elsewhere, and so is what happens
+when one breaks off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from httptools import HttpParserError, HttpResponseParser
+
+if TYPE_CHECKING:
+    from serving.gateway.exchange import Exchange
+
+_HOP_BY_HOP = frozenset(
+    (b"connection", b"content-length", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
+     b"upgrade")
+)  # fmt: skip
+_OURS = b"sluice-"
+_NO_BODY = frozenset((204, 304))
+_FIRST_FINAL = 200
+_CHUNKED = -1  # in the place of a length
+
+
+class AnswerHead(NamedTuple):
+    """The head of an upstream's answer.
+
+    Attributes:
+        code: the status code.
+        phrase: the reason phrase as the upstream wrote it.
+        headers: the end-to-end headers, each line ended, ready to be written.
+        length: of the body in bytes, None where the upstream did not say.
+    """
+
+    code: int
+    phrase: bytes
+    headers: bytes
+    length: int | None
+
+
+class Upstream:
+    """One Triton that answers for one version: its address, its idle connections, what it is busy with."""
+
+    __slots__ = ("_connect_timeout_s", "_dials", "_loop", "closed", "host", "idle", "in_flight", "port")
+
+    def __init__(self, host: str, port: int, loop: asyncio.AbstractEventLoop, connect_timeout_s: float) -> None:
+        self.host = host
+        self.port = port
+        self.idle: list[UpstreamConnection] = []
+        self.in_flight = 0
+        self.closed = False
+        self._loop = loop
+        self._connect_timeout_s = connect_timeout_s
+        self._dials: set[asyncio.Task[None]] = set()
+
+    def carry(self, exchange: Exchange) -> None:
+        """Sends the exchange on a warm connection, or on a new one as soon as it stands."""
+        if self.idle:
+            connection = self.idle.pop()
+            connection.reused = True
+            connection.begin(exchange)
+        else:
+            self.dial(exchange)
+
+    def dial(self, exchange: Exchange) -> None:
+        """Sends the exchange on a connection that nobody has used."""
+        task = self._loop.create_task(self._dial(exchange))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def warm_up(self) -> None:
+        """Opens one connection ahead of the first request; a failure is left for that request to find."""
+        try:
+            connection = await self._connect()
+        except OSError:
+            return
+        connection.rest()
+
+    def retire(self) -> None:
+        """No more requests: idle connections close now, busy ones after their answer."""
+        self.closed = True
+        for connection in self.idle:
+            connection.close()
+        self.idle.clear()
+
+    def close_idle_since(self, limit: float) -> None:
+        """Closes what has rested since before `limit` (seconds of the loop's clock), before the upstream does."""
+        while self.idle and self.idle[0].rested_at < limit:  # the longest rest is at the front
+            self.idle.pop(0).close()
+
+    async def _dial(self, exchange: Exchange) -> None:
+        try:
+            connection = await self._connect()
+        except OSError:  # TimeoutError is one
+            exchange.on_refused(self)
+            return
+        if exchange.awaits(self):
+            connection.begin(exchange)
+        else:
+            connection.rest()
+
+    async def _connect(self) -> UpstreamConnection:
+        async with asyncio.timeout(self._connect_timeout_s):
+            _, protocol = await self._loop.create_connection(
+                lambda: UpstreamConnection(self, self._loop), self.host, self.port
+            )
+        return protocol
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a Triton."""
+
+    __slots__ = (
+        "_answer", "_complete", "_exchange", "_headers", "_keep_alive", "_length", "_loop", "_parser", "_phrase",
+        "_pieces", "_surplus", "_transport", "_upstream", "rested_at", "reused",
+    )  # fmt: skip
+
+    def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
+        self.rested_at = 0.0
+        self.reused = False
+        self._upstream = upstream
+        self._loop = loop
+        self._exchange: Exchange | None = None
+        self._transport: asyncio.Transport
+        self._parser = HttpResponseParser(self)
+        self._phrase = b""
+        self._headers: list[bytes] = []
+        self._length: int | None = None
+        self._answer: AnswerHead | None = None
+        self._pieces: list[bytes] = []
+        self._complete = False
+        self._keep_alive = False
+        self._surplus = False
+
+    # What an exchange asks of it.
+
+    def begin(self, exchange: Exchange) -> None:
+        """Takes the exchange; it writes its request at once."""
+        self._exchange = exchange
+        exchange.on_connected(self)
+
+    def write(self, data: bytes) -> None:
+        """Bytes of the request, framed by the exchange."""
+        self._transport.write(data)
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        """The same in one system call."""
+        self._transport.writelines(pieces)
+
+    def pause(self) -> None:
+        """The client does not read: leave the rest of the answer in the kernel."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """The client reads again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def rest(self) -> None:
+        """Back into the pool, or away where the pool is closed."""
+        if self._upstream.closed or self._transport.is_closing():
+            self._transport.close()
+            return
+        self.rested_at = self._loop.time()
+        self._upstream.idle.append(self)
+
+    def close(self) -> None:
+        """Closes without a word to any exchange: a request under way is thereby cancelled upstream."""
+        self._exchange = None
+        self._transport.abort()
+
+    # What the transport tells it.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what came and hands it on in as few steps as it came in."""
+        exchange = self._exchange
+        if exchange is None:  # bytes that nobody asked for
+            self._drop_from_pool()
+            return
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError:
+            if not self._complete:  # else: bytes after an answer that said it was the last
+                self._lost()
+                return
+            self._keep_alive = False
+        self._hand_on(exchange)
+
+    def eof_received(self) -> bool:
+        """Part of `asyncio.Protocol`: closes our side too."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """An answer without a length ends here; any other breaks off."""
+        exchange = self._exchange
+        if exchange is None:
+            self._drop_from_pool()
+        elif exc is None and self._answer is not None and self._length is None:
+            self._complete, self._keep_alive = True, False
+            self._hand_on(exchange)
+        else:
+            self._lost()
+
+    def pause_writing(self) -> None:
+        """The upstream does not read: the client has to wait."""
+        if self._exchange is not None:
+            self._exchange.on_upstream_full()
+
+    def resume_writing(self) -> None:
+        """The upstream reads again."""
+        if self._exchange is not None:
+            self._exchange.on_upstream_ready()
+
+    # What the parser tells it.
+
+    def on_message_begin(self) -> None:
+        """A second answer to one request: take the first and trust the connection no further."""
+        if self._complete:
+            self._keep_alive = False
+            self._surplus = True
+
+    def on_status(self, phrase: bytes) -> None:
+        """The reason phrase; may come in pieces."""
+        if self._answer is None:
+            self._phrase += phrase
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keeps end-to-end headers as lines; those after the body (trailers) end here."""
+        if self._answer is not None:
+            return
+        lower = name.lower()
+        if lower in _HOP_BY_HOP:
+            if lower == b"content-length":
+                self._length = int(value)
+            elif lower == b"transfer-encoding":
+                self._length = _CHUNKED
+            return
+        if not lower.startswith(_OURS):
+            self._headers.append(b"%s: %s\r\n" % (name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head stands, unless it is only a 1xx."""
+        code = self._parser.get_status_code()
+        if code < _FIRST_FINAL or self._surplus:
+            return
+        length = None if self._length == _CHUNKED else self._length
+        if code in _NO_BODY:
+            length = 0
+        self._answer = AnswerHead(code, self._phrase, b"".join(self._headers), length)
+        self._keep_alive = self._parser.should_keep_alive()
+
+    def on_body(self, piece: bytes) -> None:
+        """A piece of the body, chunk framing removed."""
+        if not self._surplus:
+            self._pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole; a 1xx is forgotten."""
+        if self._answer is None:
+            self._phrase = b""
+            self._headers.clear()
+        else:
+            self._complete = True
+
+    # Its own steps.
+
+    def _hand_on(self, exchange: Exchange) -> None:
+        answer = self._answer
+        if answer is None:
+            return
+        pieces, self._pieces = self._pieces, []
+        if not self._complete:
+            exchange.on_answer(self, answer, pieces)
+            return
+        keep_alive = self._keep_alive
+        self._exchange = None
+        self._clear()
+        exchange.on_answer_end(self, answer, pieces, keep_alive=keep_alive)
+
+    def _clear(self) -> None:
+        self._phrase = b""
+        self._headers = []
+        self._length = None
+        self._answer = None
+        self._pieces = []
+        self._complete = False
+        self._keep_alive = False
+        self._surplus = False
+
+    def _lost(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._transport.abort()
+        if exchange is not None:
+            exchange.on_upstream_lost(self, answered=self._answer is not None)
+
+    def _drop_from_pool(self) -> None:
+        if self in self._upstream.idle:
+            self._upstream.idle.remove(self)
+        self._transport.abort()

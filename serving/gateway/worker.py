@@ -1,0 +1,159 @@
+"""One gateway worker: what its connections share, its clock, and how it begins and ends.
+
+Runs on one loop in one thread; everything here is a plain attribute that callbacks read and add to. Where routings
+come from is `policies`' business, what a request becomes is the exchange's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import socket
+import time
+from collections.abc import Callable
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING
+
+from router.request_id import SECRET_BYTES, Key
+from serving.gateway.config import WorkerConfig
+from serving.gateway.dispatch import Standing
+from serving.gateway.http import ClientConnection
+from serving.gateway.routing import NOWHERE, Routing, Table, VersionRoute
+from serving.gateway.upstream import Upstream
+
+if TYPE_CHECKING:
+    from serving.endpoint import Endpoint
+    from serving.gateway.exchange import Exchange
+
+_log = logging.getLogger(__name__)
+_TICK_S = 0.05
+_SWEEP_EVERY = 20
+_BACKLOG = 4096
+_LAST_WORD_S = 1.0
+
+
+class Worker:
+    """What the connections of one process share."""
+
+    def __init__(self, config: WorkerConfig, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
+        self.loop = loop
+        self.table = Table(self._dial)
+        self.routing: Routing = NOWHERE
+        self.key = Key(0, random.SystemRandom().randbytes(SECRET_BYTES))
+        """Mints request ids: a key of its own until the store's are known."""
+        self.clients: set[ClientConnection] = set()
+        self.in_flight: set[Exchange] = set()
+        self.draining = False
+        """Answers say `Connection: close`."""
+        self.closes_idle = False
+        self.now_s = int(time.time())
+        self._version = version_of("sluice-gateway")
+        self._leaving = False
+        self.standing = Standing(NOWHERE, False, self._version)
+        self._bits = random.Random(random.SystemRandom().getrandbits(128)).getrandbits  # noqa: S311 (a draw, no secret)
+        self._ticks = 0
+        self._server: asyncio.Server | None = None
+        self._dials: set[asyncio.Task[None]] = set()
+
+    # What connections ask of it.
+
+    def nonce(self) -> int:
+        """64 random bits: a request's own number, and its unit where it names none."""
+        return self._bits(64)
+
+    def add_client(self, client: ClientConnection) -> None:
+        """Counts a connection in, or turns it away where there are too many."""
+        self.clients.add(client)
+        if len(self.clients) > self.config.max_connections:
+            client.turn_away(f"The gateway has {self.config.max_connections} connections, its limit: try again.")
+
+    def drop_client(self, client: ClientConnection) -> None:
+        """Counts a connection out."""
+        self.clients.discard(client)
+
+    def route_now(self, route: VersionRoute) -> VersionRoute | None:
+        """The same version's route as it is now."""
+        model = self.routing.models.get(route.model)
+        return None if model is None else model.versions.get(route.version)
+
+    # What the policies' follower asks of it.
+
+    def swap(self, routing: Routing) -> None:
+        """From here on new requests go by this routing."""
+        self.routing = routing
+        self._restate()
+
+    def _dial(self, endpoint: Endpoint) -> Upstream:
+        upstream = Upstream(endpoint.host, endpoint.http_port, self.loop, self.config.connect_timeout_s)
+        task = self.loop.create_task(upstream.warm_up())
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        return upstream
+
+    def _restate(self) -> None:
+        self.standing = Standing(self.routing, self.routing is not NOWHERE and not self._leaving, self._version)
+
+    # Its life.
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Serves on a socket that is bound already."""
+        self._server = await self.loop.create_server(lambda: ClientConnection(self), sock=listener, backlog=_BACKLOG)
+        self.loop.call_later(_TICK_S, self._tick)
+        gc.collect()
+        gc.freeze()  # what stands now stands for good: the collector need not look at it again
+
+    async def drain(self) -> None:
+        """Ends without failing a request: not ready first, no new connections next, idle connections last."""
+        config = self.config
+        self._leaving = True
+        self._restate()
+        await asyncio.sleep(config.drain_delay_s)
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        give_up = self.loop.time() + config.drain_limit_s
+        await self._until(lambda: not self.in_flight, give_up)
+        # A request may be on its way on any idle connection: each gets a moment to carry it.
+        await self._until(lambda: not self.clients, min(self.loop.time() + _LAST_WORD_S, give_up))
+        self.closes_idle = True
+        for client in list(self.clients):
+            client.close_idle()
+        await self._until(lambda: not self.clients, give_up)
+
+    async def _until(self, done: Callable[[], bool], deadline: float) -> None:
+        while not done() and self.loop.time() < deadline:  # noqa: ASYNC110 (an event would cost every request)
+            await asyncio.sleep(_TICK_S)
+
+    def status(self) -> dict[str, object]:
+        """How it stands, for the supervisor and for the lease."""
+        return {
+            "worker": self.config.worker,
+            "epoch": self.routing.head.epoch,
+            "digest": self.routing.head.digest,
+            "ready": self.standing.ready,
+            "connections": len(self.clients),
+            "in_flight": len(self.in_flight),
+            "requests": self.table.totals(),
+        }
+
+    # Its clock.
+
+    def _tick(self) -> None:
+        now = self.loop.time()
+        self.now_s = int(time.time())
+        for exchange in [exchange for exchange in self.in_flight if exchange.deadline < now]:
+            exchange.on_deadline()
+        self._ticks += 1
+        if self._ticks % _SWEEP_EVERY == 0:
+            self._sweep(now)
+        self.loop.call_later(_TICK_S, self._tick)
+
+    def _sweep(self, now: float) -> None:
+        config = self.config
+        for client in [client for client in self.clients if client.overdue(now, config)]:
+            client.time_out()
+        for upstream in self.table.upstreams:
+            upstream.close_idle_since(now - config.upstream_idle_timeout_s)

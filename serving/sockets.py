@@ -1,0 +1,115 @@
+"""Listening sockets: opened once by whoever starts first, handed to whoever serves on them.
+
+A port is taken before anything else has started, so a taken one is an error at once and not a gateway half up. On one
+machine `sluice up` keeps the sockets and hands them on over a Unix socket (SCM_RIGHTS) as often as a replica asks:
+while one is replaced, connections wait in the backlog and none is refused. Without SO_REUSEPORT, so that a second
+gateway cannot share a port without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from serving.errors import PortTaken
+
+_BACKLOG = 4096
+_LONGEST_NAME = 64
+_PATIENCE_S = 5.0
+
+
+def open_listener(host: str, port: int, what: str, key: str) -> socket.socket:
+    """A TCP socket that listens already, so that nobody is refused while its server is still on the way.
+
+    Args:
+        host: the address to bind.
+        port: 0 for any free one.
+        what: what will be served on it, for the error.
+        key: the setting that chooses the port, for the error.
+
+    Raises:
+        PortTaken: somebody else has the port, or the address is not ours to bind.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        reason = "somebody else listens there" if taken else os.strerror(error.errno or 0)
+        raise PortTaken(
+            f"{what} cannot listen on {host}:{port}: {reason}.", f"Choose another port with {key} (0: any free one)."
+        ) from error
+    return listener
+
+
+class Handover:
+    """Gives listening sockets away by name, over a Unix socket that only this user can open.
+
+    Args:
+        path: of the Unix socket.
+        listeners: by name.
+    """
+
+    def __init__(self, path: Path, listeners: Mapping[str, socket.socket]) -> None:
+        self._path = path
+        self._listeners = dict(listeners)
+        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._thread = threading.Thread(target=self._serve, name="socket-handover", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._door.bind(str(self._path))
+        finally:
+            os.umask(before)
+        self._door.listen()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._door.shutdown(socket.SHUT_RDWR)  # wakes the thread out of accept
+        self._door.close()
+        self._thread.join(_PATIENCE_S)
+        self._path.unlink(missing_ok=True)
+        for listener in self._listeners.values():
+            listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                asker, _ = self._door.accept()
+            except OSError:
+                return
+            with asker, contextlib.suppress(OSError):
+                asker.settimeout(_PATIENCE_S)
+                listener = self._listeners.get(asker.recv(_LONGEST_NAME).decode("utf-8", "replace"))
+                if listener is not None:
+                    socket.send_fds(asker, [b"1"], [listener.fileno()])
+
+
+def ask_for(path: str, name: str) -> socket.socket | None:
+    """The listening socket of this name from the handover at `path`; None where there is none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+        asker.settimeout(_PATIENCE_S)
+        try:
+            asker.connect(path)
+            asker.sendall(name.encode())
+            _, fds, _, _ = socket.recv_fds(asker, 1, 1)
+        except OSError:
+            return None
+    return socket.socket(fileno=fds[0]) if fds else None
