@@ -1,0 +1,41 @@
+# Everything that is done with this project, one word each. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first of these that runs: a command can be there and still not work (a version manager's stand-in).
+PYTHON ?= $(firstword $(foreach command,python3.11 python3.12 python3,\
+	$(if $(shell $(command) -c 'print(1)' 2>/dev/null),$(command))) python3.11)
+VENV ?= .venv
+ARGS ?=
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test check clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(INSTALLED) ## start everything with a real model and show it working (ARGS=--once stops after the table)
+	@$(VENV)/bin/sluice demo $(ARGS)
+
+test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
+	@$(VENV)/bin/pytest $(ARGS)
+
+check: $(INSTALLED) ## lint, formatting, types and the walls between the rooms
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+clean: ## remove the virtual environment and all caches (not .sluice, which belongs to `sluice up`)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Only redone when what is installed has changed.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
+		echo "Sluice needs Python 3.11 or 3.12, and '$(PYTHON)' is none: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): about 2 GB, some minutes the first time."
+	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev]'
+	@touch $@

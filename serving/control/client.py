@@ -1,0 +1,256 @@
+"""The control API from the caller's side: typed calls, and every way they can fail as one sentence.
+
+Commands and tests use it; whatever it can do, `curl` can do as well. It repeats nothing by itself: a change that was
+refused because somebody else was faster is told, never written over. How answers are shown is left to `serving.tables`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, NotRequired, Self, TypedDict, cast
+from urllib.parse import quote
+
+import httpx
+
+from router.policy import WHOLE, format_share
+from serving.errors import ControlError
+
+_HTTP_ERROR = 400
+_CHANGED_MEANWHILE = 409
+
+
+class ArmBody(TypedDict):
+    """One arm of a policy."""
+
+    version: int
+    share_ppm: int
+
+
+class PolicyBody(TypedDict):
+    """A policy as the API takes it; what is left out stays as it is. One that is read has more keys than these."""
+
+    stable: int
+    arms: list[ArmBody]
+    unit_header: NotRequired[str]
+
+
+class PolicyAnswer(TypedDict):
+    """The policy of one model. The revision goes into the next change's `If-Match`."""
+
+    model: str
+    revision: int
+    epoch: int
+    policy: PolicyBody
+
+
+class Acknowledged(TypedDict):
+    """How many gateway workers there were, how many run the change, whose lease ran out, who is still on the old."""
+
+    of: int
+    by: int
+    expired: list[str]
+    waiting: list[str]
+
+
+class ChangeAnswer(PolicyAnswer):
+    """A change that was written, who runs it by now, and whether the store confirmed that it is on disk."""
+
+    acknowledged: Acknowledged
+    durable: bool
+    took_ms: float
+
+
+class ExplainAnswer(TypedDict):
+    """Which version a request would reach, and why; no version or bucket where it would be drawn at random."""
+
+    version: int | None
+    reason: str
+    bucket: int | None
+    words: str
+
+
+class GatewayStatus(TypedDict):
+    """One gateway: what it runs, and what it does. `held` says why it does not take the newest epoch, if so."""
+
+    id: str
+    host: str
+    http_port: int
+    epoch: int
+    digest: str
+    current: bool
+    workers: int
+    connections: int
+    in_flight: int
+    requests: dict[str, int]
+    held: str | None
+
+
+class VersionStatus(TypedDict):
+    """One version of a model, with how many endpoints are ready, and who starts them (`pool` or `static`)."""
+
+    version: int
+    ready: int
+    source: str
+
+
+class ModelStatus(TypedDict):
+    """A model, its versions, and its shares in parts per million by version; no stable one before a first policy."""
+
+    name: str
+    revision: int
+    stable: int | None
+    shares: dict[str, int]
+    versions: list[VersionStatus]
+
+
+class PoolStatus(TypedDict):
+    """The Serve application that runs one version."""
+
+    model: str
+    version: int
+    state: str
+    message: str
+
+
+class StoreStatus(TypedDict):
+    """Whether Redis answers, and what about it could cost data."""
+
+    reachable: bool
+    warnings: list[str]
+
+
+class StatusAnswer(TypedDict):
+    """Everything at a glance."""
+
+    version: str
+    epoch: int
+    digest: str
+    gateways: list[GatewayStatus]
+    endpoints: list[dict[str, Any]]
+    models: list[ModelStatus]
+    pools: list[PoolStatus]
+    store: StoreStatus
+
+
+class ControlClient:
+    """A connection to one control API; a context manager.
+
+    Args:
+        url: where it is, such as http://127.0.0.1:8080.
+        timeout_s: how long any answer may take, seconds.
+        transport: what carries the requests; tests put a fake here.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 10.0, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        # The environment's proxies are not asked: what we want is nearly always on this machine.
+        self._http = httpx.Client(timeout=timeout_s, transport=transport, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._http.close()
+
+    def status(self) -> StatusAnswer:
+        """Everything at a glance.
+
+        Raises:
+            ControlError: as for every call here: no answer, a refusal, or somebody else at that address.
+        """
+        return cast("StatusAnswer", self._call("GET", "status", StatusAnswer))
+
+    def policy(self, model: str) -> PolicyAnswer:
+        """A model's policy and its revision."""
+        return cast("PolicyAnswer", self._call("GET", f"{_model_path(model)}/policy", PolicyAnswer))
+
+    def set_policy(self, model: str, policy: PolicyBody, *, revision: int, wait_s: float = 2.0) -> ChangeAnswer:
+        """Writes a policy over the revision that was read, and waits until the gateways run it.
+
+        Args:
+            model: whose policy.
+            policy: the new one.
+            revision: the one it was made from; if another is there by now, nothing is written.
+            wait_s: how long to wait for the gateways at most, seconds; the change stands in any case.
+
+        Raises:
+            ControlError: with status 409 and what is there now, when somebody else was faster.
+        """
+        answer = self._call(
+            "PUT",
+            f"{_model_path(model)}/policy",
+            ChangeAnswer,
+            params=[("wait_s", f"{wait_s:g}")],
+            headers={"If-Match": f'"{revision}"'},
+            json={"policy": policy},
+            timeout=self._timeout_s + wait_s,
+        )
+        return cast("ChangeAnswer", answer)
+
+    def explain(self, model: str, *, unit: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> ExplainAnswer:
+        """Which version a request of this unit, with these headers, would reach."""
+        asked = [("unit", unit)] if unit is not None else []
+        params = [*asked, *(("header", f"{name}:{value}") for name, value in headers)]
+        return cast("ExplainAnswer", self._call("GET", f"{_model_path(model)}/explain", ExplainAnswer, params=params))
+
+    def _call(self, method: str, path: str, shape: Any, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's
+        try:
+            response = self._http.request(method, f"{self.url}/api/v1/{path}", **request)
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise ControlError(f"{self.url!r} is no address", "write it like http://127.0.0.1:8080") from error
+        except httpx.ConnectError as error:
+            hint = "start it with `sluice up`, or name the address with --url"
+            raise ControlError(f"nothing answers at {self.url}", hint) from error
+        except httpx.TimeoutException as error:
+            hint = "it may be starting or overloaded; try again, and look at the logs in its state folder"
+            raise ControlError(f"{self.url} did not answer in time", hint) from error
+        except httpx.HTTPError as error:
+            raise ControlError(f"{self.url} broke off: {str(error) or type(error).__name__}", "try again") from error
+        return self._body(response, shape)
+
+    def _body(self, response: httpx.Response, shape: Any) -> dict[str, Any]:  # noqa: ANN401 - a TypedDict's class
+        try:
+            body = response.json()
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            body = None
+        if response.status_code >= _HTTP_ERROR and isinstance(body, dict) and ("detail" in body or "title" in body):
+            raise _refused(response.status_code, body)
+        if not response.is_success or not isinstance(body, dict) or not shape.__required_keys__ <= body.keys():
+            sentence = f"what answers at {self.url} (HTTP {response.status_code}) is no control API of this release"
+            raise ControlError(sentence, "name the right address with --url", response.status_code)
+        return body
+
+
+def shares_of(policy: PolicyBody) -> dict[int, int]:
+    """Parts per million by version, stable first."""
+    arms = {arm["version"]: arm["share_ppm"] for arm in policy["arms"]}
+    return {policy["stable"]: WHOLE - sum(arms.values()), **arms}
+
+
+def shares_in_words(shares: Mapping[int, int]) -> str:
+    """'1: 90 %, 2: 10 %'."""
+    return ", ".join(f"{version}: {format_share(share)}" for version, share in shares.items())
+
+
+def _model_path(model: str) -> str:
+    return f"models/{quote(model, safe='')}"
+
+
+def _refused(status: int, problem: Mapping[str, Any]) -> ControlError:
+    sentence = str(problem.get("detail") or problem["title"])
+    hint = str(problem.get("hint") or "")
+    current = problem.get("current")
+    if status == _CHANGED_MEANWHILE and isinstance(current, dict) and current.get("policy"):
+        now = shares_in_words(shares_of(current["policy"]))
+        sentence = (
+            f"somebody else was faster, and nothing of yours was written: revision {current['revision']} is {now}"
+        )
+        hint = "look whether that is what you want, and repeat the command if not"
+    return ControlError(sentence, hint, status, problem)

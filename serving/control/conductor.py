@@ -1,0 +1,260 @@
+"""The loops of the control room: they keep the store true to the settings and to what the gateways run.
+
+Each duty has a loop of its own, so that a slow one (a pool takes minutes to start) never delays another (a lease
+lapses within seconds). A duty that fails is told once and tried again; none ends the loop. Serve is reached through a
+port, so that nothing here knows of Ray. What a recovery consists of is `serving.control.recovery`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from router.codec import encode_policy, encode_snapshot
+from router.epoch import NO_HEAD, Head
+from serving.control.errors import StoreDamaged, StoreUnavailable
+from serving.control.publishing import NOTHING, Answer, Publication, State
+from serving.control.recovery import Plan, plan, publication
+from serving.control.service import ControlService, PoolState, Store
+from serving.endpoint import Endpoint
+from serving.leases import Recovery
+from serving.settings import ModelSettings, VersionSettings
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+_RENEWALS_PER_LEASE = 3
+_DEPLOY_AGAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """A pool that is to run: one version of one model, as the settings describe it."""
+
+    model: str
+    settings: VersionSettings
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What names it: (model, version)."""
+        return self.model, self.settings.version
+
+
+class Pools(Protocol):
+    """Where pools run (Ray Serve)."""
+
+    async def deploy(self, versions: Sequence[PoolSpec]) -> None:
+        """Starts these, together, and returns once they are started or have failed."""
+
+    async def states(self) -> Mapping[tuple[str, int], PoolState]:
+        """Those that are there, by (model, version)."""
+
+    async def remove(self, versions: Sequence[tuple[str, int]]) -> None:
+        """Takes these away."""
+
+
+class Recoverable(Store, Protocol):
+    """What a recovery needs of the store beside the rest."""
+
+    async def head(self) -> Head:
+        """The current head."""
+
+    async def lineage(self, epochs: Iterable[int]) -> Mapping[int, str]:
+        """What is remembered of these epochs."""
+
+    async def recovery(self, digest: str) -> Recovery | None:
+        """What a gateway that runs this digest handed back."""
+
+    async def swap(self, publication: Publication) -> Answer:
+        """Writes all of it, or nothing."""
+
+
+Probe = Callable[[Endpoint], Awaitable[bool]]
+
+
+class Conductor:
+    """The control room's loops. `run` it; the duties are public so that a test may take one step at a time.
+
+    Args:
+        service: publishes first policies, and shows the pools' states.
+        store: where everything is kept.
+        pools: where pools run.
+        models: what the settings declare.
+        probe: whether a static endpoint answers (`serving.control.probe`).
+        lease_s: how long a lease lives.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        service: ControlService,
+        store: Recoverable,
+        pools: Pools,
+        models: Sequence[ModelSettings],
+        *,
+        probe: Probe,
+        lease_s: float = 3.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._service = service
+        self._store = store
+        self._pools = pools
+        self._models = models
+        self._probe = probe
+        self._lease_s = lease_s
+        self._clock = clock
+        self._in_contact_since: float | None = None
+        self._seen_a_head = False
+        self._deploy_at = clock()
+        self._deployed = False
+        self._told: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """All duties, until cancelled."""
+        tick_s = min(_TICK_S, self._lease_s / _RENEWALS_PER_LEASE)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._forever("keeping policies and keys", self.settle, tick_s))
+            group.create_task(self._forever("renewing static endpoints", self.renew_static, tick_s))
+            group.create_task(self._forever("starting the pools", self.start_pools, tick_s))
+            group.create_task(self._forever("looking at the pools", self.look_at_pools, tick_s))
+
+    async def settle(self) -> None:
+        """Keys for request ids, first policies, and a recovery where one is called for."""
+        try:
+            await self._settle()
+        except StoreUnavailable as error:
+            if not isinstance(error, StoreDamaged):
+                self._in_contact_since = None
+            raise
+
+    async def renew_static(self) -> None:
+        """Leases for the endpoints that somebody else runs, while they answer; those that do not, lapse."""
+        endpoints = static_endpoints(self._models)
+        ready = await asyncio.gather(*(self._probe(endpoint) for endpoint in endpoints))
+        for endpoint, answers in zip(endpoints, ready, strict=True):
+            if answers:
+                await self._store.hold(endpoint, self._lease_s)
+
+    async def start_pools(self) -> None:
+        """Starts the pools that the settings declare and that are not there; once, but until it has worked."""
+        if self._deployed or self._clock() < self._deploy_at:
+            return
+        self._deploy_at = self._clock() + _DEPLOY_AGAIN_S
+        there = await self._pools.states()
+        missing = [wanted for wanted in declared_pools(self._models) if wanted.key not in there]
+        if missing:
+            await self._pools.deploy(missing)
+        self._deployed = True
+
+    async def look_at_pools(self) -> None:
+        """Their states, for the status."""
+        states = await self._pools.states()
+        self._service.pools = tuple(states[key] for key in sorted(states))
+
+    async def _settle(self) -> None:
+        await self._store.ensure_keys()
+        shown = await self._store.head()
+        now = self._clock()
+        if self._in_contact_since is None:
+            self._in_contact_since = now
+        # Leases that could not be renewed during an outage say nothing about their owners until all had time to.
+        settled = now - self._in_contact_since >= self._lease_s
+        self._seen_a_head = self._seen_a_head or shown != NO_HEAD
+        called_for = await self._plan(shown)
+        if called_for is not None:
+            if settled:
+                await self._recover(called_for)
+            return
+        if shown != NO_HEAD or await self._may_begin(settled=settled):
+            await self._ensure_policies()
+
+    async def _may_begin(self, *, settled: bool) -> bool:
+        """Whether a store without a head is a beginning, and not one that forgot."""
+        if self._seen_a_head and not settled:
+            return False
+        return not any(lease.epoch for lease in await self._store.gateways())
+
+    async def _ensure_policies(self) -> None:
+        for model in self._models:
+            made = await self._service.ensure_policy(model.name, model.shares, model.stable_version, model.unit_header)
+            if made is not None:
+                _log.info("the first policy of %s is epoch %d", model.name, made.answer.head.epoch)
+
+    async def _plan(self, shown: Head) -> Plan | None:
+        alive = await self._store.gateways()
+        if not any(lease.held for lease in alive):
+            return None
+        return plan(shown, alive, await self._store.lineage(lease.epoch for lease in alive))
+
+    async def _recover(self, called_for: Plan) -> None:
+        shown = await self._shown(called_for.shown)
+        kept = await self._store.recovery(called_for.winner[1])
+        if kept is None:
+            kept = await self._from_store(called_for, shown)
+        if kept is None:
+            raise StoreDamaged(f"{called_for.why} But no gateway has handed it back yet.")
+        answer = await self._store.swap(publication(called_for, shown, kept))
+        if answer.done:
+            _log.warning("%s", called_for.why)
+
+    async def _shown(self, head: Head) -> State:
+        """What the store shows, as far as it still has it."""
+        try:
+            state = await self._store.state()
+        except StoreDamaged:
+            return State(head, NOTHING.snapshot)
+        return state if state.head == head else State(head, NOTHING.snapshot)
+
+    async def _from_store(self, called_for: Plan, shown: State) -> Recovery | None:
+        """The winner's blobs where it is what the store shows: gateways that follow it have handed nothing back."""
+        if called_for.winner != called_for.shown[:2] or not shown.snapshot.models:
+            return None
+        # Encoding is canonical, so these are the very bytes that the digests name.
+        policies = {
+            entry.digest: encode_policy(await self._store.policy(entry.digest))
+            for entry in shown.snapshot.models.values()
+        }
+        return Recovery(called_for.shown, encode_snapshot(shown.snapshot), policies)
+
+    async def _forever(self, name: str, duty: Callable[[], Awaitable[None]], tick_s: float) -> None:
+        while True:
+            began = self._clock()
+            try:
+                await duty()
+            except Exception as error:  # noqa: BLE001 - a duty that failed is tried again; the loop outlives everything
+                self._tell(name, error)
+            else:
+                self._tell(name, None)
+            await asyncio.sleep(max(0.0, tick_s - (self._clock() - began)))
+
+    def _tell(self, name: str, error: Exception | None) -> None:
+        """Once when it begins to fail, once for each new reason, and once when it works again."""
+        words = "" if error is None else f"{type(error).__name__}: {error}"
+        if self._told.get(name, "") == words:
+            return
+        self._told[name] = words
+        if error is None:
+            _log.info("%s: works again", name)
+        elif isinstance(error, StoreUnavailable):
+            _log.warning("%s: has to wait: %s", name, error)
+        else:
+            _log.error("%s: failed, and will be tried again", name, exc_info=error)
+
+
+def declared_pools(models: Iterable[ModelSettings]) -> list[PoolSpec]:
+    """The pools that the settings declare."""
+    return [PoolSpec(model.name, one) for model in models for one in model.versions if one.path]
+
+
+def static_endpoints(models: Iterable[ModelSettings]) -> list[Endpoint]:
+    """The endpoints that the settings declare, and that somebody else runs."""
+    return [
+        Endpoint(host=place.host, http_port=place.port, grpc_port=0, model=model.name, version=one.version)
+        for model in models
+        for one in model.versions
+        for place in one.endpoints
+    ]

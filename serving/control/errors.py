@@ -1,0 +1,58 @@
+"""What the control room refuses or cannot do. Which HTTP status tells it is the business of `serving.control.api`."""
+
+from __future__ import annotations
+
+from router.policy import Policy
+from serving.errors import SluiceError
+
+
+class StoreUnavailable(SluiceError):  # noqa: N818 - named after what happened; SluiceError says that it is an error
+    """The store does not answer, or answers that it cannot serve now."""
+
+
+class StoreDamaged(StoreUnavailable):
+    """The store answers, but lacks something that it must have, or holds something that nobody of ours wrote."""
+
+
+class StoreUnsuitable(SluiceError):  # noqa: N818 - as above
+    """The store's server can never do what is asked of it."""
+
+
+class Contended(SluiceError):  # noqa: N818 - as above
+    """Changes of other models kept coming in between, so that this one found no moment of its own."""
+
+
+class Unknown(SluiceError):  # noqa: N818 - as above
+    """There is no such model, version or request."""
+
+
+class Unacceptable(SluiceError):  # noqa: N818 - as above
+    """Understood, and refused as it stands."""
+
+
+class Conflict(SluiceError):  # noqa: N818 - as above
+    """Somebody changed the model's policy first.
+
+    Args:
+        model: whose policy it is.
+        expected: the revision that the caller knew, 0 for "no policy yet".
+        revision: the one that is there now, 0 where there is none.
+        policy: the policy that is there now, None where there is none.
+    """
+
+    def __init__(self, model: str, expected: int, revision: int, policy: Policy | None) -> None:
+        there = f"its policy is at revision {revision} now" if revision else "it has no policy now"
+        super().__init__(
+            f"The change to {model} began at revision {expected}, and {there}.",
+            "Look at the policy that is there now, decide again, and send the change with its revision.",
+        )
+        self.model = model
+        self.expected = expected
+        self.revision = revision
+        self.policy = policy
+        # For the base class's pickling, which calls the constructor with `args`.
+        self.args = (model, expected, revision, policy)
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.sentence

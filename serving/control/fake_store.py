@@ -1,0 +1,176 @@
+"""A store in memory, for tests and for looking at the control room without a server.
+
+It passes the contract suite of the real one (tests/contracts/test_store.py). Nothing outlives the process, and what
+it says of durability is only what the real one would.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from router.codec import decode_policy, decode_snapshot
+from router.epoch import NO_HEAD, Head
+from router.policy import Policy
+from router.request_id import SECRET_BYTES
+from serving.control.errors import StoreDamaged, StoreUnavailable
+from serving.control.publishing import NOTHING, Answer, Change, Publication, Published, Recorded, State
+from serving.control.publishing import publish as publish_change
+from serving.endpoint import Endpoint
+from serving.leases import GatewayLease, IdKeys, Recovery, next_key_id
+
+
+class FakeStore:
+    """What `serving.control.store.Store` does, without a server.
+
+    Args:
+        clock: seconds that only go forward; leases expire by it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._head = NO_HEAD
+        self._blobs: dict[str, bytes] = {}
+        self._lineage: dict[int, str] = {}
+        self._ledger: list[Recorded] = []
+        self._answers: dict[str, Answer] = {}
+        self._gateways: dict[str, tuple[GatewayLease, float]] = {}
+        self._endpoints: dict[str, tuple[Endpoint, float]] = {}
+        self._recoveries: dict[str, Recovery] = {}
+        self._id_keys: IdKeys | None = None
+        self.heard: list[str] = []
+        """What a subscriber would have heard."""
+        self.down = False
+        """While true, every call fails as it does when the server is gone."""
+        self.warnings: tuple[str, ...] = ()
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    async def check(self) -> tuple[str, ...]:
+        """The warnings that a test has set."""
+        self._reach()
+        return self.warnings
+
+    async def head(self) -> Head:
+        """The current head."""
+        self._reach()
+        return self._head
+
+    async def state(self) -> State:
+        """The head and its snapshot."""
+        self._reach()
+        return NOTHING if self._head == NO_HEAD else State(self._head, decode_snapshot(self._blob(self._head.digest)))
+
+    async def policy(self, digest: str) -> Policy:
+        """The policy of that digest."""
+        self._reach()
+        return decode_policy(self._blob(digest))
+
+    async def change(
+        self, model: str, policy: Policy, expected_revision: int | None, *, who: str, why: str = ""
+    ) -> Published:
+        """The model's next policy, once it is published."""
+        return await publish_change(self, Change(model, policy, expected_revision, who, why))
+
+    async def swap(self, publication: Publication) -> Answer:
+        """Writes all of a publication if the head is still the expected one, else nothing."""
+        self._reach()
+        if publication.nonce in self._answers:
+            return self._answers[publication.nonce]
+        if self._head.digest != publication.expected:
+            return Answer(done=False, head=self._head)
+        self._head = publication.head._replace(parent=publication.expected)
+        self._blobs |= {**publication.policies, publication.head.digest: publication.snapshot}
+        self._lineage |= {**publication.lineage, publication.head.epoch: publication.head.digest}
+        self._ledger.append(Recorded(f"{len(self._ledger) + 1}-0", int(time.time() * 1000), publication.entry))
+        self.heard.append(f"{publication.head.epoch} {publication.head.digest}")
+        answer = Answer(done=True, head=self._head, members=frozenset(self._alive(self._gateways)), durable=True)
+        self._answers[publication.nonce] = answer
+        return answer
+
+    async def lineage(self, epochs: Iterable[int]) -> Mapping[int, str]:
+        """What is remembered of these epochs."""
+        self._reach()
+        return {epoch: self._lineage[epoch] for epoch in set(epochs) if epoch in self._lineage}
+
+    async def ledger(self, limit: int) -> Sequence[Recorded]:
+        """The newest entries, newest first."""
+        self._reach()
+        return self._ledger[: -max(1, limit) - 1 : -1]
+
+    async def gateways(self) -> Sequence[GatewayLease]:
+        """The gateways whose lease is alive, by id."""
+        self._reach()
+        return [self._gateways[name][0] for name in self._alive(self._gateways)]
+
+    async def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints whose lease is alive, by model and version."""
+        self._reach()
+        alive = [self._endpoints[name][0] for name in self._alive(self._endpoints)]
+        return sorted(alive, key=lambda one: (one.model, one.version, one.host, one.http_port))
+
+    async def hold(self, endpoint: Endpoint, ttl_s: float) -> None:
+        """Takes or renews an endpoint's lease."""
+        self._reach()
+        if endpoint.key not in self._alive(self._endpoints):
+            self.heard.append(endpoint.key)
+        self._endpoints[endpoint.key] = endpoint, self._clock() + ttl_s
+
+    async def drop(self, endpoint: Endpoint) -> None:
+        """Gives an endpoint's lease back."""
+        self._reach()
+        self._endpoints.pop(endpoint.key, None)
+        self.heard.append(endpoint.key)
+
+    async def recovery(self, digest: str) -> Recovery | None:
+        """What a gateway that runs this digest handed back in full."""
+        self._reach()
+        return self._recoveries.get(digest)
+
+    async def id_keys(self) -> IdKeys | None:
+        """The keys, None where there are none yet."""
+        self._reach()
+        return self._id_keys
+
+    async def ensure_keys(self) -> IdKeys:
+        """The keys; the first one is made if there is none."""
+        return await self.id_keys() or await self.rotate_keys()
+
+    async def rotate_keys(self) -> IdKeys:
+        """The keys, with a new one that mints from now on."""
+        self._reach()
+        current = next_key_id(self._id_keys, first=secrets.randbelow(256))
+        before = self._id_keys.secrets if self._id_keys else {}
+        self._id_keys = IdKeys({**before, current: secrets.token_bytes(SECRET_BYTES)}, current)
+        return self._id_keys
+
+    # What gateways do to the real one without asking the control room.
+
+    def gateway_says(self, lease: GatewayLease, ttl_s: float) -> None:
+        """A gateway renews its lease."""
+        self._gateways[lease.id] = lease, self._clock() + ttl_s
+
+    def gateway_hands_back(self, recovery: Recovery) -> None:
+        """A gateway keeps what it runs where the store may have forgotten it."""
+        self._recoveries[recovery.head.digest] = recovery
+
+    def forget(self) -> None:
+        """The server loses everything but the leases that are alive."""
+        self._head = NO_HEAD
+        self._blobs.clear()
+        self._lineage.clear()
+
+    def _reach(self) -> None:
+        if self.down:
+            raise StoreUnavailable("The store in memory cannot be reached.", "Changes have to wait until it is back.")
+
+    def _blob(self, digest: str) -> bytes:
+        if digest not in self._blobs:
+            raise StoreDamaged(f"The store in memory has lost {digest}, which its head needs.")
+        return self._blobs[digest]
+
+    def _alive(self, leases: Mapping[str, tuple[object, float]]) -> list[str]:
+        now = self._clock()
+        return sorted(name for name, (_, until) in leases.items() if now < until)

@@ -1,0 +1,415 @@
+"""The store in Redis: the only file of the control room that speaks to it, and where its errors become ours.
+
+Moving the head is one script (`publish.lua`), so that no reader sees half a change; an answer to an operator waits
+until the write is on disk. Leases expire by the server's clock. What a change is, and when it is tried again, is
+`serving.control.publishing`; what the keys are called is `serving.leases`.
+
+Embedded Valkey, Valkey and Redis 6.2 or newer are all the same to it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+from router.codec import decode_policy, decode_snapshot, digest_of
+from router.epoch import NO_HEAD, Head
+from router.errors import PolicyError
+from router.policy import Policy
+from router.request_id import SECRET_BYTES
+from serving.control.errors import StoreDamaged, StoreUnavailable, StoreUnsuitable
+from serving.control.publishing import NOTHING, Answer, Change, LedgerEntry, Publication, Published, Recorded, State
+from serving.control.publishing import publish as publish_change
+from serving.endpoint import Endpoint
+from serving.endpoint import decode as decode_endpoint
+from serving.errors import SluiceError
+from serving.leases import (
+    GatewayLease,
+    IdKeys,
+    Keys,
+    Recovery,
+    decode_gateway,
+    decode_recovery,
+    head_from,
+    id_keys_from,
+    next_key_id,
+)
+
+_Lease = TypeVar("_Lease")
+
+KEPT_EPOCHS = 100_000
+"""How many epochs the lineage goes back."""
+
+_OLDEST_SERVER = (6, 2)
+_REPLACED_KEPT_MS = 24 * 60 * 60 * 1000
+_ANSWER_KEPT_MS = 60_000
+_DISK_MS = 1_000
+"""How long a change waits for the disk; shorter than the socket's timeout, or the answer would be lost with it."""
+_MOST_ENTRIES = 1_000
+
+_PUBLISH = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
+
+# Adds a key only if `current` is what the caller saw: of two first starts, or two rotations, one wins.
+_ADD_ID_KEY = """
+if (redis.call('HGET', KEYS[1], 'current') or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3], 'current', ARGV[2])
+return 1
+"""
+
+# Looks once more before it forgets: the lease may have come back since its absence was seen.
+_FORGET_LAPSED = """
+local gone = 0
+for i = 2, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then gone = gone + redis.call('SREM', KEYS[1], ARGV[i - 1]) end
+end
+return gone
+"""
+
+
+def connect(url: str, namespace: str, *, timeout_s: float = 3.0) -> Store:
+    """A store at that address; nothing is sent before it is first used.
+
+    Args:
+        url: redis://, rediss:// or unix://, with the password in it if there is one.
+        namespace: what all of this installation's keys begin with.
+        timeout_s: how long one command may take. A broken connection is tried twice more, with growing pauses.
+
+    Raises:
+        SluiceError: the address cannot be used; its text does not repeat it, since it may hold a password.
+    """
+    try:
+        client = Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=min(timeout_s, 1.0),
+            socket_keepalive=True,
+            health_check_interval=15,
+            max_connections=64,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=2),
+        )
+        where = _without_password(url)
+    except (ValueError, redis_errors.RedisError):
+        raise SluiceError(
+            "The store's address cannot be used.", "Write it like redis://:password@host:6379/0."
+        ) from None
+    return Store(client, Keys(namespace), where)
+
+
+class Store:
+    """One installation's keys on one Redis server. Make it with `connect`.
+
+    Args:
+        client: connected lazily.
+        keys: what they are called.
+        where: the address for error texts, without user and password.
+    """
+
+    def __init__(self, client: Redis, keys: Keys, where: str) -> None:
+        self._redis = client
+        self.keys = keys
+        self.where = where
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._redis.aclose()
+
+    async def check(self) -> tuple[str, ...]:
+        """One sentence for each thing about the server that could cost data; none where all is well.
+
+        Raises:
+            StoreUnsuitable: it is too old.
+        """
+        async with self._boundary():
+            pipe = self._redis.pipeline(transaction=False)
+            for section in ("server", "memory", "persistence", "replication"):
+                pipe.info(section)
+            facts = {name: value for part in await pipe.execute() for name, value in part.items()}
+        _check_age(str(facts.get("redis_version", "0")), self.where)
+        return tuple(_warnings(facts))
+
+    # Policies
+
+    async def head(self) -> Head:
+        """The current head, `NO_HEAD` where there is none."""
+        async with self._boundary():
+            return head_from(await _reply(self._redis.hgetall(self.keys.head))) or NO_HEAD
+
+    async def state(self) -> State:
+        """The head and its snapshot."""
+        head = await self.head()
+        if head == NO_HEAD:
+            return NOTHING
+        blob = await self._blob(self.keys.snapshot(head.digest), head.digest)
+        async with self._boundary():
+            return State(head, decode_snapshot(blob))
+
+    async def policy(self, digest: str) -> Policy:
+        """The policy of that digest."""
+        blob = await self._blob(self.keys.policy(digest), digest)
+        async with self._boundary():
+            return decode_policy(blob)
+
+    async def change(
+        self, model: str, policy: Policy, expected_revision: int | None, *, who: str, why: str = ""
+    ) -> Published:
+        """The model's next policy, once it is published.
+
+        Args:
+            model: whose policy.
+            policy: what it is to run.
+            expected_revision: the one that the change began with, 0 for "no policy yet", None for "whatever it is".
+            who: for the ledger.
+            why: for the ledger.
+
+        Raises:
+            Conflict: another change of this model came first.
+            Contended: changes of other models kept coming first.
+        """
+        return await publish_change(self, Change(model, policy, expected_revision, who, why))
+
+    async def swap(self, publication: Publication) -> Answer:
+        """Writes all of a publication if the head is still the expected one, else nothing."""
+        keys = self.keys
+        names = [
+            *(keys.head, keys.lineage, keys.ledger, keys.gateways, keys.publication(publication.nonce)),
+            *(keys.snapshot(publication.head.digest), keys.snapshot(publication.expected)),
+        ]
+        said, durable = await self._durably(_PUBLISH, names, [json.dumps(self._said(publication))])
+        answer = json.loads(said)
+        head = Head(int(answer["epoch"]), answer["digest"], answer["parent"])
+        if not answer["done"]:
+            return Answer(done=False, head=head)
+        # Lua has one kind of table, so an empty list arrives as an object.
+        return Answer(done=True, head=head, members=frozenset(answer["members"] or ()), durable=durable)
+
+    async def lineage(self, epochs: Iterable[int]) -> Mapping[int, str]:
+        """What is remembered of these epochs; those that nothing is remembered of are left out."""
+        asked = sorted(set(epochs))
+        if not asked:
+            return {}
+        async with self._boundary():
+            found = await _reply(self._redis.hmget(self.keys.lineage, [str(epoch) for epoch in asked]))
+        return {epoch: value.decode() for epoch, value in zip(asked, found, strict=True) if value is not None}
+
+    async def ledger(self, limit: int) -> Sequence[Recorded]:
+        """The newest entries, newest first."""
+        async with self._boundary():
+            found = await _reply(self._redis.xrevrange(self.keys.ledger, count=max(1, min(limit, _MOST_ENTRIES))))
+            return [_recorded(entry_id.decode(), fields[b"entry"]) for entry_id, fields in found]
+
+    # Leases
+
+    async def gateways(self) -> Sequence[GatewayLease]:
+        """The gateways whose lease is alive, by id."""
+        found = await self._leased(self.keys.gateways, lambda member: self.keys.gateway(member.decode()))
+        return sorted(_readable(found, decode_gateway), key=lambda lease: lease.id)
+
+    async def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints whose lease is alive, by model and version."""
+        found = await self._leased(self.keys.endpoints, bytes.decode)
+        endpoints = _readable(found, decode_endpoint)
+        return sorted(endpoints, key=lambda one: (one.model, one.version, one.host, one.http_port))
+
+    async def hold(self, endpoint: Endpoint, ttl_s: float) -> None:
+        """Takes or renews an endpoint's lease; gateways hear of it where it is new."""
+        key, value = self.keys.endpoint(endpoint), endpoint.encode()
+        async with self._boundary():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.sadd(self.keys.endpoints, key)
+            pipe.execute_command("SET", key, value, "PX", max(1, round(ttl_s * 1000)), "GET")
+            before = (await pipe.execute())[1]
+            if before != value.encode():
+                await _reply(self._redis.publish(self.keys.endpoint_changes, key))
+
+    async def drop(self, endpoint: Endpoint) -> None:
+        """Gives an endpoint's lease back; gateways hear of it at once."""
+        key = self.keys.endpoint(endpoint)
+        async with self._boundary():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.delete(key)
+            pipe.srem(self.keys.endpoints, key)
+            pipe.publish(self.keys.endpoint_changes, key)
+            await pipe.execute()
+
+    async def recovery(self, digest: str) -> Recovery | None:
+        """What a gateway that runs this digest handed back in full, None where none did."""
+        async with self._boundary():
+            said = await _reply(self._redis.get(self.keys.recovery(digest)))
+            return None if said is None else decode_recovery(said)
+
+    # Keys of request ids
+
+    async def id_keys(self) -> IdKeys | None:
+        """The keys, None where there are none yet."""
+        async with self._boundary():
+            return id_keys_from(await _reply(self._redis.hgetall(self.keys.id_keys)))
+
+    async def ensure_keys(self) -> IdKeys:
+        """The keys; the first one is made if there is none."""
+        return await self.id_keys() or await self._add_key(None)
+
+    async def rotate_keys(self) -> IdKeys:
+        """The keys, with a new one that mints from now on; the others go on verifying."""
+        return await self._add_key(await self.id_keys())
+
+    async def _add_key(self, seen: IdKeys | None) -> IdKeys:
+        # A store that lost its data must not give another secret an id that is already in use: the first is drawn.
+        key_id = next_key_id(seen, first=secrets.randbelow(256))
+        secret = b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+        current = "" if seen is None else str(seen.current)
+        await self._durably(_ADD_ID_KEY, [self.keys.id_keys], [current, str(key_id), secret])
+        keys = await self.id_keys()
+        if keys is None:
+            raise StoreDamaged(f"The store at {self.where} took a key for request ids and does not have it.")
+        return keys
+
+    # Below: how to speak to the server.
+
+    def _said(self, publication: Publication) -> dict[str, Any]:
+        head = publication.head
+        entry = publication.entry
+        return {
+            "expected": publication.expected,
+            "epoch": str(head.epoch),
+            "digest": head.digest,
+            "fence": publication.fence,
+            "snapshot": publication.snapshot.decode(),
+            "policies": {self.keys.policy(digest): blob.decode() for digest, blob in publication.policies.items()},
+            "retired": [self.keys.policy(digest) for digest in publication.retired],
+            "lineage": {str(epoch): digests for epoch, digests in publication.lineage.items()}
+            | {str(head.epoch): head.digest},
+            "forgotten": str(head.epoch - KEPT_EPOCHS),
+            "entry": json.dumps(
+                {"kind": entry.kind, "who": entry.who, "why": entry.why, "facts": dict(entry.facts)}, sort_keys=True
+            ),
+            "gateway_prefix": self.keys.gateway(""),
+            "channel": self.keys.epochs,
+            "replaced_kept_ms": _REPLACED_KEPT_MS,
+            "answer_kept_ms": _ANSWER_KEPT_MS,
+        }
+
+    async def _durably(self, script: str, keys: Sequence[str], said: Sequence[str]) -> tuple[Any, bool]:
+        """The script's answer, and whether what it wrote is confirmed to be on disk.
+
+        Both commands travel on one connection, for WAITAOF waits for what its own connection wrote.
+        """
+        async with self._boundary():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.eval(script, len(keys), *keys, *said)
+            pipe.execute_command("WAITAOF", 1, 0, _DISK_MS)
+            answer, confirmed = await pipe.execute(raise_on_error=False)
+            if isinstance(answer, Exception):
+                raise answer
+        # A server without WAITAOF or without an AOF answers with an error. On a timeout it returns, and counts less.
+        return answer, isinstance(confirmed, list) and confirmed[0] >= 1
+
+    async def _blob(self, key: str, digest: str) -> bytes:
+        async with self._boundary():
+            blob = await _reply(self._redis.get(key))
+        if blob is None or digest_of(blob) != digest:
+            lacks = "has lost" if blob is None else "holds other bytes under"
+            raise StoreDamaged(
+                f"The store at {self.where} {lacks} {key}, which its head needs.",
+                "Gateways go on with what they run; the conductor publishes that again once they hand it back.",
+            )
+        return cast("bytes", blob)
+
+    async def _leased(self, index: str, key_of: Callable[[bytes], str]) -> list[bytes]:
+        """The values of the leases in that index that are alive; the others leave the index."""
+        async with self._boundary():
+            members = sorted(await _reply(self._redis.smembers(index)))
+            if not members:
+                return []
+            keys = [key_of(member) for member in members]
+            values = await _reply(self._redis.mget(keys))
+            lapsed = [pair for *pair, value in zip(members, keys, values, strict=True) if value is None]
+            if lapsed:
+                names = [index, *(key for _, key in lapsed)]
+                await _reply(self._redis.eval(_FORGET_LAPSED, len(names), *names, *(member for member, _ in lapsed)))
+        return [value for value in values if value is not None]
+
+    @asynccontextmanager
+    async def _boundary(self) -> AsyncIterator[None]:
+        """Within it, errors of the server, the network and the bytes become ours, without any password."""
+        try:
+            yield
+        except (redis_errors.RedisError, OSError) as error:
+            raise StoreUnavailable(
+                f"The store at {self.where} {_in_words(error)}.",
+                "Gateways go on with the policy that they run; changes have to wait until it is back.",
+            ) from error
+        except (ValueError, KeyError, TypeError, PolicyError) as error:
+            raise StoreDamaged(f"The store at {self.where} holds what this release cannot read: {error}") from error
+
+
+def _readable(values: Iterable[bytes], decode: Callable[[bytes], _Lease]) -> Iterable[_Lease]:
+    # One lease that nobody can read must not hide all the others.
+    for value in values:
+        with suppress(ValueError):
+            yield decode(value)
+
+
+async def _reply(command: Any) -> Any:  # noqa: ANN401 - redis-py types its commands for both of its clients at once
+    return await command
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _in_words(error: Exception) -> str:
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words
+    return f"refused a command: {error}"
+
+
+# The order counts: the first that fits is taken, and redis-py's network errors are each other's children.
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (redis_errors.AuthenticationError, "does not accept our user or password"),
+    (redis_errors.AuthorizationError, "does not let our user connect"),
+    (redis_errors.NoPermissionError, "does not let our user run a command that we need"),
+    (redis_errors.BusyLoadingError, "is still reading its data from disk"),
+    (redis_errors.ReadOnlyError, "is a replica and takes no writes"),
+    (redis_errors.OutOfMemoryError, "is out of memory"),
+    (redis_errors.TimeoutError, "did not answer in time"),
+    (redis_errors.ConnectionError, "cannot be reached"),
+    (OSError, "cannot be reached"),
+)
+
+
+def _check_age(version: str, where: str) -> None:
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < _OLDEST_SERVER:
+        raise StoreUnsuitable(
+            f"The store at {where} is Redis {version}, which is too old.",
+            f"Use Valkey, or Redis {'.'.join(map(str, _OLDEST_SERVER))} or newer.",
+        )
+
+
+def _warnings(facts: Mapping[str, Any]) -> Iterable[str]:
+    policy = facts.get("maxmemory_policy")
+    if policy != "noeviction":
+        yield f"The store's maxmemory-policy is {policy}, so a full server forgets policies: set it to noeviction."
+    if not facts.get("aof_enabled"):
+        yield "The store writes no append-only file, so a restart forgets changes: set appendonly to yes."
+    if facts.get("connected_slaves") and "min_slaves_good_slaves" not in facts:
+        yield "The store has replicas and does not wait for any, so a failover forgets: set min-replicas-to-write to 1."
+
+
+def _recorded(entry_id: str, said: bytes) -> Recorded:
+    plain = json.loads(said)
+    entry = LedgerEntry(plain["kind"], plain["who"], plain["why"], plain["facts"])
+    return Recorded(entry_id, int(entry_id.partition("-")[0]), entry)

@@ -1,0 +1,150 @@
+"""What one value in the settings takes: ports, durations, hosts, addresses, each with the words for a wrong one.
+
+Every check here ends in the same kind of sentence, 'it takes …', because `serving.mistakes` puts the key and what was
+given before it. Which key takes which kind is left to `serving.settings`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator
+
+from router.policy import LARGEST_VERSION
+
+_LARGEST_PORT = 65_535
+NUMERAL = re.compile(r"[+-]?\d{1,18}")
+
+
+def whole(low: int, high: int, *, note: str = "") -> BeforeValidator:
+    """A whole number between the two, inclusive. Digits in quotes will do, since the environment has nothing else."""
+
+    def check(value: object) -> int:
+        number = int(value) if isinstance(value, str) and NUMERAL.fullmatch(value) else value
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+            raise ValueError(f"it takes a whole number from {low} to {high}{note}")
+        return number
+
+    return BeforeValidator(check)
+
+
+def number(low: float, high: float, *, null: str = "") -> BeforeValidator:
+    """A number between the two, inclusive; with `null`, which says what it means, also null."""
+    allowed = f"it takes a number from {low:g} to {high:g}" + (f", or null ({null})" if null else "")
+
+    def check(value: object) -> float | None:
+        if value is None and null:
+            return None
+        try:
+            number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+        except ValueError:
+            number = None
+        # NaN is not between anything, so it is refused here as well.
+        if number is None or not low <= number <= high:
+            raise ValueError(allowed)
+        return number
+
+    return BeforeValidator(check)
+
+
+def text(matches: Callable[[str], object], allowed: str) -> BeforeValidator:
+    """A text of which `matches` says something true; `allowed` says in words what that is."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not matches(value):
+            raise ValueError(f"it takes {allowed}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _as_path(value: object) -> object:
+    if value is None or isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("it takes a path")
+    return Path(value).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens: written 'host:port', an IPv6 address in brackets."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """The address that a text names.
+
+        Raises:
+            ValueError: it is not 'host:port'.
+        """
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})", text) if isinstance(text, str) else None
+        if not found or not 1 <= int(found[2]) <= _LARGEST_PORT:
+            raise ValueError("it takes host:port, such as 127.0.0.1:9000, with a port from 1 to 65535")
+        return cls(found[1].strip("[]"), int(found[2]))
+
+    def __str__(self) -> str:
+        """The text that `parse` reads."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports from `low` to `high`, both included; both are 0 where any free port will do."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """The range that a text such as '21000-21999' names; '0' is any free port.
+
+        Raises:
+            ValueError: it is no such range.
+        """
+        low, _, high = str(text).partition("-")
+        if isinstance(text, bool) or not (low.strip().isdecimal() and (high.strip().isdecimal() or low == str(text))):
+            raise ValueError("it takes a range of ports such as '21000-21999', or 0 (any free ones)")
+        found = cls(int(low), int(high or low))
+        if found != cls(0, 0) and not 1 <= found.low <= found.high <= _LARGEST_PORT:
+            raise ValueError(
+                "it takes a range that rises, within 1 to 65535, such as '21000-21999', or 0 (any free ones)"
+            )
+        return found
+
+    def __contains__(self, port: int) -> bool:
+        return bool(port) and self.low <= port <= self.high
+
+    def __str__(self) -> str:
+        """The text that `parse` reads."""
+        return f"{self.low}-{self.high}" if self.high else "0"
+
+
+_address = BeforeValidator(lambda value: value if isinstance(value, Address) else Address.parse(value))
+_range = BeforeValidator(lambda value: value if isinstance(value, PortRange) else PortRange.parse(value))
+
+Port = Annotated[int, whole(0, _LARGEST_PORT, note=" (0: any free one)")]
+Count = Annotated[int, whole(1, 1_000_000)]
+Size = Annotated[int, whole(1, 2**40)]
+Seconds = Annotated[float, number(0.001, 86_400)]
+Pause = Annotated[float, number(0, 3_600)]
+LoopbackHost = Annotated[
+    str,
+    text(_is_loopback, "a loopback address (127.0.0.1, ::1 or localhost), as nothing here asks callers for a key yet"),
+]
+VersionNumber = Annotated[int, whole(1, LARGEST_VERSION)]
+AnyPath = Annotated[Path, BeforeValidator(_as_path)]
+AnyAddress = Annotated[Address, _address]
+Ports = Annotated[PortRange, _range]

@@ -1,0 +1,1 @@
+"""One tritonserver for each replica of a model version: found, laid out, started, watched and stopped."""

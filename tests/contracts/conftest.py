@@ -1,0 +1,52 @@
+"""The stores that a contract is tried on: in memory, and in a real Valkey."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pytest
+
+from serving.control.fake_store import FakeStore
+from serving.control.store import Store, connect
+from serving.control.valkey import EmbeddedValkey
+from serving.leases import GatewayLease, Keys, Recovery
+from tests.valkey import Gateway, valkey
+
+__all__ = ["Bench", "bench", "valkey"]
+
+
+class GatewaySide(Protocol):
+    """What a gateway does to a store."""
+
+    def gateway_says(self, lease: GatewayLease, ttl_s: float) -> None:
+        """Renews its lease."""
+
+    def gateway_hands_back(self, recovery: Recovery) -> None:
+        """Keeps what it runs where the store may have forgotten it."""
+
+
+@dataclass
+class Bench:
+    """A store under test, and the gateways' side of it."""
+
+    store: Store | FakeStore
+    gateway: GatewaySide
+
+
+@pytest.fixture(params=["fake", "valkey"])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    """An empty store: the fake one, and one in a namespace of its own on a real server."""
+    if request.param == "fake":
+        fake = FakeStore()
+        yield Bench(fake, fake)
+        return
+    server: EmbeddedValkey = request.getfixturevalue("valkey")
+    namespace = f"test-{secrets.token_hex(6)}"
+    store = connect(server.url, namespace)
+    gateway = Gateway(server.url, Keys(namespace))
+    yield Bench(store, gateway)
+    gateway.close()
+    await store.close()

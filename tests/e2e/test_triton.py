@@ -1,0 +1,268 @@
+"""The real tritonserver with the demo's models: answers, batches, failures, and nothing left behind."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+from tritonclient.http import aio
+from tritonclient.utils import InferenceServerException
+
+from serving.demo.train import DemoModels
+from serving.errors import StartFailed
+from serving.triton.binary import find
+from serving.triton.layout import ModelVersion, write_repository
+from serving.triton.process import ServerOptions, TritonProcess
+from serving.triton.warmup import warm_up
+
+pytestmark = pytest.mark.e2e
+
+REPOSITORY = Path(__file__).parents[2]
+TRAIN = [sys.executable, "-m", "serving.demo.train"]
+_POISON = textwrap.dedent("""
+    import torch
+    class Picky(torch.nn.Module):
+        def forward(self, x):
+            torch._assert_async((x >= 0).all(), "a value below zero")
+            return (x * 2,)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(Picky(), (torch.ones(2, 4),), dynamic_shapes=({0: batch},))
+    torch.export.save(program, "model.pt2")
+""")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
+    """The demo's versions, trained by its command."""
+    out = tmp_path_factory.mktemp("models")
+    subprocess.run([*TRAIN, str(out)], check=True, cwd=REPOSITORY, capture_output=True)
+    home = out / "digits"
+    return DemoModels("digits", {1: home / "1", 2: home / "2"}, home / "rows.npz", {})
+
+
+@pytest.fixture(scope="module")
+def rows(models: DemoModels) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """The held-out pixels and labels."""
+    with np.load(models.rows) as held_out:
+        yield held_out["pixels"], held_out["labels"]
+
+
+@pytest.fixture(scope="module")
+def picky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact that doubles numbers and fails on those below zero."""
+    artifact = tmp_path_factory.mktemp("picky")
+    subprocess.run([sys.executable, "-c", _POISON], check=True, cwd=artifact, capture_output=True)
+    tensor = {"datatype": "FP32", "shape": [4]}
+    signature = {"inputs": [{"name": "x", **tensor}], "outputs": [{"name": "y", **tensor}]}
+    (artifact / "signature.json").write_text(json.dumps(signature))
+    return artifact
+
+
+async def serve(artifact: Path, version: int, folder: Path, **how: Any) -> TritonProcess:  # noqa: ANN401 - fields of ModelVersion
+    """A warmed-up server of that artifact."""
+    repository = write_repository(ModelVersion("digits", version, artifact, **how), folder / f"repository-{version}")
+    options = ServerOptions(log_file=folder / f"triton-{version}.log")
+    server = await TritonProcess.start(find(), repository, "digits", version, options)
+    await warm_up(server, repository.example.read_bytes() if repository.example else None)
+    return server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(
+    models: DemoModels, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[int, TritonProcess]]:
+    """Both versions, each on a server of its own."""
+    folder = tmp_path_factory.mktemp("triton")
+    running = {}
+    try:
+        for version, artifact in models.versions.items():
+            running[version] = await serve(artifact, version, folder)
+        yield running
+    finally:
+        for server in running.values():
+            await server.stop(10.0)
+
+
+def pixels_input(pixels: NDArray[np.float32], *, binary: bool) -> aio.InferInput:
+    """Rows as an input tensor, in JSON or binary."""
+    tensor = aio.InferInput("pixels", list(pixels.shape), "FP32")
+    tensor.set_data_from_numpy(pixels, binary_data=binary)
+    return tensor
+
+
+def family(server: TritonProcess) -> list[int]:
+    """The server's process and those of its session: its stubs."""
+    listed = subprocess.run(["ps", "-o", "pid=", "-g", str(server.pid)], capture_output=True, check=False)  # noqa: S607
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def runs(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])
+@pytest.mark.parametrize("version", [1, 2])
+async def test_both_versions_answer_as_they_were_measured(
+    servers: dict[int, TritonProcess],
+    models: DemoModels,
+    rows: tuple[NDArray[np.float32], NDArray[np.int64]],
+    version: int,
+    *,
+    binary: bool,
+) -> None:
+    """Through tritonclient, in JSON and binary, a version gets the share right that its training.json says."""
+    pixels, labels = rows
+    server = servers[version]
+    wanted = [aio.InferRequestedOutput("digit", binary_data=binary)]
+    async with aio.InferenceServerClient(f"127.0.0.1:{server.http_port}") as client:
+        answers = [
+            await client.infer(
+                "digits", [pixels_input(pixels[start : start + 60], binary=binary)], str(version), outputs=wanted
+            )
+            for start in range(0, 300, 60)
+        ]
+    digits = np.concatenate([answer.as_numpy("digit")[:, 0] for answer in answers])
+    training = json.loads((models.versions[version] / "training.json").read_text())
+    assert (digits == labels).mean() == training["accuracy"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_metadata_and_statistics_are_of_exactly_this_version(servers: dict[int, TritonProcess]) -> None:
+    """A server lists the one version that it was started for, and counts for it."""
+    for version, server in servers.items():
+        assert (await server.metadata())["versions"] == [str(version)]
+        (counted,) = (await server.statistics())["model_stats"]
+        assert counted["version"] == str(version)
+        assert counted["inference_count"] > 0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_nobody_can_load_code_into_a_server(servers: dict[int, TritonProcess]) -> None:
+    """A load with a file override, which would run code, is refused."""
+    async with aio.InferenceServerClient(f"127.0.0.1:{servers[1].http_port}") as client:
+        with pytest.raises(InferenceServerException, match="model load / unload is not allowed"):
+            await client.load_model("evil", config='{"backend": "python"}', files={"file:1/model.py": b"import os"})
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_labels_name_the_classes(servers: dict[int, TritonProcess], rows: Any) -> None:  # noqa: ANN401
+    """Triton's classification extension names classes with the signature's labels."""
+    wanted = [aio.InferRequestedOutput("scores", binary_data=False, class_count=1)]
+    async with aio.InferenceServerClient(f"127.0.0.1:{servers[2].http_port}") as client:
+        answer = await client.infer("digits", [pixels_input(rows[0][:1], binary=True)], "2", outputs=wanted)
+    _, number, label = str(answer.as_numpy("scores")[0, 0]).split(":")
+    assert number == label
+
+
+async def test_a_batch_is_one_pass_and_one_bad_request_spoils_no_other(picky: Path, tmp_path: Path) -> None:
+    """Requests that wait are merged into fewer passes; of a merged batch only the request at fault fails."""
+    server = await serve(picky, 3, tmp_path, batch_delay_us=200_000)
+    try:
+        values = [float(number) for number in range(16)]
+        values[5] = -1.0
+        answers = await asyncio.gather(*(ask(server, value) for value in values), return_exceptions=True)
+        failed = [index for index, answer in enumerate(answers) if isinstance(answer, BaseException)]
+        assert failed == [5]
+        assert "a value below zero" in str(answers[5])
+        assert [answer for answer in answers if isinstance(answer, float)] == [
+            2 * value for value in values if value >= 0
+        ]
+        (counted,) = (await server.statistics())["model_stats"]
+        # The three of the warm-up came one by one.
+        assert counted["execution_count"] - 3 < len(values)
+    finally:
+        await server.stop(10.0)
+
+
+async def ask(server: TritonProcess, value: float) -> float:
+    """The picky model's first number for a row of this one."""
+    tensor = aio.InferInput("x", [1, 4], "FP32")
+    tensor.set_data_from_numpy(np.full((1, 4), value, np.float32))
+    return float((await server.infer([tensor])).as_numpy("y")[0, 0])
+
+
+async def test_a_wrong_artifact_is_one_sentence(models: DemoModels, tmp_path: Path) -> None:
+    """A program that is cut short is refused in one sentence with Triton's reason, and leaves nothing running."""
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    whole = (models.versions[1] / "model.pt2").read_bytes()
+    (artifact / "model.pt2").write_bytes(whole[: len(whole) // 2])
+    (artifact / "signature.json").write_bytes((models.versions[1] / "signature.json").read_bytes())
+    with pytest.raises(StartFailed, match=r"^Triton ended before digits version 1 was ready: .*\.$") as refused:
+        await serve(artifact, 1, tmp_path)
+    assert "failed to load 'digits' version 1" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+async def test_a_signature_that_does_not_fit_is_found_while_warming_up(models: DemoModels, tmp_path: Path) -> None:
+    """A program that loads but does not give what its signature says never becomes ready."""
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    (artifact / "model.pt2").write_bytes((models.versions[1] / "model.pt2").read_bytes())
+    signature = json.loads((models.versions[1] / "signature.json").read_text())
+    signature["outputs"].pop()
+    (artifact / "signature.json").write_text(json.dumps(signature))
+    repository = write_repository(ModelVersion("digits", 1, artifact), tmp_path / "repository")
+    server = await TritonProcess.start(find(), repository, "digits", 1, ServerOptions())
+    try:
+        with pytest.raises(StartFailed, match="gives 2 outputs, its signature 1"):
+            await warm_up(server, None)
+    finally:
+        await server.stop(5.0)
+
+
+async def test_stop_leaves_nothing(models: DemoModels, tmp_path: Path) -> None:
+    """After stop neither server nor stub runs, its port is free, and its shared memory is gone."""
+    server = await serve(models.versions[1], 1, tmp_path)
+    pids = family(server)
+    assert len(pids) >= 2
+    await server.stop(10.0)
+    assert not server.alive
+    assert not any(map(runs, pids))
+    assert not list(Path("/dev/shm").glob(f"{server._identity}*"))  # noqa: ASYNC240, S108
+    assert server.http_port not in listening()
+
+
+def listening() -> set[int]:
+    """The TCP ports that somebody on this machine listens on."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return {int(line.split()[1].rpartition(":")[2], 16) for line in lines if line.split()[3] == "0A"}
+
+
+def test_sigkill_of_the_parent_leaves_no_server_and_no_stub(models: DemoModels, tmp_path: Path) -> None:
+    """A parent that is killed with SIGKILL takes the server with it, and the stubs within 15 seconds."""
+    parent_code = textwrap.dedent(f"""
+        import asyncio, sys
+        from pathlib import Path
+        from tests.e2e.test_triton import family, serve
+        async def main():
+            server = await serve(Path({str(models.versions[1])!r}), 1, Path({str(tmp_path)!r}))
+            print(*family(server), flush=True)
+            await asyncio.sleep(60)
+        asyncio.run(main())
+    """)
+    with subprocess.Popen([sys.executable, "-c", parent_code], stdout=subprocess.PIPE, cwd=REPOSITORY) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) >= 2
+        os.kill(parent.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 15.0
+    while any(map(runs, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(runs, pids))

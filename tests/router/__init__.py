@@ -1,0 +1,1 @@
+"""Tests of `router`: values and properties, no servers."""

@@ -1,0 +1,1 @@
+"""Tests of how Triton is found, laid out, started, warmed up and leased."""

@@ -1,0 +1,48 @@
+"""A real Valkey for tests, and what a gateway would write into it. Import the fixture in a conftest to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from serving.control.valkey import EmbeddedValkey
+from serving.leases import GatewayLease, Keys, Recovery
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """A server of its own on a free port, gone with the session."""
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class Gateway:
+    """The writing half of a gateway: it renews leases and hands back what it runs.
+
+    Args:
+        url: of the server.
+        keys: of the installation.
+    """
+
+    def __init__(self, url: str, keys: Keys) -> None:
+        self._redis = redis.Redis.from_url(url)
+        self._keys = keys
+
+    def gateway_says(self, lease: GatewayLease, ttl_s: float) -> None:
+        """Renews its lease."""
+        self._redis.set(self._keys.gateway(lease.id), lease.encode(), px=round(ttl_s * 1000))
+        self._redis.sadd(self._keys.gateways, lease.id)
+
+    def gateway_hands_back(self, recovery: Recovery) -> None:
+        """Keeps what it runs where the store may have forgotten it."""
+        self._redis.set(self._keys.recovery(recovery.head.digest), recovery.encode(), px=60_000)
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._redis.close()
