@@ -51,6 +51,7 @@ def decode_snapshot(blob: bytes) -> Snapshot:
         PolicyError: not a snapshot, or written for a newer reader.
     """
     fields = _readable(blob, "snapshot")
+    _refuse_unknown("snapshot", fields, {"epoch", "parent", "models"})
     try:
         models = {name: Entry(digest, revision) for name, (digest, revision) in fields["models"].items()}
         return Snapshot(fields["epoch"], fields["parent"], models)
@@ -77,9 +78,10 @@ def policy_as_dict(policy: Policy) -> dict[str, Any]:
 def policy_from_dict(fields: Mapping[str, Any]) -> Policy:
     """The policy in plain values; unknown keys are refused, for a policy half understood is none."""
     known = {"stable", "arms", "salt", "unit_header", "allow_override", "repeatable"}
-    if unknown := sorted(set(fields) - known):
-        raise PolicyError(f"a policy has no {', '.join(map(repr, unknown))}: it has {', '.join(sorted(known))}")
+    _refuse_unknown("policy", fields, known)
     try:
+        for arm in fields["arms"]:
+            _refuse_unknown("arm", arm, {"version", "share_ppm", "offset_ppm", "role"})
         arms = tuple(Arm(a["version"], a["share_ppm"], a["offset_ppm"], Role(a["role"])) for a in fields["arms"])
         rest = {key: fields[key] for key in known - {"arms"}}
         return Policy(arms=arms, **rest)
@@ -87,6 +89,12 @@ def policy_from_dict(fields: Mapping[str, Any]) -> Policy:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PolicyError(f"this is no policy: {error!r}") from error
+
+
+def _refuse_unknown(what: str, fields: Mapping[str, Any], known: set[str]) -> None:
+    if unknown := sorted(set(fields) - known):
+        names = ", ".join(map(repr, unknown))
+        raise PolicyError(f"this {what} says {names}, which is not understood: it may say {', '.join(sorted(known))}")
 
 
 def _canonical(value: Mapping[str, Any]) -> bytes:
@@ -99,6 +107,6 @@ def _readable(blob: bytes, what: str) -> dict[str, Any]:
         reader = fields.pop("reader")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PolicyError(f"these bytes are no {what}: {error!r}") from error
-    if not isinstance(reader, int) or reader > READER:
+    if type(reader) is not int or not 1 <= reader <= READER:
         raise PolicyError(f"this {what} is written for readers of form {reader!r}; this one reads up to {READER}")
     return dict(fields)

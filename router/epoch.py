@@ -49,6 +49,8 @@ class Snapshot:
     def __post_init__(self) -> None:
         if not isinstance(self.epoch, int) or self.epoch < 0:
             raise PolicyError(f"{self.epoch!r} is no epoch: epochs count from 0")
+        if not isinstance(self.parent, str):
+            raise PolicyError(f"{self.parent!r} is no digest of a parent")
         object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
 
     def revision_of(self, model: str) -> int:

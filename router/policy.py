@@ -27,7 +27,7 @@ LARGEST_VERSION = 2**31 - 1
 """Versions travel in 32 bits (`router.request_id`); Triton's folders are numbered the same way."""
 
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
-_SHARE = re.compile(r"(?P<number>\d{1,7}(?:\.\d{1,6})?)\s*(?P<unit>%|ppm)")
+_SHARE = re.compile(r"(?P<number>\d{1,7}(?:\.\d{1,6})?)\s*(?P<unit>%|ppm)", re.ASCII)
 
 
 class Role(StrEnum):
@@ -89,8 +89,10 @@ class Policy:
 
     def __post_init__(self) -> None:
         check_version(self.stable)
-        if "\0" in self.salt or len(self.salt) > LONGEST_SALT:
-            raise PolicyError(f"a salt has at most {LONGEST_SALT} characters and no NUL")
+        _check_salt(self.salt)
+        for name in ("allow_override", "repeatable"):
+            if not isinstance(getattr(self, name), bool):
+                raise PolicyError(f"{name} is {getattr(self, name)!r}: it is true or false")
         if not _HEADER_NAME.fullmatch(self.unit_header):
             raise PolicyError(f"{self.unit_header!r} is no header name: use lower-case letters, digits and hyphens")
         _check_versions_differ(self.stable, self.arms)
@@ -162,6 +164,15 @@ def check_version(version: object) -> None:
         raise PolicyError(f"{version!r} is no version: versions are whole numbers from 1 to {LARGEST_VERSION}")
 
 
+def _check_salt(salt: str) -> None:
+    try:
+        encoded = salt.encode()
+    except UnicodeEncodeError as error:
+        raise PolicyError("a salt is text that UTF-8 can write") from error
+    if b"\0" in encoded or len(salt) > LONGEST_SALT:
+        raise PolicyError(f"a salt has at most {LONGEST_SALT} characters and no NUL")
+
+
 def _check_ppm(what: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= WHOLE:
         raise PolicyError(f"{value!r} is no {what}: it is a whole number of parts per million, 0 to {WHOLE:,}")
@@ -211,8 +222,12 @@ def _fits(shares: Mapping[int, int], offsets: Mapping[int, int]) -> bool:
 def _place(shares: Mapping[int, int], offsets: Mapping[int, int], share: int) -> int | None:
     """The middle of the widest gap, so that both neighbours keep room to grow; None where no gap is wide enough."""
     taken = sorted((offset, offset + shares[version]) for version, offset in offsets.items())
-    edges = [(0, 0), *taken, (WHOLE, WHOLE)]
-    start, width = max(((left[1], right[0] - left[1]) for left, right in pairwise(edges)), key=lambda gap: gap[1])
+    gaps: list[tuple[int, int]] = []
+    end = 0
+    for first, after in [*taken, (WHOLE, WHOLE)]:
+        gaps.append((end, first - end))
+        end = max(end, after)  # an arm without a share may lie inside another's range
+    start, width = max(gaps, key=lambda gap: gap[1])
     if width < share:
         return None
     return start + (width - share) // 2 if taken else start

@@ -179,6 +179,8 @@ def _unflag(flags: int) -> tuple[Reason, bool, bool]:
 def _bytes_of(text: str) -> bytes:
     if len(text) != LENGTH:
         raise RequestIdError(f"a request id has {LENGTH} characters, this one {len(text)}")
+    if "+" in text or "/" in text:  # what b64decode also takes: one id would have several spellings
+        raise RequestIdError("this is no request id: it is not base64url")
     try:
         return b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
     except (Base64Error, UnicodeEncodeError, ValueError) as error:

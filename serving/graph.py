@@ -23,26 +23,21 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serving.control.api import create_app
-from serving.control.conductor import Conductor, PoolSpec
+from serving.control.conductor import Conductor, declared_pools
 from serving.control.probe import TritonProbe
-from serving.control.service import ControlService, PoolState, declared_in
+from serving.control.service import ControlService, declared_in
 from serving.control.store import Store, connect
 from serving.errors import SettingsError, SluiceError, StartFailed
 from serving.gateway.config import WorkerConfig
 from serving.gateway.supervisor import Supervisor
 from serving.settings import Settings, load_settings
 from serving.sockets import ask_for, open_listener
-from serving.triton.arguments import PoolArguments
-from serving.triton.pool import build_pool, refuse_missing_gpu
+from serving.triton.pool import ServePools, is_pool, refuse_missing_gpu
 
 APP = "sluice"
-_POOL_PREFIX = "sluice-pool:"
 _CPUS = 0.1
 _CALLS_AT_ONCE = 100
 _GRACE_S = 5.0
-# Below what the kernel gives to outgoing connections: a client that dials a port which is just free could get that
-# very port as its own, and so be connected to itself.
-_ANY_PORT = range(10_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,12 @@ def build(arguments: Mapping[str, str]) -> serve.Application:
 
 
 def application(installation: Installation) -> serve.Application:
-    """The gateway and the control room, bound."""
+    """The gateway and the control room, bound.
+
+    Raises:
+        StartFailed: a pool is to run on a GPU, and the connected cluster has none.
+    """
+    refuse_missing_gpu(declared_pools(installation.settings.models))
     drain = installation.settings.gateway
     grace_s = drain.drain_delay_s + drain.drain_limit_s + _GRACE_S
     options: dict[str, Any] = {
@@ -109,7 +109,7 @@ def deploy(installation: Installation) -> None:
 
 def remove() -> None:
     """Takes the application and its pools away and waits until they are gone."""
-    names = [name for name in serve.status().applications if name == APP or name.startswith(_POOL_PREFIX)]
+    names = [name for name in serve.status().applications if name == APP or is_pool(name)]
     for name in sorted(names, key=lambda name: name != APP):  # the control room first, or it starts the pools again
         serve.delete(name, _blocking=name == APP)
     for name in names:
@@ -188,7 +188,7 @@ class Control:
         self._store: Store = connect(installation.redis_url, settings.redis.namespace)
         self._probe = TritonProbe()
         service = ControlService(self._store, declared_in(settings.models))
-        pools = ServePools(installation)
+        pools = ServePools(settings, installation.redis_url)
         conductor = Conductor(
             service, self._store, pools, settings.models, probe=self._probe, lease_s=settings.redis.lease_s
         )
@@ -216,77 +216,6 @@ class Control:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._probe.close()
         await self._store.close()
-
-
-class ServePools:
-    """The conductor's hands: each version's pool as a Serve application."""
-
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-
-    async def deploy(self, versions: Sequence[PoolSpec]) -> None:
-        """Starts these pools together; those that run already are left alone.
-
-        Raises:
-            StartFailed: the cluster has no GPU for one of them.
-        """
-        pools = [self._arguments(version) for version in versions]
-        await asyncio.to_thread(_run_pools, pools)
-
-    async def states(self) -> Mapping[tuple[str, int], PoolState]:
-        """Every pool that Serve knows."""
-        return await asyncio.to_thread(_pool_states)
-
-    async def remove(self, versions: Sequence[tuple[str, int]]) -> None:
-        """Takes these pools away."""
-        for model, version in versions:
-            await asyncio.to_thread(serve.delete, _pool_name(model, version))
-
-    def _arguments(self, wanted: PoolSpec) -> PoolArguments:
-        settings, redis_url = self._installation.settings, self._installation.redis_url
-        version, ports = wanted.settings, settings.triton.port_range
-        return PoolArguments(
-            model=wanted.model,
-            version=version.version,
-            path=str(version.path),
-            state_dir=str(settings.state_dir / "triton"),
-            redis_url=redis_url,
-            redis_namespace=settings.redis.namespace,
-            lease_s=settings.redis.lease_s,
-            device=version.device,
-            replicas=version.replicas,
-            num_gpus=version.gpus or 1.0,
-            instance_count=version.instance_count,
-            max_batch_size=version.max_batch_size,
-            host=settings.triton.host,
-            first_port=ports.low or _ANY_PORT.start,
-            last_port=ports.high or _ANY_PORT.stop - 1,
-            ready_timeout_s=settings.triton.ready_timeout_s,
-            binary=None if settings.triton.binary is None else str(settings.triton.binary),
-            log_dir=str(settings.state_dir / "logs"),
-        )
-
-
-def _run_pools(pools: Sequence[PoolArguments]) -> None:
-    refuse_missing_gpu(pools)
-    targets = [
-        serve.RunTarget(target=build_pool(pool.plain()), name=_pool_name(pool.model, pool.version), route_prefix=None)
-        for pool in pools
-    ]
-    serve.run_many(targets, wait_for_applications_running=False, wait_for_ingress_deployment_creation=False)
-
-
-def _pool_states() -> dict[tuple[str, int], PoolState]:
-    states: dict[tuple[str, int], PoolState] = {}
-    for name, status in serve.status().applications.items():
-        if name.startswith(_POOL_PREFIX):
-            model, _, version = name.removeprefix(_POOL_PREFIX).rpartition(":")
-            states[model, int(version)] = PoolState(model, int(version), status.status.value, status.message)
-    return states
-
-
-def _pool_name(model: str, version: int) -> str:
-    return f"{_POOL_PREFIX}{model}:{version}"
 
 
 def _listener(installation: Installation, name: str, host: str, port: int) -> socket.socket:

@@ -540,9 +540,13 @@ async def _refused(_request: Request, error: Exception) -> Response:
 async def _invalid(_request: Request, error: Exception) -> Response:
     mistakes = error.errors() if isinstance(error, RequestValidationError) else []
     if any(one["type"] == "json_invalid" for one in mistakes):
-        return _refusal(Refusal.MALFORMED, "The body is no JSON.", "Check it with a JSON tool, and send it again.")
+        return _no_json()
     told = "; ".join(_mistake(one) for one in mistakes[:_MOST_MISTAKES])
     return _refusal(Refusal.UNACCEPTABLE, f"This cannot be used: {told}.", "The shape that is expected is at /docs.")
+
+
+def _no_json() -> Response:
+    return _refusal(Refusal.MALFORMED, "The body is no JSON that can be read.", "Check it with a JSON tool.")
 
 
 def _mistake(mistake: Mapping[str, Any]) -> str:
@@ -554,6 +558,8 @@ def _mistake(mistake: Mapping[str, Any]) -> str:
 async def _not_served(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
     detail = error.detail if isinstance(error, HTTPException) else ""
+    if status == HTTPStatus.BAD_REQUEST:  # FastAPI's only one: JSON too deep, too long or in no encoding
+        return _no_json()
     title = HTTPStatus(status).phrase
     # Starlette's own texts are the bare phrase; a sentence of ours says more.
     response = _problem(status, title, detail if detail != title else _SENTENCES.get(status, title), "See /docs.")

@@ -108,7 +108,8 @@ class Conductor:
         self._lease_s = lease_s
         self._clock = clock
         self._in_contact_since: float | None = None
-        self._seen_a_head = False
+        self._has_head = False
+        self._has_begun = False
         self._deploy_at = clock()
         self._deployed = False
         self._told: dict[str, str] = {}
@@ -159,11 +160,14 @@ class Conductor:
         await self._store.ensure_keys()
         shown = await self._store.head()
         now = self._clock()
-        if self._in_contact_since is None:
+        vanished = self._has_head and shown == NO_HEAD
+        if self._in_contact_since is None or vanished:
             self._in_contact_since = now
-        # Leases that could not be renewed during an outage say nothing about their owners until all had time to.
+        # Leases that could not be renewed during an outage, or that went with the head, say nothing about their
+        # owners until all had time to.
         settled = now - self._in_contact_since >= self._lease_s
-        self._seen_a_head = self._seen_a_head or shown != NO_HEAD
+        self._has_head = shown != NO_HEAD
+        self._has_begun = self._has_begun or self._has_head
         called_for = await self._plan(shown)
         if called_for is not None:
             if settled:
@@ -174,7 +178,7 @@ class Conductor:
 
     async def _may_begin(self, *, settled: bool) -> bool:
         """Whether a store without a head is a beginning, and not one that forgot."""
-        if self._seen_a_head and not settled:
+        if self._has_begun and not settled:
             return False
         return not any(lease.epoch for lease in await self._store.gateways())
 

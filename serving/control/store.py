@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
@@ -57,6 +57,7 @@ _ANSWER_KEPT_MS = 60_000
 _DISK_MS = 1_000
 """How long a change waits for the disk; shorter than the socket's timeout, or the answer would be lost with it."""
 _MOST_ENTRIES = 1_000
+_CONNECTIONS = 16
 
 _PUBLISH = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 
@@ -89,13 +90,14 @@ def connect(url: str, namespace: str, *, timeout_s: float = 3.0) -> Store:
         SluiceError: the address cannot be used; its text does not repeat it, since it may hold a password.
     """
     try:
-        client = Redis.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
+            max_connections=_CONNECTIONS,
+            timeout=timeout_s,
             socket_timeout=timeout_s,
             socket_connect_timeout=min(timeout_s, 1.0),
             socket_keepalive=True,
             health_check_interval=15,
-            max_connections=64,
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=2),
         )
         where = _without_password(url)
@@ -103,7 +105,7 @@ def connect(url: str, namespace: str, *, timeout_s: float = 3.0) -> Store:
         raise SluiceError(
             "The store's address cannot be used.", "Write it like redis://:password@host:6379/0."
         ) from None
-    return Store(client, Keys(namespace), where)
+    return Store(Redis.from_pool(pool), Keys(namespace), where)
 
 
 class Store:
@@ -227,7 +229,7 @@ class Store:
         async with self._boundary():
             pipe = self._redis.pipeline(transaction=True)
             pipe.sadd(self.keys.endpoints, key)
-            pipe.execute_command("SET", key, value, "PX", max(1, round(ttl_s * 1000)), "GET")
+            pipe.set(key, value, px=max(1, round(ttl_s * 1000)), get=True)
             before = (await pipe.execute())[1]
             if before != value.encode():
                 await _reply(self._redis.publish(self.keys.endpoint_changes, key))

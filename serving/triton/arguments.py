@@ -139,13 +139,13 @@ def read(plain: Mapping[str, Any]) -> PoolArguments:
         raise SettingsError(f"The arguments of a pool are incomplete, or of the wrong kind: {error}.") from error
 
 
-def missing_gpu(pool: PoolArguments, resources: Mapping[str, float]) -> str | None:
-    """Why the pool cannot run on a cluster with these resources, in a sentence; None where it can."""
+def missing_gpu(model: str, version: int, gpus: float, resources: Mapping[str, float]) -> str | None:
+    """Why a pool that takes so many GPUs a replica cannot run on a cluster with these resources; None where it can."""
     found = resources.get("GPU", 0.0)
     # A replica is one process on one node, so what the cluster has in sum is the most that can be said beforehand.
-    if pool.gpus <= found:
+    if gpus <= found:
         return None
     return (
-        f"{pool.model} version {pool.version} is to run on a GPU ({pool.gpus:g} for each replica), "
+        f"{model} version {version} is to run on a GPU ({gpus:g} for each replica), "
         f"and this Ray cluster has {found:g}: use device cpu, or a cluster that has one."
     )

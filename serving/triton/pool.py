@@ -1,25 +1,38 @@
-"""A pool as an application of Ray Serve: one version of one model, each replica a tritonserver of its own.
+"""Pools as applications of Ray Serve: one for each version of a model, each replica a tritonserver of its own.
 
 Serve places, checks, replaces and drains the replicas; no prediction goes through a handle. One application for each
 version, so that adding a version touches no other. This is the only file of this folder that knows Ray. What a
 replica does is `replica.py`'s.
 """
 
+import asyncio
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ray
 from ray import serve
+from ray.serve.schema import DeploymentStatusOverview
 
+from serving.control.conductor import PoolSpec
+from serving.control.service import PoolState
 from serving.control.store import connect
 from serving.errors import StartFailed
+from serving.settings import Settings
 from serving.triton.arguments import PoolArguments, missing_gpu, read
 from serving.triton.replica import EndpointLeases, Replica
 
-__all__ = ["EndpointLeases", "TritonReplica", "build_pool", "refuse_missing_gpu"]
+__all__ = ["EndpointLeases", "ServePools", "TritonReplica", "build_pool", "is_pool", "refuse_missing_gpu"]
 
 DEPLOYMENT = "triton"
+_PREFIX = "sluice-pool:"
+_OUR_ERROR = re.compile(r"^serving\.[\w.]+: (.+)$", re.MULTILINE)
+
+# Below what the kernel gives to outgoing connections: a client that dials a port which is just free could get that
+# very port as its own, and so be connected to itself.
+_ANY_PORT = range(10_000, 32_000)
+
 _CONTROL_CALLS = 16
 """How many calls through handles a replica takes at once. They carry control only."""
 
@@ -82,7 +95,67 @@ def build_pool(arguments: Mapping[str, Any]) -> serve.Application:
     return as_deployment(TritonReplica).bind(pool.plain())
 
 
-def refuse_missing_gpu(pools: Iterable[PoolArguments]) -> None:
+class ServePools:
+    """All pools of one installation on the connected cluster: the conductor's hands.
+
+    Args:
+        settings: of the installation.
+        redis_url: where the replicas hold their leases.
+    """
+
+    def __init__(self, settings: Settings, redis_url: str) -> None:
+        self._settings = settings
+        self._redis_url = redis_url
+
+    async def deploy(self, versions: Sequence[PoolSpec]) -> None:
+        """Starts these pools together; Serve brings them up by itself.
+
+        Raises:
+            StartFailed: the cluster has no GPU for one of them.
+        """
+        refuse_missing_gpu(versions)
+        await asyncio.to_thread(_run, [self._arguments(version) for version in versions])
+
+    async def states(self) -> Mapping[tuple[str, int], PoolState]:
+        """Every pool that Serve knows."""
+        return await asyncio.to_thread(_states)
+
+    async def remove(self, versions: Sequence[tuple[str, int]]) -> None:
+        """Takes these pools away."""
+        for model, version in versions:
+            await asyncio.to_thread(serve.delete, _name(model, version))
+
+    def _arguments(self, wanted: PoolSpec) -> PoolArguments:
+        settings, version = self._settings, wanted.settings
+        ports = settings.triton.port_range
+        return PoolArguments(
+            model=wanted.model,
+            version=version.version,
+            path=str(version.path),
+            state_dir=str(settings.state_dir / "triton"),
+            redis_url=self._redis_url,
+            redis_namespace=settings.redis.namespace,
+            lease_s=settings.redis.lease_s,
+            device=version.device,
+            replicas=version.replicas,
+            num_gpus=version.gpus or 1.0,
+            instance_count=version.instance_count,
+            max_batch_size=version.max_batch_size,
+            host=settings.triton.host,
+            first_port=ports.low or _ANY_PORT.start,
+            last_port=ports.high or _ANY_PORT.stop - 1,
+            ready_timeout_s=settings.triton.ready_timeout_s,
+            binary=None if settings.triton.binary is None else str(settings.triton.binary),
+            log_dir=str(settings.state_dir / "logs"),
+        )
+
+
+def is_pool(application: str) -> bool:
+    """Whether a Serve application of this name is a pool of ours."""
+    return application.startswith(_PREFIX)
+
+
+def refuse_missing_gpu(pools: Iterable[PoolSpec]) -> None:
     """Refuses pools that the connected Ray cluster has no GPU for; Serve would wait for one without a word.
 
     Raises:
@@ -90,8 +163,36 @@ def refuse_missing_gpu(pools: Iterable[PoolArguments]) -> None:
     """
     resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     for pool in pools:
-        if sentence := missing_gpu(pool, resources):
+        if sentence := missing_gpu(pool.model, pool.settings.version, pool.settings.gpus, resources):
             raise StartFailed(sentence)
+
+
+def _run(pools: Sequence[PoolArguments]) -> None:
+    targets = [
+        serve.RunTarget(target=build_pool(pool.plain()), name=_name(pool.model, pool.version), route_prefix=None)
+        for pool in pools
+    ]
+    serve.run_many(targets, wait_for_applications_running=False, wait_for_ingress_deployment_creation=False)
+
+
+def _states() -> dict[tuple[str, int], PoolState]:
+    states: dict[tuple[str, int], PoolState] = {}
+    for name, status in serve.status().applications.items():
+        if is_pool(name):
+            model, _, version = name.removeprefix(_PREFIX).rpartition(":")
+            reason = next(map(_reason_in, status.deployments.values()), "") or status.message
+            states[model, int(version)] = PoolState(model, int(version), status.status.value, reason)
+    return states
+
+
+def _reason_in(status: DeploymentStatusOverview) -> str:
+    """Our own sentence, where Serve's message holds the traceback of an error of ours; else all of it."""
+    found = _OUR_ERROR.findall(status.message)
+    return found[-1].strip() if found else status.message
+
+
+def _name(model: str, version: int) -> str:
+    return f"{_PREFIX}{model}:{version}"
 
 
 def _leases(pool: PoolArguments) -> EndpointLeases:

@@ -51,9 +51,9 @@ def test_every_mistake_is_named() -> None:
 def test_a_cluster_without_a_gpu_is_refused_in_a_sentence() -> None:
     """A pool on a GPU is refused where the cluster has too few, and only there."""
     pool = read(LEAST | {"device": "gpu"})
-    assert missing_gpu(pool, {"GPU": 1.0}) is None
-    assert missing_gpu(read(LEAST), {}) is None
-    sentence = missing_gpu(pool, {"CPU": 2.0})
+    assert missing_gpu(pool.model, pool.version, pool.gpus, {"GPU": 1.0}) is None
+    assert missing_gpu("m", 1, read(LEAST).gpus, {}) is None
+    sentence = missing_gpu(pool.model, pool.version, pool.gpus, {"CPU": 2.0})
     assert sentence is not None
     assert sentence.startswith("m version 1 is to run on a GPU")
     assert sentence.endswith(".")

@@ -1,0 +1,62 @@
+"""What the end-to-end tests share: one demo that is up for the whole session."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.e2e.system import Installation, end
+
+
+@dataclass(frozen=True)
+class Models:
+    """The demo's trained models: a folder with `digits/1` and `digits/2`."""
+
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Trained once, by the demo's own command."""
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, "-m", "serving.demo.train", str(folder)], check=True, capture_output=True)
+    return Models(folder)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that is up: its folder, its addresses, and the rows that it has sent."""
+
+    installation: Installation
+    folder: Path
+    http_url: str
+    control_url: str
+    rows: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def http_place(self) -> str:
+        """host:port, as tritonclient wants it."""
+        return self.http_url.removeprefix("http://")
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`sluice demo`, up until the session ends; nothing of it may be left over then."""
+    installation = Installation(tmp_path_factory.mktemp("demo"), {"SLUICE_GATEWAY__WORKERS": "2"})
+    process = installation.start("demo")
+    try:
+        run = installation.ready(process, said="sluice traffic set")
+        with np.load(installation.folder / ".sluice" / "models" / "digits" / "rows.npz") as kept:
+            rows, labels = kept["pixels"], kept["labels"]
+        yield Demo(installation, installation.folder, run["http_url"], run["control_url"], rows, labels)
+    finally:
+        end(process)
+        installation.gone()

@@ -1,0 +1,156 @@
+"""Equal values have equal bytes, bytes give the value back, and what is not understood is refused as a whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.codec import decode_policy, decode_snapshot, digest_of, encode_policy, encode_snapshot
+from router.epoch import Entry, Snapshot
+from router.errors import PolicyError
+from router.policy import WHOLE, Arm, Policy, Role
+
+POLICY = Policy(
+    1,
+    (Arm(2, 100_000, 0, Role.CANARY), Arm(3, 50_000, 550_000)),
+    salt="s",
+    unit_header="user",
+    allow_override=True,
+    repeatable=False,
+)
+SNAPSHOT = Snapshot(2, "p", {"digits": Entry("d", 3)})
+
+policies = st.builds(
+    lambda stable, shares, **rest: Policy(stable, **rest).with_shares({stable + n: s for n, s in enumerate(shares, 1)}),
+    st.integers(1, 1_000),
+    st.lists(st.integers(0, WHOLE // 4), max_size=4),
+    salt=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=16),
+    unit_header=st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True),
+    allow_override=st.booleans(),
+    repeatable=st.booleans(),
+)
+snapshots = st.builds(
+    Snapshot,
+    st.integers(0, 2**53),
+    st.text("0123456789abcdef", max_size=64),
+    st.dictionaries(
+        st.text(min_size=1, max_size=8),
+        st.builds(Entry, st.text("0123456789abcdef", min_size=1, max_size=64), st.integers(1, 2**31)),
+        max_size=4,
+    ),
+)
+
+
+@given(policies)
+def test_a_policy_comes_back_from_its_bytes(policy: Policy) -> None:
+    """And encodes to the same bytes again."""
+    blob = encode_policy(policy)
+    assert decode_policy(blob) == policy
+    assert encode_policy(decode_policy(blob)) == blob
+
+
+@given(snapshots)
+def test_a_snapshot_comes_back_from_its_bytes(snapshot: Snapshot) -> None:
+    """And encodes to the same bytes again."""
+    blob = encode_snapshot(snapshot)
+    assert decode_snapshot(blob) == snapshot
+    assert encode_snapshot(decode_snapshot(blob)) == blob
+
+
+def test_the_bytes_never_change() -> None:
+    """Golden vectors: other bytes would give every policy in every store another name."""
+    assert encode_policy(POLICY) == (
+        b'{"allow_override":true,"arms":[{"offset_ppm":0,"role":"canary","share_ppm":100000,"version":2},'
+        b'{"offset_ppm":550000,"role":"arm","share_ppm":50000,"version":3}],"reader":1,"repeatable":false,'
+        b'"salt":"s","stable":1,"unit_header":"user"}'
+    )
+    assert digest_of(encode_policy(POLICY)) == "d846055d97e709bd8b922c2fcee7bbf56ce1431ec556cf9d3f0f2fa4b3fbca2c"
+    assert encode_snapshot(SNAPSHOT) == b'{"epoch":2,"models":{"digits":["d",3]},"parent":"p","reader":1}'
+    assert digest_of(encode_snapshot(SNAPSHOT)) == "a0237e5ab3ecd0e4fb983dc53f35d79a0f9c5734e8db5c25c1e4906ee67a5e1b"
+
+
+def test_the_order_in_which_models_were_named_does_not_matter() -> None:
+    """Equal snapshots have one digest."""
+    entries = {"a": Entry("1", 1), "b": Entry("2", 1)}
+    assert encode_snapshot(Snapshot(1, "", entries)) == encode_snapshot(
+        Snapshot(1, "", dict(reversed(list(entries.items()))))
+    )
+
+
+def changed(blob: bytes, **more: object) -> bytes:
+    """The same object with other fields."""
+    return json.dumps({**json.loads(blob), **more}).encode()
+
+
+def test_what_a_newer_release_wrote_is_refused() -> None:
+    """A policy half understood is none."""
+    with pytest.raises(PolicyError, match="form 2"):
+        decode_policy(changed(encode_policy(POLICY), reader=2))
+    with pytest.raises(PolicyError, match="form 2"):
+        decode_snapshot(changed(encode_snapshot(SNAPSHOT), reader=2))
+
+
+def test_unknown_keys_are_refused_wherever_they_are() -> None:
+    """In a policy, in an arm and in a snapshot: each could change who answers."""
+    arm = {"version": 2, "share_ppm": 1, "offset_ppm": 0, "role": "arm", "until": 5}
+    for blob in (changed(encode_policy(POLICY), rules=[]), changed(encode_policy(POLICY), arms=[arm])):
+        with pytest.raises(PolicyError, match="not understood"):
+            decode_policy(blob)
+    with pytest.raises(PolicyError, match="not understood"):
+        decode_snapshot(changed(encode_snapshot(SNAPSHOT), frozen=True))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"stable": "1"},
+        {"arms": {}},
+        {"arms": None},
+        {"arms": ["ab"]},
+        {"arms": [{"version": 2}]},
+        {"arms": [{"version": 2, "share_ppm": 1, "offset_ppm": 0, "role": "boss"}]},
+        {"salt": 5},
+        {"salt": "\ud800"},
+        {"unit_header": None},
+        {"allow_override": "no"},
+        {"reader": True},
+        {"reader": "1"},
+        {"reader": 0},
+    ],
+)
+def test_a_policy_with_a_wrong_value_is_refused(more: dict[str, Any]) -> None:
+    """Each field is checked, none is converted."""
+    if more == {"arms": {}}:
+        assert decode_policy(changed(encode_policy(POLICY), **more)).arms == ()
+        return
+    with pytest.raises(PolicyError):
+        decode_policy(changed(encode_policy(POLICY), **more))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"epoch": -1},
+        {"epoch": "2"},
+        {"parent": None},
+        {"models": []},
+        {"models": {"a": []}},
+        {"models": {"a": ["d", 0]}},
+    ],
+)
+def test_a_snapshot_with_a_wrong_value_is_refused(more: dict[str, Any]) -> None:
+    """The same for snapshots."""
+    with pytest.raises(PolicyError):
+        decode_snapshot(changed(encode_snapshot(SNAPSHOT), **more))
+
+
+@given(st.binary(max_size=64) | st.sampled_from([b"null", b"[]", b"{}", b"[" * 100_000, b'{"reader":1}', b"\xff"]))
+def test_bytes_that_are_none_of_ours_are_refused(blob: bytes) -> None:
+    """Never with another error than ours."""
+    for decode in (decode_policy, decode_snapshot):
+        with pytest.raises(PolicyError):
+            decode(blob)

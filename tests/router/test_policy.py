@@ -1,0 +1,168 @@
+"""A policy is right or it cannot be built, and changing shares moves as few units as it can."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import PolicyError
+from router.policy import LARGEST_VERSION, WHOLE, Arm, Policy, Role, format_share, parse_share
+
+shares_of_a_few = st.dictionaries(st.integers(2, 6), st.integers(0, WHOLE), max_size=4).map(
+    lambda asked: {version: share // max(1, len(asked)) for version, share in asked.items()}
+)
+
+
+def owned(policy: Policy, version: int) -> set[int]:
+    """Which of a thousand buckets, spread evenly and off the round numbers, the version owns."""
+    owner = {
+        bucket: arm.version
+        for start, end, arm in policy.ranges
+        for bucket in range(37, WHOLE, 997)
+        if start <= bucket < end
+    }
+    return {bucket for bucket in range(37, WHOLE, 997) if owner.get(bucket, policy.stable) == version}
+
+
+@given(st.lists(shares_of_a_few, max_size=8))
+def test_whatever_is_asked_in_turn_the_arms_stay_disjoint(steps: list[Mapping[int, int]]) -> None:
+    """Shares are exactly those asked for, sum to all traffic, and no bucket has two owners."""
+    policy = Policy(stable=1)
+    for shares in steps:
+        policy = policy.with_shares(shares)
+        assert policy.shares() == {1: WHOLE - sum(shares.values()), **shares}
+        assert sum(policy.shares().values()) == WHOLE
+        assert all(left[1] <= right[0] for left, right in pairwise(policy.ranges))
+
+
+def test_an_arm_without_a_share_inside_anothers_range_takes_no_room() -> None:
+    """A third arm is laid beside the second, not into it, though a sleeping one lies in between."""
+    policy = Policy(stable=1).with_shares({2: 100_000, 3: 100_000}).with_shares({2: 600_000, 3: 0})
+    assert policy.with_shares({2: 600_000, 3: 0, 4: 400_000}).shares() == {1: 0, 2: 600_000, 3: 0, 4: 400_000}
+
+
+@given(st.lists(st.integers(0, WHOLE), min_size=2, max_size=6))
+def test_one_arm_grows_by_adding_and_shrinks_by_removing(shares: list[int]) -> None:
+    """Raising a canary's share never takes a unit from it, and lowering it never adds one."""
+    policy = Policy(stable=1).with_shares({2: shares[0]})
+    for before, after in pairwise(shares):
+        changed = policy.with_shares({2: after})
+        units, then = owned(policy, 2), owned(changed, 2)
+        assert units <= then if after >= before else then <= units
+        policy = changed
+
+
+@given(shares_of_a_few, st.data())
+def test_arms_that_only_shrink_are_given_no_unit(shares: Mapping[int, int], data: st.DataObject) -> None:
+    """Lowering shares moves units to stable, never from one arm to another."""
+    policy = Policy(stable=1).with_shares(shares)
+    lower = {version: data.draw(st.integers(0, share)) for version, share in shares.items()}
+    changed = policy.with_shares(lower)
+    for version in shares:
+        assert owned(changed, version) <= owned(policy, version)
+
+
+@given(shares_of_a_few, shares_of_a_few)
+def test_an_arm_that_keeps_its_place_flips_nobody(first: Mapping[int, int], then: Mapping[int, int]) -> None:
+    """Wherever there was room, the larger of two shares of an arm holds all units of the smaller."""
+    before = Policy(stable=1).with_shares(first)
+    after = before.with_shares(then)
+    places = {arm.version: arm.offset_ppm for arm in before.arms}
+    for arm in after.arms:
+        if places.get(arm.version) == arm.offset_ppm:
+            smaller, larger = sorted((owned(before, arm.version), owned(after, arm.version)), key=len)
+            assert smaller <= larger
+
+
+def test_arms_keep_their_places_while_there_is_room() -> None:
+    """Two arms grow side by side to a third each, and neither moves."""
+    policy = Policy(stable=1).with_shares({2: 10_000, 3: 10_000})
+    places = {arm.version: arm.offset_ppm for arm in policy.arms}
+    for share in (50_000, 200_000, 330_000):
+        policy = policy.with_shares({2: share, 3: share})
+        assert {arm.version: arm.offset_ppm for arm in policy.arms} == places
+
+
+def test_an_arm_keeps_its_role() -> None:
+    """A canary whose share changes is a canary still."""
+    policy = Policy(1, (Arm(2, 10, role=Role.CANARY),)).with_shares({2: 20, 3: 30})
+    assert {arm.version: arm.role for arm in policy.arms} == {2: Role.CANARY, 3: Role.ARM}
+
+
+@pytest.mark.parametrize(
+    "shares", [{1: 10}, {2: WHOLE + 1}, {2: -1}, {2: 600_000, 3: 600_000}, {2: True}, {2: 0.5}, {0: 1}, {"2": 1}]
+)
+def test_shares_that_cannot_be_are_refused(shares: dict[int, int]) -> None:
+    """Stable among the arms, more than all, less than nothing, halves of a part, and versions that are none."""
+    with pytest.raises(PolicyError):
+        Policy(stable=1).with_shares(shares)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stable", 0),
+        ("stable", True),
+        ("stable", LARGEST_VERSION + 1),
+        ("arms", (Arm(1, 1),)),
+        ("arms", (Arm(2, 1), Arm(2, 1, 5))),
+        ("arms", (Arm(2, 10), Arm(3, 10, 9))),
+        ("salt", "a\0b"),
+        ("salt", "s" * 257),
+        ("salt", "\ud800"),
+        ("unit_header", "Unit"),
+        ("unit_header", ""),
+        ("unit_header", "a b"),
+        ("unit_header", "a\n"),
+        ("allow_override", "yes"),
+        ("repeatable", 1),
+    ],
+)
+def test_a_policy_that_cannot_be_is_not_built(field: str, value: object) -> None:
+    """What is built can be relied on, so what cannot be relied on is not built."""
+    with pytest.raises(PolicyError):
+        Policy(**{"stable": 1, field: value})  # type: ignore[arg-type]
+
+
+def test_an_arm_beyond_the_last_bucket_is_not_built() -> None:
+    """Offset and share together stay within all traffic."""
+    assert Arm(2, 1, WHOLE - 1).end_ppm == WHOLE
+    with pytest.raises(PolicyError, match="would own buckets"):
+        Arm(2, 2, WHOLE - 1)
+
+
+@given(st.integers(0, WHOLE))
+def test_a_share_is_read_as_it_is_written(share: int) -> None:
+    """What is shown can be typed back, exactly."""
+    assert parse_share(format_share(share)) == share
+    assert parse_share(f"{share}ppm") == share
+
+
+@pytest.mark.parametrize(
+    ("text", "ppm"),
+    [("12.5%", 125_000), (" 0.01 % ", 100), ("0", 0), ("0.0", 0), ("100%", WHOLE), ("0.0001%", 1), ("5PPM", 5)],
+)
+def test_people_write_shares_in_several_ways(text: str, ppm: int) -> None:
+    """Per cent and parts per million, with or without a space."""
+    assert parse_share(text) == ppm
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.5", "50", "", "%", "101%", "1000001ppm", "0.00001%", "0.5ppm", "-1%", "1e2%", "½%", "\u0665%", "1%%", "nan%"],
+)
+def test_a_share_is_never_guessed(text: str) -> None:
+    """A bare number could mean either, and what is finer than a part per million is no share."""
+    with pytest.raises(PolicyError):
+        parse_share(text)
+
+
+def test_a_share_is_shown_without_noise() -> None:
+    """Exact, and no trailing zeros."""
+    assert [format_share(n) for n in (0, 1, 125_000, 500_000, WHOLE)] == ["0 %", "0.0001 %", "12.5 %", "50 %", "100 %"]
+    assert math.isclose(sum(float(format_share(n).split()[0]) for n in (333_333, 666_667)), 100)

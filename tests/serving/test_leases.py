@@ -1,0 +1,105 @@
+"""What gateways and the control room tell each other survives the journey, and garbage does not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.epoch import Head
+from serving.leases import (
+    GatewayLease,
+    IdKeys,
+    Keys,
+    Recovery,
+    decode_gateway,
+    decode_recovery,
+    head_from,
+    id_keys_from,
+    next_key_id,
+    remembered,
+)
+
+counts = st.integers(0, 2**53)
+leases = st.builds(
+    GatewayLease,
+    id=st.from_regex(r"[A-Za-z0-9._:-]{1,20}", fullmatch=True),
+    boot=st.text(max_size=8),
+    pid=counts,
+    host=st.text(max_size=8),
+    http_port=counts,
+    epoch=counts,
+    digest=st.text(max_size=8),
+    held=st.none() | st.text(max_size=8),
+    workers=counts,
+    connections=counts,
+    in_flight=counts,
+    requests=st.dictionaries(st.text(max_size=8), counts, max_size=3),
+)
+
+
+@given(leases)
+def test_a_lease_comes_back_from_its_text(lease: GatewayLease) -> None:
+    """Every field, as text or as bytes."""
+    assert decode_gateway(lease.encode()) == lease
+    assert decode_gateway(lease.encode().encode()) == lease
+
+
+def test_a_newer_release_may_say_more() -> None:
+    """Unknown fields are passed over, so that gateways of two releases can be seen side by side."""
+    lease = GatewayLease("g", "b", 1, "h", 2, 3, "d")
+    assert decode_gateway(lease.encode()[:-1] + ',"reader":2}') == lease
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"id": "g"}', "[" * 9, b"\xff"])
+def test_what_is_no_lease_is_refused(text: str | bytes) -> None:
+    """With a ValueError, which readers expect."""
+    with pytest.raises(ValueError, match=r".*"):
+        decode_gateway(text)
+    with pytest.raises(ValueError, match=r".*"):
+        decode_recovery(text)
+
+
+@given(st.integers(0, 2**53), st.binary(max_size=16), st.dictionaries(st.text(max_size=8), st.binary(max_size=16)))
+def test_a_recovery_blob_keeps_its_bytes(epoch: int, snapshot: bytes, policies: dict[str, bytes]) -> None:
+    """Whatever they are."""
+    kept = Recovery(Head(epoch, "d", "p"), snapshot, policies)
+    assert decode_recovery(kept.encode()) == kept
+
+
+def test_a_head_is_read_from_its_hash() -> None:
+    """None where there is none, an error where something is missing."""
+    assert head_from({}) is None
+    assert head_from({b"epoch": b"3", b"digest": b"d", b"parent": b"p", b"fence": b""}) == Head(3, "d", "p")
+    with pytest.raises(ValueError, match="parent"):
+        head_from({"epoch": "3", "digest": "d"})
+
+
+def test_id_keys_are_read_from_their_hash_and_not_printed() -> None:
+    """A secret in a log is none."""
+    assert id_keys_from({}) is None
+    keys = id_keys_from({b"current": b"7", b"7": b"c2VjcmV0", b"6": b"b2xk"})
+    assert keys == IdKeys({7: b"secret", 6: b"old"}, 7)
+    assert "secret" not in repr(keys)
+
+
+def test_key_ids_go_round() -> None:
+    """One byte: after 255 comes 0."""
+    assert next_key_id(None, 12) == 12
+    assert next_key_id(IdKeys({255: b""}, 255), 12) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "running", "digest"),
+    [(None, "a", None), (b"a", "a", "a"), ("b", "a", "b"), (b"a b", "b", "b"), ("a b", "c", "a"), ("", "a", None)],
+)
+def test_a_joined_line_is_everybodys(value: str | bytes | None, running: str, digest: str | None) -> None:
+    """After a fork both digests of an epoch are remembered, and each gateway finds its own."""
+    assert remembered(value, running) == digest
+
+
+@pytest.mark.parametrize("namespace", ["", "a{b", "a:b", "a b", "x" * 65])
+def test_a_namespace_that_would_break_the_slot_is_refused(namespace: str) -> None:
+    """Braces within braces would spread one installation's keys over the cluster."""
+    with pytest.raises(ValueError, match="is no namespace"):
+        Keys(namespace)
