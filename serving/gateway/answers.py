@@ -11,16 +11,12 @@ from http import HTTPStatus
 from serving.errors import STATUS, Refusal
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+END_OF_HEAD = b"\r\n\r\n"
 _STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 _JSON = b"Content-Type: application/json\r\n"
 
 
-def status_line(code: int, phrase: bytes = b"") -> bytes:
-    """`HTTP/1.1 200 OK`, with the upstream's phrase where the code is not a registered one."""
-    return _STATUS_LINES.get(code) or b"HTTP/1.1 %d %s\r\n" % (code, phrase)
-
-
-def refusal(kind: Refusal, sentence: str, *, allow: bytes = b"", close: bool = False) -> bytes:
+def refusal(kind: Refusal, sentence: str, allow: bytes = b"") -> bytes:
     """A complete error answer: `{"error": "<sentence>"}` with the status that the table gives."""
     status = STATUS[kind]
     headers = _JSON
@@ -28,20 +24,28 @@ def refusal(kind: Refusal, sentence: str, *, allow: bytes = b"", close: bool = F
         headers += b"Allow: %s\r\n" % allow
     if status.retry_after_s is not None:
         headers += b"Retry-After: %d\r\n" % status.retry_after_s
-    return whole(status.http, headers, json.dumps({"error": sentence}).encode(), close=close or status.closes)
+    return _whole(status.http, headers, json.dumps({"error": sentence}).encode())
 
 
-def document(value: object, *, close: bool = False) -> bytes:
+def document(value: object) -> bytes:
     """A complete JSON answer."""
-    return whole(HTTPStatus.OK, _JSON, json.dumps(value, separators=(",", ":")).encode(), close=close)
+    return _whole(HTTPStatus.OK, _JSON, json.dumps(value, separators=(",", ":")).encode())
 
 
-def empty(*, close: bool = False) -> bytes:
+def empty() -> bytes:
     """A complete 200 without a body, as Triton answers health questions."""
-    return whole(HTTPStatus.OK, b"Content-Type: text/plain\r\n", b"", close=close)
+    return _whole(HTTPStatus.OK, b"Content-Type: text/plain\r\n", b"")
 
 
-def whole(code: int, headers: bytes, body: bytes, *, close: bool) -> bytes:
-    """Head and body in one piece."""
-    ending = b"Connection: close\r\n" if close else b""
-    return b"%s%sContent-Length: %d\r\n%s\r\n%s" % (status_line(code), headers, len(body), ending, body)
+def with_header(whole: bytes, line: bytes) -> bytes:
+    """The same answer with one more header line."""
+    return whole.replace(END_OF_HEAD, b"\r\n" + line + b"\r\n", 1)
+
+
+def without_body(whole: bytes) -> bytes:
+    """The same answer as HEAD gets it."""
+    return whole[: whole.index(END_OF_HEAD) + len(END_OF_HEAD)]
+
+
+def _whole(code: int, headers: bytes, body: bytes) -> bytes:
+    return b"%s%sContent-Length: %d\r\n\r\n%s" % (_STATUS_LINES[code], headers, len(body), body)

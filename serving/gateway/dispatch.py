@@ -25,6 +25,7 @@ EXTENSIONS = (
     "statistics", "generate",
 )  # fmt: skip
 _MOST_NAMES = 10
+_LONGEST_NAME = 128
 
 
 class Way(NamedTuple):
@@ -71,11 +72,11 @@ def own_answer(standing: Standing, target: Target) -> bytes | Bad | None:
 
 def _unknown_model(routing: Routing, name: str) -> Bad:
     known = ", ".join(sorted(routing.models)[:_MOST_NAMES]) or "none yet"
-    return Bad(Refusal.UNKNOWN_MODEL, f"There is no model '{name}' here: there is {known}.")
+    return Bad(Refusal.UNKNOWN_MODEL, f"There is no model '{name[:_LONGEST_NAME]}' here: there is {known}.")
 
 
 def _no_such_version(model: ModelRoute, choice: Choice, target: Target) -> Bad:
-    version = target.version if choice.reason is Reason.PINNED else choice.version
+    version = (target.version or "")[:_LONGEST_NAME] if choice.reason is Reason.PINNED else choice.version
     there = ", ".join(map(str, sorted(model.versions))) or "none"
     if choice.reason in {Reason.PINNED, Reason.OVERRIDE}:
         return Bad(Refusal.UNKNOWN_MODEL, f"Model '{model.name}' has no version '{version}' here: it has {there}.")

@@ -1,63 +1,126 @@
 """How deep a JSON body is nested, measured before a model sees it.
 
 250,000 levels kill Triton 2.51 (its parser recurses), so a body nested deeper than 512 is refused here. Nothing is
-decoded: strings are skipped, brackets counted, piece by piece, with a state of a few words.
+decoded: strings are skipped and brackets counted, piece by piece, with a state of a few words and in time that grows
+with the body's length alone. A compressed body is looked at inflated, in steps of a bounded size; what cannot be
+inflated is passed on, for Triton refuses it before its parser runs.
 """
 
 from __future__ import annotations
 
-import re
+import zlib
+from collections.abc import Iterable
 from itertools import accumulate
+from typing import Protocol
 
 DEEPEST = 512
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BLOCK = 128
+_SLICE = 256 * 1024
+_ALL_ALIKE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_STEP = {ord("["): 1, ord("]"): -1}
+_COMPRESSIONS = frozenset((b"gzip", b"deflate"))
+_EITHER_HEADER = 32 + zlib.MAX_WBITS  # like Triton, which tells gzip from deflate by the first bytes
 
 
-def surely_shallow(body: bytes) -> bool:
+class Gauge(Protocol):
+    """Measures one body that comes in pieces, cut anywhere."""
+
+    def too_deep(self, piece: bytes) -> bool:
+        """Takes the next piece; True once the body is nested deeper than 512."""
+
+
+def surely_shallow(pieces: Iterable[bytes]) -> bool:
     """Whether there are too few brackets to nest deeper than the limit, whatever they stand in."""
-    return body.count(b"[") + body.count(b"{") <= DEEPEST
+    return sum(piece.count(b"[") + piece.count(b"{") for piece in pieces) <= DEEPEST
+
+
+def is_compressed(coding: bytes) -> bool:
+    """Whether Triton would inflate a body of this `Content-Encoding`; of several headers it reads the first."""
+    return coding.partition(b",")[0].strip().lower() in _COMPRESSIONS
+
+
+def gauge_for(coding: bytes, length: int | None, most: int) -> Gauge:
+    """A gauge for a body.
+
+    Args:
+        coding: its `Content-Encoding`, empty for none.
+        length: of its JSON in bytes, after inflation; None where all of it is JSON.
+        most: how many bytes of it are inflated at most.
+    """
+    plain = DepthGauge(length)
+    return InflatingGauge(plain, most) if is_compressed(coding) else plain
 
 
 class DepthGauge:
-    """The depth of one body that comes in pieces, cut anywhere."""
+    """The depth of one body of plain JSON.
 
-    __slots__ = ("_depth", "_in_string", "_tail")
+    Args:
+        length: how many bytes of it are JSON; None for all.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_depth", "_in_string", "_left", "_tail")
+
+    def __init__(self, length: int | None = None) -> None:
+        self._left = length
         self._depth = 0
         self._in_string = False
         self._tail = b""  # a backslash at the end of a piece: what it escapes is in the next
 
     def too_deep(self, piece: bytes) -> bool:
         """Takes the next piece; True once the body is nested deeper than 512."""
-        outside = self._outside_strings(self._tail + piece)
-        brackets = outside.translate(None, _NO_BRACKETS)
-        if not brackets:
+        if self._left is not None:
+            piece = piece[: self._left]
+            self._left -= len(piece)
+        brackets = self._outside_strings(self._tail + piece).translate(_ALL_ALIKE, _NO_BRACKETS)
+        return any(self._too_deep_in(brackets[at : at + _BLOCK]) for at in range(0, len(brackets), _BLOCK))
+
+    def _too_deep_in(self, block: bytes) -> bool:
+        before, opening = self._depth, block.count(b"[")
+        self._depth = before + 2 * opening - len(block)
+        if before + opening <= DEEPEST:  # even if all that opens came first
             return False
-        depths = list(accumulate((_STEP[byte] for byte in brackets), initial=self._depth))
-        self._depth = depths[-1]
-        return max(depths) > DEEPEST
+        return max(accumulate((_STEP[byte] for byte in block), initial=before)) > DEEPEST
 
     def _outside_strings(self, data: bytes) -> bytes:
-        self._tail = b""
-        start = 0
-        if self._in_string:
-            end = _REST_OF_STRING.match(data)
-            if not end:
-                self._keep_escape(data)
-                return b""
-            start = end.end()
-            self._in_string = False
-        outside = _STRING.sub(b"", data[start:])
-        outside, quote, inside = outside.partition(b'"')
-        if quote:
-            self._in_string = True
-            self._keep_escape(inside)
+        if (len(data) - len(data.rstrip(b"\\"))) % 2:
+            data, self._tail = data[:-1], b"\\"
+        else:
+            self._tail = b""
+        parts = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b"".join(parts[self._in_string :: 2])
+        self._in_string ^= len(parts) % 2 == 0
         return outside
 
-    def _keep_escape(self, data: bytes) -> None:
-        if (len(data) - len(data.rstrip(b"\\"))) % 2:
-            self._tail = b"\\"
+
+class InflatingGauge:
+    """The depth of a body that is compressed.
+
+    Args:
+        plain: measures what comes out.
+        most: bytes that are looked at; a body that holds more counts as too deep, for nobody knows what follows.
+    """
+
+    __slots__ = ("_done", "_inflater", "_left", "_plain")
+
+    def __init__(self, plain: DepthGauge, most: int) -> None:
+        self._plain = plain
+        self._left = most
+        self._inflater = zlib.decompressobj(_EITHER_HEADER)
+        self._done = False
+
+    def too_deep(self, piece: bytes) -> bool:
+        """Takes the next piece as it came; True once what is in it is nested deeper than 512."""
+        while not self._done:
+            try:
+                out = self._inflater.decompress(piece, _SLICE)
+            except zlib.error:
+                out = b""
+            self._left -= len(out)
+            if self._left < 0 or self._plain.too_deep(out):
+                return True
+            piece = self._inflater.unconsumed_tail
+            self._done = self._inflater.eof
+            if not out:
+                break
+        return False

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 _REMEMBERED = 4096
+_LONGEST_REMEMBERED = 256
 _LONGEST_VERSION = 10
 
 
@@ -72,25 +73,28 @@ _OF_A_MODEL = {
     b"infer": (Operation.INFER, b"POST"),
     b"generate": (Operation.GENERATE, b"POST"),
     b"generate_stream": (Operation.GENERATE, b"POST"),
-    b"trace": (Operation.NOT_OFFERED, b""),
+    b"trace/setting": (Operation.NOT_OFFERED, b""),
 }
-_ELSEWHERE = (b"/v2/systemsharedmemory", b"/v2/cudasharedmemory", b"/v2/trace", b"/v2/logging")
+_ELSEWHERE = frozenset((b"systemsharedmemory", b"cudasharedmemory", b"trace", b"logging"))
 _remembered: dict[bytes, Target] = {}
 
 
 def target_of(url: bytes) -> Target:
-    """The target of a request line's URL (origin form)."""
+    """The target of a request line's URL, in origin form or absolute."""
     known = _remembered.get(url)
     if known is not None:
         return known
     target = _understand(url)
-    if len(_remembered) >= _REMEMBERED:
-        _remembered.clear()
-    _remembered[url] = target
+    if len(url) <= _LONGEST_REMEMBERED:
+        if len(_remembered) >= _REMEMBERED:
+            _remembered.clear()
+        _remembered[url] = target
     return target
 
 
 def _understand(url: bytes) -> Target:
+    if not url.startswith(b"/"):
+        url = _origin_form(url)
     path, mark, query = url.partition(b"?")
     if path in _FIXED:
         return _FIXED[path]
@@ -98,9 +102,18 @@ def _understand(url: bytes) -> Target:
         return _of_a_model(path, mark + query)
     if path.startswith(b"/v2/repository/models/") and path.endswith((b"/load", b"/unload")):
         return Target(Operation.LOAD, b"POST")
-    if path.startswith(_ELSEWHERE):
+    if path.startswith(b"/v2/") and path.split(b"/")[2] in _ELSEWHERE:
         return Target(Operation.NOT_OFFERED, b"")
     return UNKNOWN
+
+
+def _origin_form(url: bytes) -> bytes:
+    """What is left of `http://host/path?query`, which every server must take (RFC 9112, 3.2.2)."""
+    scheme, mark, rest = url.partition(b"://")
+    if not mark or scheme.lower() not in {b"http", b"https"}:
+        return url
+    _, slash, path = rest.partition(b"/")
+    return slash + path
 
 
 def _of_a_model(path: bytes, query: bytes) -> Target:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from serving.errors import Refusal
+from serving.gateway.nesting import is_compressed
 from serving.gateway.paths import UNKNOWN, Operation, Target, target_of
 
 _STAYS_HERE = frozenset(
-    (b"connection", b"content-length", b"expect", b"host", b"keep-alive", b"proxy-authorization", b"proxy-connection",
-     b"te", b"trailer", b"transfer-encoding", b"upgrade")
+    (b"connection", b"content-length", b"expect", b"host", b"http2-settings", b"keep-alive", b"proxy-authorization",
+     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )  # fmt: skip
 _OURS = b"sluice-"
 _CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"te", b"upgrade", b"http2-settings"))
@@ -24,6 +25,7 @@ _JSON_LENGTH = b"inference-header-content-length"
 _HAS_BODY = frozenset((Operation.INFER, Operation.GENERATE))
 _LONGEST_NUMBER = 18
 _MILLISECONDS = 1000
+_AROUND = len(b": \r\n")
 
 
 class Bad(NamedTuple):
@@ -49,7 +51,8 @@ class RequestHead:
         expects: whether the client waits for `100 Continue` before it sends the body.
         json_length: where the JSON part of a binary-extension body ends; None where all of it is JSON.
         version_asked: the version in `sluice-version`.
-        timeout_s: the deadline that the client gave, None for the gateway's.
+        timeout_s: the deadline that the client gave, None where it gave none.
+        coding: the body's `Content-Encoding`, empty for none.
     """
 
     method: bytes
@@ -64,11 +67,12 @@ class RequestHead:
     version_asked: int | None
     timeout_s: float | None
     bad: Bad | None = None
+    coding: bytes = b""
 
 
-def broken(bad: Bad) -> RequestHead:
+def broken(bad: Bad, method: bytes = b"") -> RequestHead:
     """Stands in for a request that could not be read to the end: nothing after it on the connection can be trusted."""
-    return RequestHead(b"", UNKNOWN, True, [], {}, 0, False, False, None, None, None, bad)
+    return RequestHead(method, UNKNOWN, True, [], {}, 0, False, False, None, None, None, bad)
 
 
 class HeadBuilder:
@@ -85,7 +89,8 @@ class HeadBuilder:
 
     def add(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self.size += len(name) + len(value)
+        self.size += len(name) + len(value) + _AROUND
+        value = value.rstrip(b" \t")  # the parser strips the other end
         lower = name.lower()
         fields = self._fields
         fields[lower] = fields[lower] + b"," + value if lower in fields else value
@@ -99,11 +104,12 @@ class HeadBuilder:
         fields = self._fields
         bad = self._bad_framing(method, http)
         if bad is not None:
-            return broken(bad)
+            return broken(bad, method)
         target = target_of(self.url)
         length = None if b"transfer-encoding" in fields else int(fields.get(b"content-length", b"0"))
         if length is not None and length > max_body:
-            return broken(Bad(Refusal.TOO_LARGE, f"The body has {length} bytes, the gateway takes {max_body} at most."))
+            large = Bad(Refusal.TOO_LARGE, f"The body has {length} bytes, the gateway takes {max_body} at most.")
+            return broken(large, method)
         head = RequestHead(
             method, target, http == "1.1", self._lines, fields, length, keep_alive, False, None, None, None
         )
@@ -119,7 +125,7 @@ class HeadBuilder:
         if self._hosts > 1 or (self._hosts == 0 and http == "1.1"):
             return Bad(Refusal.BROKEN_FRAMING, "A request needs exactly one Host header.")
         encoding = fields.get(b"transfer-encoding")
-        if encoding is not None and (http == "1.0" or encoding.strip().lower() != b"chunked"):
+        if encoding is not None and (http == "1.0" or encoding.lower() != b"chunked"):
             return Bad(Refusal.BROKEN_FRAMING, "The only Transfer-Encoding taken is chunked, and only with HTTP/1.1.")
         options = fields.get(b"connection")
         if options is not None and not _CONNECTION_OPTIONS.issuperset(
@@ -147,6 +153,7 @@ def _missing_length(target: Target, fields: dict[bytes, bytes]) -> Bad | None:
 def _read_fields(head: RequestHead) -> Bad | None:
     fields = head.fields
     try:
+        head.coding = fields.get(b"content-encoding", b"")
         head.expects = head.http_1_1 and fields.get(b"expect", b"").lower() == b"100-continue"
         head.json_length = _json_length(fields, head.length)
         head.version_asked = _version_asked(fields)
@@ -163,7 +170,8 @@ def _json_length(fields: dict[bytes, bytes], length: int | None) -> int | None:
     number = _number(text)
     if number is None:
         raise ValueError(f"Inference-Header-Content-Length is {_shown(text)}: it is a whole number of bytes.")
-    if length is not None and number > length:
+    # Of a compressed body it counts the bytes after inflation.
+    if length is not None and number > length and not is_compressed(fields.get(b"content-encoding", b"")):
         raise ValueError(f"Inference-Header-Content-Length is {number}, more than the body's {length} bytes.")
     return number
 

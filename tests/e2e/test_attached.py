@@ -1,0 +1,160 @@
+"""Any part can be somebody else's: a Ray cluster, a Redis and a Triton that were there before, and stay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from serving import child
+from serving.control.valkey import EmbeddedValkey
+from serving.triton.binary import find
+from serving.triton.layout import ModelVersion, write_repository
+from serving.triton.process import ServerOptions, TritonProcess
+from tests.e2e.conftest import Models
+from tests.e2e.system import PATIENCE_S, Installation, end, until
+
+pytestmark = pytest.mark.e2e
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "serve.example.yaml"
+_ASK_FROM_INSIDE = """
+import json, sys
+import ray
+from ray import serve
+ray.init(address=sys.argv[1], log_to_driver=False)
+body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}]}
+answer = serve.get_app_handle("sluice").infer.remote("digits", body, headers={"sluice-unit": "inside"})
+print(json.dumps(answer.result(timeout_s=30)))
+try:
+    serve.get_app_handle("sluice").infer.remote("nobody", body).result(timeout_s=30)
+except Exception as error:
+    print("There is no model 'nobody' here" in str(error))
+"""
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A cluster that somebody else has started, with a token; the environment to reach it with."""
+    port = _free_port()
+    environment = {
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}", "--block"]
+    options = ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--num-cpus=2"]
+    with (tmp_path_factory.mktemp("ray") / "ray.log").open("wb") as log:
+        head = child.spawn(
+            [*command, *options], env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        until(lambda: _answers(port), "the cluster")
+        yield environment
+    finally:
+        child.stop(head, 20)
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis that somebody else runs."""
+    server = EmbeddedValkey(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    assert server.answers()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def triton_place(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Triton that somebody else runs, with version 2; host:port."""
+    spec = ModelVersion("digits", 2, models.folder / "digits" / "2")
+    repository = write_repository(spec, tmp_path_factory.mktemp("repository"))
+    with asyncio.Runner() as runner:
+        server = runner.run(TritonProcess.start(find(), repository, "digits", 2, ServerOptions(first_port=20_000)))
+        yield f"127.0.0.1:{server.http_port}"
+        assert server.alive
+        runner.run(server.stop(10))
+
+
+@pytest.fixture
+def installation(
+    tmp_path: Path, models: Models, ray_cluster: dict[str, str], redis_url: str, triton_place: str
+) -> Iterator[Installation]:
+    """Settings in which only version 1's pool is ours."""
+    versions = [
+        {"version": 1, "path": str(models.folder / "digits" / "1")},
+        {"version": 2, "endpoints": [triton_place]},
+    ]
+    settings = {
+        "redis": {"namespace": tmp_path.name[-40:].replace(".", "-")},
+        "models": [{"name": "digits", "versions": versions, "traffic": {1: "50%", 2: "50%"}}],
+    }
+    (tmp_path / "sluice.yaml").write_text(yaml.safe_dump(settings))
+    yield Installation(tmp_path, {"SLUICE_REDIS__URL": redis_url, **ray_cluster})
+
+
+def test_up_on_what_is_there_already(installation: Installation, ray_cluster: dict[str, str]) -> None:
+    """`sluice up` uses the cluster, the Redis and the Triton it is given, and leaves all three when it ends."""
+    installation.settings = {**installation.settings, "SLUICE_RAY__ADDRESS": ray_cluster["RAY_ADDRESS"]}
+    process = installation.start("up")
+    run = installation.ready(process)
+    assert _versions(run["http_url"]) == {"1", "2"}
+    ours = " ".join(installation.left_over())
+    assert "raylet" not in ours
+    assert "valkey-server" not in ours
+    assert end(process) == 0, installation.output()
+    installation.gone()
+    assert _answers(int(ray_cluster["RAY_ADDRESS"].partition(":")[2]))
+
+
+def test_as_an_ordinary_serve_application(installation: Installation, ray_cluster: dict[str, str]) -> None:
+    """`serve run` with the example file brings it up, and a handle inside Ray asks its listener."""
+    (installation.folder / "serve.yaml").write_text(EXAMPLE.read_text())
+    serve = subprocess.Popen(
+        [str(Path(sys.executable).with_name("serve")), "run", "serve.yaml"], cwd=installation.folder,
+        env=installation.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        said = until(lambda: _asked_from_inside(installation, ray_cluster["RAY_ADDRESS"]), "an answer", PATIENCE_S)
+        answer, refused = said.splitlines()[-2:]
+        assert json.loads(answer)["model_name"] == "digits"
+        assert refused == "True"
+    finally:
+        end(serve)
+    assert b"Traceback" not in serve.communicate()[0]
+
+
+def _asked_from_inside(installation: Installation, address: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK_FROM_INSIDE, address], cwd=installation.folder, env=installation.environment,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _versions(http_url: str) -> set[str]:
+    body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}]}
+    answers = [httpx.post(f"{http_url}/v2/models/digits/infer", json=body, timeout=10) for _ in range(60)]
+    assert {answer.status_code for answer in answers} == {200}
+    return {answer.json()["model_version"] for answer in answers}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
