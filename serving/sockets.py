@@ -23,6 +23,7 @@ from serving.errors import PortTaken
 _BACKLOG = 4096
 _LONGEST_NAME = 64
 _PATIENCE_S = 5.0
+_PAUSE_S = 0.1
 
 
 def open_listener(host: str, port: int, what: str, key: str) -> socket.socket:
@@ -65,6 +66,7 @@ class Handover:
         self._path = path
         self._listeners = dict(listeners)
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="socket-handover", daemon=True)
 
     def __enter__(self) -> Self:
@@ -81,6 +83,7 @@ class Handover:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)  # wakes the thread out of accept
         self._door.close()
@@ -94,7 +97,9 @@ class Handover:
             try:
                 asker, _ = self._door.accept()
             except OSError:
-                return
+                if self._closed.wait(_PAUSE_S):
+                    return
+                continue  # such as too many open files: the next one may be luckier
             with asker, contextlib.suppress(OSError):
                 asker.settimeout(_PATIENCE_S)
                 listener = self._listeners.get(asker.recv(_LONGEST_NAME).decode("utf-8", "replace"))

@@ -109,19 +109,20 @@ def _endpoint(text: str) -> Endpoint:
         name, place = text.split("=", 1)
         model, version = name.rsplit("/", 1)
         host, port = place.rsplit(":", 1)
-        return Endpoint(host, int(port), 0, model, int(version))
+        return Endpoint(host.strip("[]"), int(port), 0, model, int(version))
     except ValueError as error:
         raise ValueError(f"--static {text!r} is not MODEL/VERSION=HOST:PORT ({error})") from error
 
 
 def _policies(endpoints: Sequence[Endpoint], traffic: Sequence[str]) -> dict[str, Policy]:
     """The lowest version of each model is stable; `--traffic` gives the others their shares."""
+    named = {(endpoint.model, str(endpoint.version)) for endpoint in endpoints}
     shares: dict[str, dict[int, int]] = {}
     for text in traffic:
         model, _, given = text.partition(":")
         version, _, share = given.partition("=")
-        if not version.isdigit() or model not in {endpoint.model for endpoint in endpoints}:
-            raise ValueError(f"--traffic {text!r} is not MODEL:VERSION=SHARE of a model named with --static")
+        if (model, version) not in named:
+            raise ValueError(f"--traffic {text!r} is not MODEL:VERSION=SHARE of a version named with --static")
         shares.setdefault(model, {})[int(version)] = parse_share(share)
     policies: dict[str, Policy] = {}
     for model in {endpoint.model for endpoint in endpoints}:

@@ -16,6 +16,11 @@ _STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) f
 _JSON = b"Content-Type: application/json\r\n"
 
 
+def status_line(code: int, phrase: bytes) -> bytes:
+    """`HTTP/1.1 200 OK`, in the upstream's words."""
+    return b"HTTP/1.1 %d %s\r\n" % (code, phrase)
+
+
 def refusal(kind: Refusal, sentence: str, allow: bytes = b"") -> bytes:
     """A complete error answer: `{"error": "<sentence>"}` with the status that the table gives."""
     status = STATUS[kind]

@@ -11,17 +11,18 @@ Parsing is the two connections' business; which version answers is decided in `d
 from __future__ import annotations
 
 import json
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from router.choose import Reason
 from router.request_id import flags_of
-from serving.errors import Refusal
+from serving.errors import STATUS, Refusal
 from serving.gateway import answers
 from serving.gateway.dispatch import Way, find_way, own_answer
-from serving.gateway.nesting import DepthGauge, surely_shallow
+from serving.gateway.nesting import Gauge, gauge_for, surely_shallow
 from serving.gateway.paths import Operation
-from serving.gateway.request import Bad, RequestHead
+from serving.gateway.request import Bad, RequestHead, is_compressed
 
 if TYPE_CHECKING:
     from serving.gateway.http import ClientConnection
@@ -34,6 +35,7 @@ _JOIN_UP_TO = 64 * 1024
 _LONGEST_METADATA = 1024 * 1024
 _MOST_ATTEMPTS = 2
 _END_OF_CHUNKS = b"0\r\n\r\n"
+_NO_BODY = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
 _WITH_JSON = frozenset((Operation.INFER, Operation.GENERATE))
 _REASON_BYTES = {reason: reason.value.encode() for reason in Reason}
 
@@ -42,9 +44,9 @@ class Exchange:
     """One request and its answer."""
 
     __slots__ = (
-        "_answered", "_attempts", "_client", "_connection", "_failed", "_gauge", "_head", "_head_sent", "_held",
-        "_in_chunks", "_in_flight", "_pieces", "_received", "_replayable", "_upstream", "_way", "_worker", "deadline",
-        "ended", "opened",
+        "_attempts", "_client", "_connection", "_failed", "_gauge", "_head", "_held", "_in_chunks", "_in_flight",
+        "_latest", "_pieces", "_replayable", "_upstream", "_way", "_worker", "answered", "answering", "deadline",
+        "ended", "opened", "received",
     )  # fmt: skip
 
     def __init__(self, client: ClientConnection, worker: Worker, head: RequestHead) -> None:
@@ -55,21 +57,26 @@ class Exchange:
         self._way: Way | None = None
         # the request half
         self._pieces: list[bytes] = []  # what came, as long as it may have to be sent (again)
-        self._received = 0
+        self.received = 0
+        """Bytes of the body so far."""
         self._replayable = True
-        self._gauge: DepthGauge | None = None
+        self._gauge: Gauge | None = None
         self.ended = False
+        """Whether the body is complete."""
         # where it is
         self._upstream: Upstream | None = None
         self._connection: UpstreamConnection | None = None
         self._attempts = 0
         self._in_flight = False
         self.deadline = 0.0
+        self._latest = math.inf  # when the client's own deadline passes
         # the answer half
-        self._head_sent = False
+        self.answering = False
+        """Whether the client has a part of the answer already."""
+        self.answered = False
+        """Whether it has all of it, or will never have."""
         self._in_chunks = False
         self._held: list[bytes] = []  # metadata that is rewritten as a whole
-        self._answered = False
         self._failed = False
 
     @property
@@ -78,9 +85,9 @@ class Exchange:
         return self._head.keep_alive
 
     @property
-    def answering(self) -> bool:
-        """Whether the client has a part of the answer already."""
-        return self._head_sent
+    def takes_interim(self) -> bool:
+        """Whether a `100 Continue` may be written now."""
+        return self._way is not None and self._head.http_1_1 and not self.answering and not self.answered
 
     # The request half, driven by the client's connection.
 
@@ -91,23 +98,20 @@ class Exchange:
         found = head.bad or own_answer(worker.standing, head.target) or find_way(worker.routing, head, worker.nonce())
         if isinstance(found, Way):
             self._way = found
-            if head.expects and not self.ended:
+            if self._awaits_leave:
                 self._client.write(answers.CONTINUE)
         elif isinstance(found, Bad):
             self.refuse(found)
         else:
-            self._head_sent = True
-            self._client.write_answer(found, head)
-            self._finish()
+            self._answer_by_itself(found, last=self._awaits_leave)
 
     def receive(self, piece: bytes) -> None:
         """A piece of the body."""
-        if self._answered:
+        self.received += len(piece)
+        if self.received > self._worker.config.max_body:
+            self._refuse_large()
+        elif self.answered:
             return
-        self._received += len(piece)
-        if self._received > self._worker.config.max_body:
-            limit = self._worker.config.max_body
-            self.refuse(Bad(Refusal.TOO_LARGE, f"The body is larger than {limit} bytes: send less."))
         elif self._connection is None:
             self._pieces.append(piece)
         else:
@@ -116,56 +120,82 @@ class Exchange:
     def receive_end(self) -> None:
         """The body is complete."""
         self.ended = True
-        if self._answered:
+        if self.answered:
             self._client.finished(self)
         elif self._connection is not None and self._head.length is None:
             self._connection.write(_END_OF_CHUNKS)
 
     def proceed(self) -> None:
         """After each read: sends the request once enough of it is there."""
-        if self._way is None or self._answered or not (self.ended or self._received >= STREAM_FROM):
+        if self._way is None or self.answered or not (self.ended or self.received >= STREAM_FROM):
             return
         if not self._attempts and self._is_sound():
             self._send(self._way.route.pick())
-        if self._connection is None and not self.ended and not self._answered:
+        if self._connection is None and not self.ended and not self.answered:
             self._client.pause_reading()  # until a connection stands
 
     def abandon(self) -> None:
         """The client is gone: the place at the model is given back at once."""
-        self._answered = True
+        self.answered = True
         self._leave_upstream()
 
+    @property
+    def _awaits_leave(self) -> bool:
+        """Whether the client holds its body back until it is told to send it, and so may never send it."""
+        return self._head.expects and not self.ended and not self.received
+
     def _is_sound(self) -> bool:
-        """Whether the JSON in what came so far may be shown to a model; answers where it may not."""
-        if self._head.target.operation not in _WITH_JSON:
+        """Whether what came so far may be shown to a model; answers where it may not."""
+        head = self._head
+        if head.target.operation not in _WITH_JSON:
             return True
-        limit = self._head.json_length
-        if limit is not None and self.ended and limit > self._received:  # in chunks, else the head was refused
-            longer = f"Inference-Header-Content-Length is {limit}, more than the body's {self._received} bytes."
-            self.refuse(Bad(Refusal.MALFORMED, longer))
-            return False
-        pieces = self._pieces if limit is None else [b"".join(self._pieces)[:limit]]
-        if self.ended and len(pieces) == 1 and surely_shallow(pieces[0]):
-            return True
-        self._gauge = DepthGauge()
-        if any(map(self._gauge.too_deep, pieces)):
-            self._refuse_depth()
-            return False
-        if limit is not None:
-            self._gauge = None  # the rest is tensors
-        return True
+        bad = self._too_short()
+        if bad is None and not (self.ended and head.json_length is None and self._is_plain_and_shallow()):
+            bad = self._measure()
+        if bad is not None:
+            self.refuse(bad)
+        return bad is None
+
+    def _is_plain_and_shallow(self) -> bool:
+        return not self._head.coding and surely_shallow(self._pieces)
+
+    def _too_short(self) -> Bad | None:
+        """For chunks only: where a length was given, the head was refused already."""
+        asked = self._head.json_length
+        if asked is None or not self.ended or asked <= self.received or is_compressed(self._head.coding):
+            return None
+        longer = f"Inference-Header-Content-Length is {asked}, more than the body's {self.received} bytes."
+        return Bad(Refusal.MALFORMED, longer)
+
+    def _measure(self) -> Bad | None:
+        gauge = gauge_for(self._head.coding, self._head.json_length, self._worker.config.max_body)
+        self._gauge = gauge
+        for piece in self._pieces:
+            bad = gauge.fault(piece)
+            if bad is not None:
+                return bad
+        return None
 
     def _stream(self, connection: UpstreamConnection, piece: bytes) -> None:
-        if self._gauge is not None and self._gauge.too_deep(piece):
-            self._refuse_depth()
+        bad = None if self._gauge is None else self._gauge.fault(piece)
+        if bad is not None:
+            self.refuse(bad)
             return
         connection.write(_chunk(piece) if self._head.length is None else piece)
+        self._moves()
         if self._replayable:
             self._pieces.append(piece)
             self._let_go_of_large()
 
+    def _refuse_large(self) -> None:
+        if self.answered:  # it is only drained, and there is too much to drain
+            self._client.hang_up()
+            return
+        limit = self._worker.config.max_body
+        self.refuse(Bad(Refusal.TOO_LARGE, f"The body is larger than {limit} bytes: send less."))
+
     def _let_go_of_large(self) -> None:
-        if self._received > self._worker.config.repeat_max_request:
+        if self.received > self._worker.config.repeat_max_request:
             self._replayable = False
             self._pieces.clear()
 
@@ -192,8 +222,14 @@ class Exchange:
             return False
         worker.in_flight.add(self)
         self._in_flight = True
-        self.deadline = worker.loop.time() + (self._head.timeout_s or worker.config.upstream_timeout_s)
+        if self._head.timeout_s is not None:
+            self._latest = worker.loop.time() + self._head.timeout_s
+        self._moves()
         return True
+
+    def _moves(self) -> None:
+        """The gateway's limit is on standing still, the client's on the whole."""
+        self.deadline = min(self._worker.loop.time() + self._worker.config.upstream_timeout_s, self._latest)
 
     def awaits(self, upstream: Upstream) -> bool:
         """Whether it still waits for a connection to this upstream."""
@@ -205,12 +241,12 @@ class Exchange:
         pieces = self._pieces
         if self._head.length is None and not self.ended:
             pieces = [_chunk(piece) for piece in pieces]
-        if self._received <= _JOIN_UP_TO:
+        if self.received <= _JOIN_UP_TO:
             connection.write(self._upstream_head() + b"".join(pieces))
         else:
             connection.writelines([self._upstream_head(), *pieces])
         self._let_go_of_large()
-        if not self.ended:
+        if not self.ended and not connection.full:
             self._client.resume_reading()
 
     def _upstream_head(self) -> bytes:
@@ -219,7 +255,7 @@ class Exchange:
         if way is None:
             raise RuntimeError("a request was sent before it had a way")
         if self.ended:
-            framing = b"Content-Length: %d\r\n" % self._received if head.method == b"POST" else b""
+            framing = b"Content-Length: %d\r\n" % self.received if self.received or head.method == b"POST" else b""
         elif head.length is None:
             framing = b"Transfer-Encoding: chunked\r\n"
         else:
@@ -242,7 +278,7 @@ class Exchange:
         self._connection = None
         self._release_upstream()
         broken = Bad(Refusal.BROKEN_UPSTREAM, self._sentence("broke off before its answer was complete"))
-        if self._head_sent:
+        if self.answering:
             self._cut()
         elif self._replayable and way.model.policy.repeatable and not answered:
             self._retry(upstream, broken)
@@ -269,7 +305,7 @@ class Exchange:
 
     def on_deadline(self) -> None:
         """The model took too long."""
-        if self._head_sent:
+        if self.answering:
             self._cut()
         else:
             self.refuse(Bad(Refusal.DEADLINE, self._sentence("did not answer within the request's deadline")))
@@ -285,10 +321,11 @@ class Exchange:
         """A part of the answer: its head when it is the first, and what came of its body."""
         if connection is not self._connection:
             return
+        self._moves()
         if self._rewrites(answer):
             self._hold(pieces)
             return
-        head = b"" if self._head_sent else self._begin_answer(answer)
+        head = b"" if self.answering else self._begin_answer(answer)
         if not self._client.write(b"".join((head, *self._framed(pieces)))):
             connection.pause()
 
@@ -306,7 +343,7 @@ class Exchange:
             connection.close()
         if self._rewrites(answer):
             pieces = [self._with_versions(b"".join((*self._held, *pieces)))]
-        if self._head_sent:
+        if self.answering:
             self._client.write(b"".join((*self._framed(pieces), _END_OF_CHUNKS if self._in_chunks else b"")))
         else:
             self._client.write(self._whole_answer(answer, pieces))
@@ -314,13 +351,13 @@ class Exchange:
         self._finish()
 
     def _whole_answer(self, answer: AnswerHead, pieces: list[bytes]) -> bytes:
-        self._head_sent = True
+        self.answering = True
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        framing = b"Content-Length: %d\r\n" % len(body)
+        framing = b"" if answer.code in _NO_BODY else b"Content-Length: %d\r\n" % len(body)
         return self._answer_head(answer, framing) + body
 
     def _begin_answer(self, answer: AnswerHead) -> bytes:
-        self._head_sent = True
+        self.answering = True
         framing = b""
         if answer.length is not None:
             framing = b"Content-Length: %d\r\n" % answer.length
@@ -355,16 +392,20 @@ class Exchange:
         return [_chunk(piece) for piece in pieces] if self._in_chunks else pieces
 
     def refuse(self, bad: Bad) -> None:
-        """An error of the gateway's own."""
-        if self._answered:
+        """An error of the gateway's own; where the answer has begun, all that is left is to cut it."""
+        if self.answered:
             return
-        self._failed = self._head_sent = True
+        if self.answering:
+            self._cut()
+            return
+        self._failed = True
         self._leave_upstream()
-        self._client.refuse(bad, self._head)
-        self._finish()
+        self._answer_by_itself(answers.refusal(*bad), last=STATUS[bad.kind].closes or self._awaits_leave)
 
-    def _refuse_depth(self) -> None:
-        self.refuse(Bad(Refusal.NESTED_TOO_DEEP, "The JSON is nested deeper than 512 levels: flatten it."))
+    def _answer_by_itself(self, answer: bytes, *, last: bool) -> None:
+        self.answering = True
+        self._client.write_own(answer, self._head, last=last)
+        self._finish()
 
     def on_client_full(self) -> None:
         """The client reads too slowly for now."""
@@ -398,7 +439,7 @@ class Exchange:
     # The end.
 
     def _finish(self) -> None:
-        self._answered = True
+        self.answered = True
         self._pieces.clear()
         self._release_upstream()
         self._give_back_place()
@@ -408,7 +449,7 @@ class Exchange:
             self._client.resume_reading()  # what is left of the body is read and dropped
 
     def _cut(self) -> None:
-        self._answered = self._failed = True
+        self.answered = self._failed = True
         self._leave_upstream()
         self._client.cut()
 

@@ -8,15 +8,18 @@ exchange's business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from serving.errors import STATUS, Refusal
 from serving.gateway import answers
 from serving.gateway.config import WorkerConfig
-from serving.gateway.exchange import Exchange
+from serving.gateway.exchange import STREAM_FROM, Exchange
 from serving.gateway.request import Bad, HeadBuilder, RequestHead, broken
 
 if TYPE_CHECKING:
@@ -25,15 +28,16 @@ if TYPE_CHECKING:
 _MOST_PIPELINED = 16
 LINGER_S = 2.0
 """How long what a refused client still sends is read and dropped, so that the answer reaches it before a reset."""
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientConnection(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
-        "_builder", "_closing", "_deaf", "_draws_head", "_eof", "_exchanges", "_fed", "_head_done", "_lingers_until",
-        "_parser", "_reading", "_receiving", "_resuming", "_transport", "_upgrading",
-        "_waits_since", "_worker", "_writable",
+        "_builder", "_closing", "_deaf", "_draws_head", "_eof", "_exchanges", "_fed", "_held", "_lingers_until",
+        "_moved", "_parser", "_reading", "_receiving", "_resuming", "_transport", "_upgrading", "_waits_since",
+        "_worker", "_writable",
     )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
@@ -44,11 +48,12 @@ class ClientConnection(asyncio.Protocol):
         self._receiving: Exchange | None = None  # the exchange whose body is coming
         self._builder = HeadBuilder()
         self._draws_head = False
-        self._head_done = False  # a head was completed by the read under way
-        self._fed = 0  # bytes since the last head or body: the parser itself sets no limit
+        self._moved = False  # a head, a body or a part of one was completed by the read under way
+        self._fed = 0  # bytes since then: the parser itself sets no limit to heads, chunk extensions and trailers
         self._upgrading: RequestHead | None = None
         self._resuming = False  # the next head is our own synthetic one
         self._reading = True
+        self._held = False  # the exchange whose turn it is wants no more for now
         self._writable = True
         self._eof = False
         self._deaf = False  # framing is lost, or the last request is in: nothing more is parsed
@@ -71,22 +76,29 @@ class ClientConnection(asyncio.Protocol):
             return
         if not self._draws_head:  # the clock of a head runs from its first byte: slow drops do not reset it
             self._waits_since = self._worker.loop.time()
+        self._moved = False
         self._parse(data)
-        if self._head_done or self._receiving is not None:
-            self._head_done = False
+        if self._moved:
             self._fed = 0
         else:
             self._fed += len(data)
             self._check_head_size(self._fed)
         if self._exchanges:
             self._exchanges[0].proceed()
-            if len(self._exchanges) > _MOST_PIPELINED:
-                self.pause_reading()
+            if len(self._exchanges) > 1 or not self._writable:
+                self._steer()
 
     def eof_received(self) -> bool:
         """A client that has sent everything may still read: answers under way are finished first."""
-        self._eof = True
-        return bool(self._exchanges) and self._exchanges[0].ended and not self._closing
+        self._eof = self._deaf = True
+        self._draws_head = False
+        if self._receiving is not None and not self._receiving.opened:  # it will never be whole
+            self._exchanges.pop()
+            self._receiving = None
+        if self._closing or not self._exchanges or self._receiving is not None:
+            return False
+        self.probe()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Everything that it asked for is given up."""
@@ -103,12 +115,15 @@ class ClientConnection(asyncio.Protocol):
         self._writable = False
         if self._exchanges:
             self._exchanges[0].on_client_full()
+        self._steer()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._writable = True
         if self._exchanges:
             self._exchanges[0].on_client_ready()
+            self._next()
+        self._steer()
 
     # What the parser tells it.
 
@@ -130,12 +145,12 @@ class ClientConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is complete: an exchange begins."""
         self._draws_head = False
-        self._head_done = True
+        self._moved = True
         if self._deaf or self._resuming:
             self._resuming = False
             return
         parser, builder = self._parser, self._builder
-        if not self._check_head_size(builder.size):
+        if not self._check_head_size(builder.size + len(builder.url)):
             return
         head = builder.build(
             parser.get_method(), parser.get_http_version(), self._worker.config.max_body,
@@ -150,11 +165,13 @@ class ClientConnection(asyncio.Protocol):
 
     def on_body(self, piece: bytes) -> None:
         """A piece of the body, chunk framing removed."""
+        self._moved = True
         if self._receiving is not None:
             self._receiving.receive(piece)
 
     def on_message_complete(self) -> None:
         """The body is complete, unless this is an upgrade's empty message."""
+        self._moved = True
         if self._upgrading is not None and self._parser.should_upgrade():
             return
         exchange, self._receiving = self._receiving, None
@@ -168,21 +185,18 @@ class ClientConnection(asyncio.Protocol):
         self._transport.write(data)
         return self._writable
 
-    def write_answer(self, whole: bytes, head: RequestHead) -> None:
-        """A complete answer of the gateway's own."""
+    def write_own(self, answer: bytes, head: RequestHead, *, last: bool) -> None:
+        """A complete answer of the gateway's own. The last one ends the connection, whatever else is sent on it."""
+        if last:
+            head.keep_alive = False
         ending = self.connection_header(head)
         if ending:
-            start, mark, rest = whole.partition(b"\r\n\r\n")
-            whole = start + b"\r\n" + ending + mark[2:] + rest
-        self._transport.write(whole)
-
-    def refuse(self, bad: Bad, head: RequestHead) -> None:
-        """An error of the gateway's own; the connection ends where the table says so."""
-        if STATUS[bad.kind].closes or self._worker.draining:
-            head.keep_alive = False
-        self._transport.write(answers.refusal(bad.kind, bad.sentence, allow=bad.allow, close=not head.keep_alive))
-        if STATUS[bad.kind].closes:
-            self._linger()
+            answer = answers.with_header(answer, ending)
+        if head.method == b"HEAD":
+            answer = answers.without_body(answer)
+        self._transport.write(answer)
+        if last:
+            self.hang_up()
 
     def connection_header(self, head: RequestHead) -> bytes:
         """What the answer says about the connection."""
@@ -198,47 +212,79 @@ class ClientConnection(asyncio.Protocol):
             return
         self._exchanges.popleft()
         self._waits_since = self._worker.loop.time()
+        self._held = False
         if not exchange.keep_alive:
             self._close()
-        elif self._exchanges:
+            return
+        if not self._reading:
+            self._steer()
+        if self._exchanges:
             self._worker.loop.call_soon(self._next)  # not from here: a thousand pipelined answers would nest
-        else:
-            self.resume_reading()
-            if self._eof or self._worker.closes_idle:
-                self._close()
+        elif self._eof or self._worker.closes_idle:
+            self._close()
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel."""
-        if self._reading and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
+        self._held = True
+        self._steer()
 
     def resume_reading(self) -> None:
-        """Read on."""
-        if not self._reading and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()
+        """Read on, as far as this exchange is concerned."""
+        self._held = False
+        if not self._reading:
+            self._steer()
 
     def cut(self) -> None:
-        """An answer that has begun cannot be finished: the client must see that it is not whole."""
+        """An answer that has begun cannot be finished: the client must see that it is not whole.
+
+        By a reset, for the end of a connection is also how an HTTP/1.0 answer ends well.
+        """
         self._deaf = self._closing = True
+        own = self._transport.get_extra_info("socket")
+        if own is not None:  # None once it is closed
+            with contextlib.suppress(OSError):
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
+
+    def hang_up(self) -> None:
+        """Closes our side at once and the other's when it is done sending: a reset would swallow the answer."""
+        self._deaf = self._closing = True
+        self._lingers_until = self._worker.loop.time() + LINGER_S
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._steer()
 
     # What the worker asks of it.
 
     def turn_away(self, sentence: str) -> None:
         """One connection too many: told so before it says a word."""
-        self._end_with(broken(Bad(Refusal.OVERLOADED, sentence)))
+        bad = Bad(Refusal.OVERLOADED, sentence)
+        self.write_own(answers.refusal(*bad), broken(bad), last=True)
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether the client will send no more, and an answer is owed to it."""
+        return self._eof and not self._closing
+
+    def probe(self) -> None:
+        """Finds out whether a client that sends no more still reads.
+
+        A closed socket and one that is closed for sending look the same until something is written to it; an interim
+        answer is what every client has to skip, and one that is gone answers it with a reset.
+        """
+        if self._exchanges and self._exchanges[0].takes_interim:
+            self._transport.write(answers.CONTINUE)
 
     def overdue(self, now: float, config: WorkerConfig) -> bool:
-        """Whether the client owes bytes (a head, a body, the next request) for longer than it may."""
+        """Whether the client owes bytes (a head, a body, the next request), or its attention, longer than it may."""
         if self._closing:
-            return bool(self._lingers_until) and now > self._lingers_until
+            return now > self._lingers_until
+        waited = now - self._waits_since
         if self._draws_head:
-            return now - self._waits_since > config.header_timeout_s
+            return self._reading and waited > config.header_timeout_s
         if self._receiving is not None:
-            return self._reading and now - self._waits_since > config.upstream_timeout_s
-        return not self._exchanges and now - self._waits_since > config.idle_timeout_s
+            return self._reading and waited > config.upstream_timeout_s
+        return not self._exchanges and waited > config.idle_timeout_s
 
     def close_idle(self) -> None:
         """Closes if no request is under way."""
@@ -246,41 +292,45 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
     def time_out(self) -> None:
-        """The client owes bytes for too long, or will not stop sending."""
+        """The client owes bytes for too long, or will not stop sending, or will not read."""
         if self._closing:
             self._transport.abort()
-            return
-        late = Bad(Refusal.BROKEN_FRAMING, "The request did not arrive in time: send it faster.")
-        if self._receiving is not None and self._receiving is self._exchanges[0]:
-            self._receiving.refuse(late)
-        elif self._draws_head:
-            self._end_with(broken(late))
+        elif self._draws_head or self._receiving is not None:
+            late = "The request did not arrive in time: send it faster."
+            self._end_with(broken(Bad(Refusal.BROKEN_FRAMING, late)))
         else:
             self._close()
 
     # Its own steps.
 
-    def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data, upgrade.args[0])
-        except HttpParserError:
-            if not self._deaf:
-                self._end_with(broken(Bad(Refusal.BROKEN_FRAMING, "This is no well-formed HTTP/1.1 request.")))
+    def _parse(self, data: bytes | memoryview) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                if not self._ignores_upgrade():
+                    return
+                data = memoryview(data)[upgrade.args[0] :]
+            except HttpParserCallbackError:  # a mistake of ours: the loop reports it and closes the connection
+                raise
+            except HttpParserError:
+                if not self._deaf:
+                    self._end_with(broken(Bad(Refusal.BROKEN_FRAMING, "This is no well-formed HTTP/1.1 request.")))
+                return
+            else:
+                return
 
-    def _ignore_upgrade(self, data: bytes, offset: int) -> None:
+    def _ignores_upgrade(self) -> bool:
         """Goes on as if `Upgrade` had not been there: a fresh parser gets a head with the same framing."""
         head, self._upgrading = self._upgrading, None
         if self._deaf or head is None:
-            return
+            return False
         framing = b"Transfer-Encoding: chunked" if head.length is None else b"Content-Length: %d" % head.length
         ending = b"" if head.keep_alive else b"Connection: close\r\n"
         self._parser = HttpRequestParser(self)
         self._resuming = True
-        self._parse(b"POST / HTTP/1.1\r\nHost: -\r\n%s%s\r\n\r\n" % (ending, framing))
-        if offset < len(data):
-            self._parse(data[offset:])
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: -\r\n%s%s\r\n\r\n" % (ending, framing))
+        return True
 
     def _check_head_size(self, size: int) -> bool:
         limit = self._worker.config.max_header
@@ -292,42 +342,64 @@ class ClientConnection(asyncio.Protocol):
     def _begin(self, exchange: Exchange) -> None:
         self._receiving = exchange
         self._exchanges.append(exchange)
-        if len(self._exchanges) == 1:
+        if len(self._exchanges) == 1 and self._writable:
             exchange.open()
 
     def _next(self) -> None:
-        if self._exchanges and not self._closing and not self._exchanges[0].opened:
+        """The turn of the first in line, once the client has room for its answer."""
+        if self._exchanges and self._writable and not self._closing and not self._exchanges[0].opened:
             exchange = self._exchanges[0]
             exchange.open()
             exchange.proceed()
-            if len(self._exchanges) <= _MOST_PIPELINED:
-                self.resume_reading()
+
+    def _steer(self) -> None:
+        """Reads on, or leaves what comes in the kernel: decided in one place, for several may object."""
+        wanted = self._may_read()
+        if wanted is self._reading or self._transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            self._waits_since = self._worker.loop.time()
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _may_read(self) -> bool:
+        if self._closing:
+            return True
+        if self._held or len(self._exchanges) > _MOST_PIPELINED:
+            return False
+        body = self._receiving
+        if body is None:  # a client that does not read its answers asks for no more of them
+            return self._writable
+        return body.opened or body.received < STREAM_FROM
 
     def _end_with(self, head: RequestHead) -> None:
         """The last request of this connection: refused when its turn comes, and nothing after it is read."""
         self._deaf = True
-        if self._receiving is not None:  # it will never be whole: the refusal takes its place
-            self._receiving.abandon()
-            self._exchanges.pop()
-            if self._receiving.answering:
-                self.cut()
-                return
-            self._receiving = None
+        self._draws_head = False
+        unfinished, self._receiving = self._receiving, None
+        if unfinished is not None and not self._gives_up(unfinished):
+            return
         last = Exchange(self, self._worker, head)
         last.ended = True
         self._exchanges.append(last)
         if len(self._exchanges) == 1:
             last.open()
 
-    def _linger(self) -> None:
-        """Closes our side at once and the other's when it is done sending: a reset would swallow the answer."""
-        self._deaf = self._closing = True
-        self._lingers_until = self._worker.loop.time() + LINGER_S
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        if not self._reading:
-            self.resume_reading()
+    def _gives_up(self, unfinished: Exchange) -> bool:
+        """A request that will never be whole; whether a refusal can take its place."""
+        if unfinished.answered:
+            self.hang_up()
+        elif unfinished.answering:
+            self.cut()
+        else:
+            unfinished.abandon()
+            self._exchanges.pop()
+            return True
+        return False
 
     def _close(self) -> None:
         self._deaf = self._closing = True
+        self._lingers_until = self._worker.loop.time() + self._worker.config.upstream_timeout_s
         self._transport.close()

@@ -2,8 +2,8 @@
 
 250,000 levels kill Triton 2.51 (its parser recurses), so a body nested deeper than 512 is refused here. Nothing is
 decoded: strings are skipped and brackets counted, piece by piece, with a state of a few words and in time that grows
-with the body's length alone. A compressed body is looked at inflated, in steps of a bounded size; what cannot be
-inflated is passed on, for Triton refuses it before its parser runs.
+with the body's length alone. A compressed body is looked at inflated, in steps of a bounded size; one that cannot be
+inflated is refused, for Triton 2.51 parses what came out before the mistake.
 """
 
 from __future__ import annotations
@@ -13,31 +13,30 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Protocol
 
+from serving.errors import Refusal
+from serving.gateway.request import Bad, is_compressed
+
 DEEPEST = 512
 _BLOCK = 128
 _SLICE = 256 * 1024
 _ALL_ALIKE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEP = {ord("["): 1, ord("]"): -1}
-_COMPRESSIONS = frozenset((b"gzip", b"deflate"))
 _EITHER_HEADER = 32 + zlib.MAX_WBITS  # like Triton, which tells gzip from deflate by the first bytes
+_TOO_DEEP = Bad(Refusal.NESTED_TOO_DEEP, f"The JSON is nested deeper than {DEEPEST} levels: flatten it.")
+_NOT_COMPRESSED = Bad(Refusal.MALFORMED, "The body is not what its Content-Encoding says: it cannot be inflated.")
 
 
 class Gauge(Protocol):
     """Measures one body that comes in pieces, cut anywhere."""
 
-    def too_deep(self, piece: bytes) -> bool:
-        """Takes the next piece; True once the body is nested deeper than 512."""
+    def fault(self, piece: bytes) -> Bad | None:
+        """Takes the next piece; why the body may not be shown to a model, None while it may."""
 
 
 def surely_shallow(pieces: Iterable[bytes]) -> bool:
     """Whether there are too few brackets to nest deeper than the limit, whatever they stand in."""
     return sum(piece.count(b"[") + piece.count(b"{") for piece in pieces) <= DEEPEST
-
-
-def is_compressed(coding: bytes) -> bool:
-    """Whether Triton would inflate a body of this `Content-Encoding`; of several headers it reads the first."""
-    return coding.partition(b",")[0].strip().lower() in _COMPRESSIONS
 
 
 def gauge_for(coding: bytes, length: int | None, most: int) -> Gauge:
@@ -67,13 +66,14 @@ class DepthGauge:
         self._in_string = False
         self._tail = b""  # a backslash at the end of a piece: what it escapes is in the next
 
-    def too_deep(self, piece: bytes) -> bool:
-        """Takes the next piece; True once the body is nested deeper than 512."""
+    def fault(self, piece: bytes) -> Bad | None:
+        """Takes the next piece; refuses a body once it is nested deeper than 512."""
         if self._left is not None:
             piece = piece[: self._left]
             self._left -= len(piece)
         brackets = self._outside_strings(self._tail + piece).translate(_ALL_ALIKE, _NO_BRACKETS)
-        return any(self._too_deep_in(brackets[at : at + _BLOCK]) for at in range(0, len(brackets), _BLOCK))
+        too_deep = any(self._too_deep_in(brackets[at : at + _BLOCK]) for at in range(0, len(brackets), _BLOCK))
+        return _TOO_DEEP if too_deep else None
 
     def _too_deep_in(self, block: bytes) -> bool:
         before, opening = self._depth, block.count(b"[")
@@ -98,29 +98,28 @@ class InflatingGauge:
 
     Args:
         plain: measures what comes out.
-        most: bytes that are looked at; a body that holds more counts as too deep, for nobody knows what follows.
+        most: how many bytes may come out.
     """
 
-    __slots__ = ("_done", "_inflater", "_left", "_plain")
+    __slots__ = ("_inflater", "_left", "_most", "_plain")
 
     def __init__(self, plain: DepthGauge, most: int) -> None:
         self._plain = plain
-        self._left = most
+        self._most = self._left = most
         self._inflater = zlib.decompressobj(_EITHER_HEADER)
-        self._done = False
 
-    def too_deep(self, piece: bytes) -> bool:
-        """Takes the next piece as it came; True once what is in it is nested deeper than 512."""
-        while not self._done:
+    def fault(self, piece: bytes) -> Bad | None:
+        """Takes the next piece as it came; refuses what is too deep, too much, or not compressed."""
+        while not self._inflater.eof:
             try:
                 out = self._inflater.decompress(piece, _SLICE)
             except zlib.error:
-                out = b""
+                return _NOT_COMPRESSED
             self._left -= len(out)
-            if self._left < 0 or self._plain.too_deep(out):
-                return True
+            if self._left < 0:
+                return Bad(Refusal.TOO_LARGE, f"The body inflates to more than {self._most} bytes: send less.")
+            found = self._plain.fault(out)
+            if found is not None or not out:
+                return found
             piece = self._inflater.unconsumed_tail
-            self._done = self._inflater.eof
-            if not out:
-                break
-        return False
+        return None

@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from router.codec import decode_policy, decode_snapshot, digest_of
@@ -71,8 +73,9 @@ class Follower:
         self._place = (host, port)
         self._keys = Keys(config.namespace)
         self._redis = redis.Redis.from_url(
-            config.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, health_check_interval=15
-        )
+            config.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, health_check_interval=15,
+            retry=Retry(NoBackoff(), 1),  # a broken connection is tried anew at once; the next poll is the patience
+        )  # fmt: skip
         self._running = Running()
         self._endpoints: dict[str, Endpoint] = {}
         self._held: str | None = None
@@ -151,18 +154,16 @@ class Follower:
             self._in_contact_since = self._worker.loop.time()
             _log.info("in contact with the store")
         self._take_key(keys)
+        if self._merge(await self._fetch_endpoints(members)):
+            self._swap()
         decision = step(self._running.head, shown, remembered(digest_there, self._running.head.digest))
-        changed = False
-        if decision is Step.TAKE and shown != NO_HEAD:
+        if decision is Step.TAKE:
             await self._take(shown)
-            changed = True
+            self._swap()
         elif decision is Step.HOLD:
             self._hold(f"the store shows epoch {shown.epoch}, which does not follow from {self._running.head.epoch}")
         else:
             self._held = None
-        if self._merge(await self._fetch_endpoints(members)) or changed:
-            self._swap()
-            keep(self._config.snapshot_file, self._running.recovery(), self._endpoints.values())
         await self._renew_lease()
 
     async def _read(self) -> tuple[Head, bytes | None, set[bytes], Mapping[bytes, bytes]]:
@@ -221,8 +222,8 @@ class Follower:
     async def _fetch_endpoints(self, members: Iterable[bytes]) -> dict[str, Endpoint]:
         keys = sorted(members)
         values = await self._await(self._redis.mget(keys)) if keys else []
-        found = (decode_endpoint(value) for value in values if value is not None)
-        return {endpoint.key: endpoint for endpoint in found}
+        found = [_endpoint_in(value) for value in values if value is not None]
+        return {endpoint.key: endpoint for endpoint in found if endpoint is not None}
 
     def _merge(self, seen: dict[str, Endpoint]) -> bool:
         """Takes what the leases say; whether that changed anything. Right after an outage none is taken away."""
@@ -236,9 +237,10 @@ class Follower:
     # What it tells others.
 
     def _swap(self) -> None:
-        running = self._running
+        running, endpoints = self._running, self._endpoints.values()
         if running.head != NO_HEAD:
-            self._worker.swap(self._worker.table.build(running.head, running.policies, self._endpoints.values()))
+            self._worker.swap(self._worker.table.build(running.head, running.policies, endpoints))
+            keep(self._config.snapshot_file, running.recovery(), endpoints)
 
     def _hold(self, sentence: str) -> None:
         if self._held != sentence:
@@ -258,7 +260,7 @@ class Follower:
             await pipe.execute()
 
     def _lease(self) -> GatewayLease:
-        worker, head = self._worker, self._running.head
+        worker, head = self._worker, self._worker.routing.head  # what is in force, not what was fetched
         host, port = self._place
         return GatewayLease(
             id=self._config.worker, boot=self._boot, pid=os.getpid(), host=host, http_port=port, epoch=head.epoch,
@@ -267,13 +269,16 @@ class Follower:
         )  # fmt: skip
 
     def _take_key(self, said: Mapping[bytes, bytes]) -> None:
-        keys = id_keys_from(said)
-        if keys is None or keys.current not in keys.secrets:
-            return
-        minting = (keys.current, keys.secrets[keys.current])
-        if minting != self._minting:
-            self._minting = minting
-            self._worker.key = Key(*minting)
+        try:
+            keys = id_keys_from(said)
+            if keys is None or keys.current not in keys.secrets:
+                return
+            minting = (keys.current, keys.secrets[keys.current])
+            if minting != self._minting:
+                self._worker.key = Key(*minting)
+                self._minting = minting
+        except ValueError as error:  # the key that mints now is a good one, and policies must go on
+            _log.warning("the store's keys for request ids cannot be used: %s", error)
 
     async def _recall(self) -> None:
         """Starts from the snapshot that was kept, where there is one."""
@@ -281,15 +286,29 @@ class Follower:
         if kept is None:
             return
         try:
-            snapshot = decode_snapshot(kept.recovery.snapshot)
-            await self._install(kept.recovery.head, kept.recovery.snapshot, snapshot, dict(kept.recovery.policies))
-        except (RouterError, KeyError) as error:
+            await self._install_kept(kept.recovery)
+        except (ValueError, KeyError) as error:
             _log.warning("the kept snapshot cannot be used: %s", error)
             return
-        self._endpoints = {endpoint.key: endpoint for endpoint in kept.endpoints}
+        self._endpoints = {**{endpoint.key: endpoint for endpoint in kept.endpoints}, **self._endpoints}
         self._swap()
         _log.warning("started from the kept snapshot of epoch %d", kept.recovery.head.epoch)
+
+    async def _install_kept(self, kept: Recovery) -> None:
+        blobs = dict(kept.policies)
+        if digest_of(kept.snapshot) != kept.head.digest or any(digest_of(blob) != name for name, blob in blobs.items()):
+            raise ValueError("its bytes do not match their digests")
+        await self._install(kept.head, kept.snapshot, decode_snapshot(kept.snapshot), blobs)
 
     @staticmethod
     async def _await(answer: Awaitable[Any] | Any) -> Any:  # noqa: ANN401 (redis-py types each command as both)
         return await cast("Awaitable[Any]", answer)
+
+
+def _endpoint_in(value: bytes) -> Endpoint | None:
+    """The endpoint in a lease. One that nobody can read must not hide all the others, nor hold up a policy."""
+    try:
+        return decode_endpoint(value)
+    except ValueError as error:
+        _log.warning("an endpoint's lease cannot be used: %s", error)
+        return None

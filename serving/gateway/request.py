@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from serving.errors import Refusal
-from serving.gateway.nesting import is_compressed
 from serving.gateway.paths import UNKNOWN, Operation, Target, target_of
 
 _STAYS_HERE = frozenset(
@@ -26,6 +25,7 @@ _HAS_BODY = frozenset((Operation.INFER, Operation.GENERATE))
 _LONGEST_NUMBER = 18
 _MILLISECONDS = 1000
 _AROUND = len(b": \r\n")
+_COMPRESSIONS = frozenset((b"gzip", b"deflate"))
 
 
 class Bad(NamedTuple):
@@ -73,6 +73,11 @@ class RequestHead:
 def broken(bad: Bad, method: bytes = b"") -> RequestHead:
     """Stands in for a request that could not be read to the end: nothing after it on the connection can be trusted."""
     return RequestHead(method, UNKNOWN, True, [], {}, 0, False, False, None, None, None, bad)
+
+
+def is_compressed(coding: bytes) -> bool:
+    """Whether Triton would inflate a body of this `Content-Encoding`; of several headers it reads the first."""
+    return coding.partition(b",")[0].strip().lower() in _COMPRESSIONS
 
 
 class HeadBuilder:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from router.epoch import NO_HEAD, Head
-from router.policy import Policy
+from router.policy import LARGEST_VERSION, Policy
 from router.request_id import Key
 from serving.endpoint import Endpoint
 
@@ -122,7 +122,7 @@ class Table:
 
     def build(self, head: Head, policies: Mapping[str, Policy], endpoints: Iterable[Endpoint]) -> Routing:
         """The routing for these policies by model and these endpoints; replicas that are gone are retired."""
-        places = {endpoint.key: endpoint for endpoint in endpoints if endpoint.model in policies}
+        places = {endpoint.key: endpoint for endpoint in endpoints if _is_ours(endpoint, policies)}
         for key, endpoint in places.items():
             if key not in self._upstreams:
                 self._upstreams[key] = self._dial(endpoint)
@@ -140,3 +140,8 @@ class Table:
     def _version(self, name: str, version: int, by_version: Mapping[tuple[str, int], list[Upstream]]) -> VersionRoute:
         counts = self._counts.setdefault((name, version), Counts())
         return VersionRoute(name, version, by_version.get((name, version), ()), counts)
+
+
+def _is_ours(endpoint: Endpoint, policies: Mapping[str, Policy]) -> bool:
+    """Whether the endpoint's model has a policy and its version a place in a request id."""
+    return endpoint.model in policies and endpoint.version <= LARGEST_VERSION

@@ -54,17 +54,23 @@ class WorkerProcess:
             StartFailed: it ended, or did not get ready in time.
         """
         ours, theirs = socket.socketpair()
-        fds = (listener.fileno(), theirs.fileno())
-        argv = [sys.executable, "-m", "serving.gateway", "--listener-fd", str(fds[0]), "--channel-fd", str(fds[1])]
-        process = child.spawn(argv, pass_fds=fds, env=_environment(), stdin=subprocess.DEVNULL)
-        theirs.close()
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours)
+        fds = (listener.fileno(), theirs.fileno())
+        argv = [sys.executable, "-m", "serving.gateway", "--listener-fd", str(fds[0]), "--channel-fd", str(fds[1])]
+        try:
+            process = child.spawn(argv, pass_fds=fds, env=_environment(), stdin=subprocess.DEVNULL)
+        except BaseException:
+            writer.close()
+            raise
+        finally:
+            theirs.close()
         worker = cls(config, process, reader, writer)
-        writer.write(config.to_json().encode() + b"\n")
-        if not await worker._hears(_READY_WITHIN_S):
+        try:
+            await worker._get_ready()
+        except BaseException:  # a cancelled start must not leave a process behind either
             worker.kill()
-            raise StartFailed(f"Gateway worker {config.worker} did not get ready.", "Its log says why.")
+            raise
         return worker
 
     @property
@@ -80,7 +86,11 @@ class WorkerProcess:
     async def watch(self) -> str:
         """Asks how it is until it is dead or silent; says which."""
         while True:
-            await asyncio.sleep(_PING_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PING_EVERY_S):
+                    await child.ended(self._process)
+            if not self.alive:
+                return "died"
             try:
                 self._writer.write(b'{"say": "ping"}\n')
                 heard = await self._hears(_SILENT_AFTER_S)
@@ -93,11 +103,9 @@ class WorkerProcess:
         """Lets it finish what it has, then sees it gone."""
         with contextlib.suppress(OSError):
             self._writer.write(b'{"say": "drain"}\n')
-        give_up = self.config.drain_delay_s + self.config.drain_limit_s + _SILENT_AFTER_S
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + give_up
-        while self.alive and loop.time() < deadline:  # noqa: ASYNC110 (a process is no event)
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.drain_delay_s + self.config.drain_limit_s + _SILENT_AFTER_S):
+                await child.ended(self._process)
         self.kill()
 
     def kill(self) -> None:
@@ -107,6 +115,11 @@ class WorkerProcess:
                 os.kill(self.pid, signal.SIGKILL)
         self._process.wait()
         self._writer.close()
+
+    async def _get_ready(self) -> None:
+        self._writer.write(self.config.to_json().encode() + b"\n")
+        if not await self._hears(_READY_WITHIN_S):
+            raise StartFailed(f"Gateway worker {self.config.worker} did not get ready.", "Its log says why.")
 
     async def _hears(self, within_s: float) -> bool:
         try:
@@ -162,19 +175,24 @@ class Supervisor:
 
     async def restart(self) -> None:
         """One worker after the other, each new one up before the old one drains."""
-        for slot, old in sorted(self._workers.items()):
-            self._tasks[slot].cancel()
-            self._workers[slot] = await self._begin()
+        for slot in range(self._count):
+            new = await self._begin()
+            await self._unwatch(self._tasks[slot])
+            old, self._workers[slot] = self._workers[slot], new
             self._tasks[slot] = asyncio.create_task(self._keep(slot))
             await old.drain()
 
     async def stop(self) -> None:
         """Drains all workers."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._unwatch(*self._tasks)
         await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
         self._workers.clear()
+
+    @staticmethod
+    async def _unwatch(*tasks: asyncio.Task[None]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, slot: int) -> None:
         loop = asyncio.get_running_loop()

@@ -22,6 +22,7 @@ _HOP_BY_HOP = frozenset(
 _OURS = b"sluice-"
 _NO_BODY = frozenset((204, 304))
 _FIRST_FINAL = 200
+_NAMES_NO_HEADER = frozenset((b"close", b"keep-alive"))
 _CHUNKED = -1  # in the place of a length
 
 
@@ -59,9 +60,7 @@ class Upstream:
     def carry(self, exchange: Exchange) -> None:
         """Sends the exchange on a warm connection, or on a new one as soon as it stands."""
         if self.idle:
-            connection = self.idle.pop()
-            connection.reused = True
-            connection.begin(exchange)
+            self.idle.pop().begin(exchange)
         else:
             self.dial(exchange)
 
@@ -97,7 +96,9 @@ class Upstream:
         except OSError:  # TimeoutError is one
             exchange.on_refused(self)
             return
-        if exchange.awaits(self):
+        if connection.gone:  # accepted and dropped at once: nothing was sent on it
+            exchange.on_refused(self)
+        elif exchange.awaits(self):
             connection.begin(exchange)
         else:
             connection.rest()
@@ -114,13 +115,14 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a Triton."""
 
     __slots__ = (
-        "_answer", "_complete", "_exchange", "_headers", "_keep_alive", "_length", "_loop", "_parser", "_phrase",
-        "_pieces", "_surplus", "_transport", "_upstream", "rested_at", "reused",
+        "_answer", "_complete", "_exchange", "_headers", "_keep_alive", "_length", "_loop", "_named", "_parser",
+        "_phrase", "_pieces", "_surplus", "_transport", "_upstream", "full", "rested_at",
     )  # fmt: skip
 
     def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
         self.rested_at = 0.0
-        self.reused = False
+        self.full = False
+        """Whether the upstream takes no more for now."""
         self._upstream = upstream
         self._loop = loop
         self._exchange: Exchange | None = None
@@ -128,12 +130,18 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._phrase = b""
         self._headers: list[bytes] = []
+        self._named: list[bytes] = []  # headers that end here because the answer's Connection names them
         self._length: int | None = None
         self._answer: AnswerHead | None = None
         self._pieces: list[bytes] = []
         self._complete = False
         self._keep_alive = False
         self._surplus = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport.is_closing()
 
     # What an exchange asks of it.
 
@@ -195,7 +203,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._hand_on(exchange)
 
     def eof_received(self) -> bool:
-        """Part of `asyncio.Protocol`: closes our side too."""
+        """Nothing more will come: closes our side too. One that rests is used no more."""
+        if self._exchange is None:
+            self._drop_from_pool()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -211,11 +221,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The upstream does not read: the client has to wait."""
+        self.full = True
         if self._exchange is not None:
             self._exchange.on_upstream_full()
 
     def resume_writing(self) -> None:
         """The upstream reads again."""
+        self.full = False
         if self._exchange is not None:
             self._exchange.on_upstream_ready()
 
@@ -241,7 +253,9 @@ class UpstreamConnection(asyncio.Protocol):
             if lower == b"content-length":
                 self._length = int(value)
             elif lower == b"transfer-encoding":
-                self._length = _CHUNKED
+                self._take_encoding(value)
+            elif lower == b"connection":
+                self._named += value.lower().replace(b" ", b"").split(b",")
             return
         if not lower.startswith(_OURS):
             self._headers.append(b"%s: %s\r\n" % (name, value))
@@ -254,6 +268,8 @@ class UpstreamConnection(asyncio.Protocol):
         length = None if self._length == _CHUNKED else self._length
         if code in _NO_BODY:
             length = 0
+        if self._named:
+            self._drop_named()
         self._answer = AnswerHead(code, self._phrase, b"".join(self._headers), length)
         self._keep_alive = self._parser.should_keep_alive()
 
@@ -265,12 +281,21 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The answer is whole; a 1xx is forgotten."""
         if self._answer is None:
-            self._phrase = b""
-            self._headers.clear()
+            self._clear()
         else:
             self._complete = True
 
     # Its own steps.
+
+    def _take_encoding(self, value: bytes) -> None:
+        if value.strip().lower() != b"chunked":
+            raise ValueError("an answer in a transfer coding that cannot be relayed")  # ends as a broken answer
+        self._length = _CHUNKED
+
+    def _drop_named(self) -> None:
+        names = set(self._named) - _NAMES_NO_HEADER
+        if names:
+            self._headers = [line for line in self._headers if line.partition(b":")[0].lower() not in names]
 
     def _hand_on(self, exchange: Exchange) -> None:
         answer = self._answer
@@ -288,6 +313,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _clear(self) -> None:
         self._phrase = b""
         self._headers = []
+        self._named = []
         self._length = None
         self._answer = None
         self._pieces = []

@@ -142,6 +142,7 @@ class Worker:
     # Its clock.
 
     def _tick(self) -> None:
+        self.loop.call_later(_TICK_S, self._tick)  # first, so that nothing below can stop the clock
         now = self.loop.time()
         self.now_s = int(time.time())
         for exchange in [exchange for exchange in self.in_flight if exchange.deadline < now]:
@@ -149,11 +150,12 @@ class Worker:
         self._ticks += 1
         if self._ticks % _SWEEP_EVERY == 0:
             self._sweep(now)
-        self.loop.call_later(_TICK_S, self._tick)
 
     def _sweep(self, now: float) -> None:
         config = self.config
         for client in [client for client in self.clients if client.overdue(now, config)]:
             client.time_out()
+        for client in [client for client in self.clients if client.half_closed]:
+            client.probe()
         for upstream in self.table.upstreams:
             upstream.close_idle_since(now - config.upstream_idle_timeout_s)

@@ -1,0 +1,135 @@
+"""Depth is measured as a parser would count it, wherever the body is cut, compressed or not."""
+
+from __future__ import annotations
+
+import gzip
+import time
+import zlib
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from serving.errors import Refusal
+from serving.gateway.nesting import DEEPEST, Gauge, gauge_for, surely_shallow
+
+MOST = 1_000_000
+JSONISH = st.text(alphabet='[]{}"\\ab,:\n', max_size=60).map(str.encode)
+
+
+def naive_depth(body: bytes) -> int:
+    """The deepest level, character by character; a backslash escapes whatever follows it."""
+    deepest = depth = 0
+    in_string = escaped = False
+    for byte in body:
+        character = chr(byte)
+        if escaped or character == "\\":
+            escaped = not escaped
+        elif character == '"':
+            in_string = not in_string
+        elif not in_string:
+            depth += (character in "[{") - (character in "]}")
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def refused(gauge: Gauge, pieces: list[bytes]) -> Refusal | None:
+    """Why the pieces are refused."""
+    for piece in pieces:
+        bad = gauge.fault(piece)
+        if bad is not None:
+            return bad.kind
+    return None
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    """The body in pieces."""
+    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[left:right] for left, right in zip(edges, edges[1:], strict=False)]
+
+
+@pytest.mark.parametrize("bracket", [b"[", b"{", b"[{"])
+@pytest.mark.parametrize(("levels", "verdict"), [(DEEPEST, None), (DEEPEST + 1, Refusal.NESTED_TOO_DEEP)])
+def test_the_limit(bracket: bytes, levels: int, verdict: Refusal | None) -> None:
+    """512 levels pass, 513 do not."""
+    body = (bracket * levels)[:levels]
+    assert refused(gauge_for(b"", None, MOST), [body]) is verdict
+    assert refused(gauge_for(b"", None, MOST), [bytes([byte]) for byte in body]) is verdict
+
+
+def test_few_brackets_need_no_walk() -> None:
+    """A body with at most 512 opening brackets is shallow whatever they stand in, counted over all of its pieces."""
+    assert surely_shallow([b"[" * 256, b"{" * 256])
+    assert not surely_shallow([b"[" * 256, b"{" * 257])
+
+
+@given(JSONISH, st.integers(500, 520), JSONISH, st.lists(st.integers(0, 10_000), max_size=6))
+@example(b'"\\', 513, b'"', [1, 2])
+@example(b'"\\\\', 513, b'"', [2])
+def test_as_a_naive_reader_counts(start: bytes, levels: int, end: bytes, places: list[int]) -> None:
+    """For any text and any cuts, in strings, escapes and anywhere else, the verdict is a naive reader's."""
+    body = start + b"[" * levels + end
+    expected = Refusal.NESTED_TOO_DEEP if naive_depth(body) > DEEPEST else None
+    assert refused(gauge_for(b"", None, MOST), cut(body, places)) is expected
+
+
+@given(st.lists(st.sampled_from([b"[" * 300, b"]" * 299, b"[]" * 200, b'"[["', b"{" * 211, b"}" * 7]), max_size=12))
+def test_long_walks(parts: list[bytes]) -> None:
+    """Blocks that are counted as a whole give the same verdict as a walk through them."""
+    body = b"".join(parts)
+    expected = Refusal.NESTED_TOO_DEEP if naive_depth(body) > DEEPEST else None
+    assert refused(gauge_for(b"", None, MOST), [body]) is expected
+
+
+def test_only_the_json_counts() -> None:
+    """Of a binary-extension body only the JSON in front is measured, however it is cut."""
+    body = b"[]" + b"[" * 600
+    assert refused(gauge_for(b"", 2, MOST), [body]) is None
+    assert refused(gauge_for(b"", 2, MOST), [body[:1], body[1:5], body[5:]]) is None
+    assert refused(gauge_for(b"", 0, MOST), [body]) is None
+    assert refused(gauge_for(b"", 2 + 513, MOST), [body[:100], body[100:]]) is Refusal.NESTED_TOO_DEEP
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"GZIP", b"gzip,identity"])
+@pytest.mark.parametrize(("levels", "verdict"), [(DEEPEST, None), (DEEPEST + 1, Refusal.NESTED_TOO_DEEP)])
+def test_compressed(coding: bytes, levels: int, verdict: Refusal | None) -> None:
+    """A compressed body is measured inflated, whole or byte by byte."""
+    plain = b"[" * levels + b"]" * levels
+    body = zlib.compress(plain) if coding == b"deflate" else gzip.compress(plain)
+    assert refused(gauge_for(coding, None, MOST), [body]) is verdict
+    assert refused(gauge_for(coding, None, MOST), [bytes([byte]) for byte in body]) is verdict
+
+
+def test_an_uncompressed_name_changes_nothing() -> None:
+    """A coding that Triton does not inflate leaves the bytes to be what they are."""
+    assert refused(gauge_for(b"identity", None, MOST), [b"[" * 513]) is Refusal.NESTED_TOO_DEEP
+
+
+def test_what_cannot_be_inflated_is_refused() -> None:
+    """A body that is not what its coding says is refused, for what came out before the mistake would be parsed."""
+    body = gzip.compress(b"[" * 100_000)
+    assert refused(gauge_for(b"gzip", None, MOST), [b"not gzip"]) is Refusal.MALFORMED
+    assert refused(gauge_for(b"gzip", None, MOST), [body[:-8] + b"\0" * 8]) is not None
+    assert refused(gauge_for(b"gzip", None, MOST), [gzip.compress(b"[]")[:-8] + b"\1" * 8]) is Refusal.MALFORMED
+
+
+def test_a_bomb_is_refused() -> None:
+    """A body that inflates to more than the limit is refused as too large, and inflated no further."""
+    bomb = gzip.compress(b" " * 50_000_000)
+    assert refused(gauge_for(b"gzip", None, MOST), [bomb]) is Refusal.TOO_LARGE
+
+
+@pytest.mark.parametrize("unit", [b'\\"', b'"', b'"\\', b'""', b"[]", b"\\", b'"\\\\', b"[[]"])
+def test_time_grows_with_the_length_alone(unit: bytes) -> None:
+    """No repeated pattern makes the walk quadratic: four times the body takes nowhere near sixteen times as long."""
+
+    def took_s(count: int) -> float:
+        body = b'"' + unit * count
+        best = 1e9
+        for _ in range(3):
+            began = time.perf_counter()
+            gauge_for(b"", None, MOST).fault(body)
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    assert took_s(80_000) < 10 * max(took_s(20_000), 0.001)
