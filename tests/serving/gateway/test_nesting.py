@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import time
 import zlib
 
@@ -45,7 +46,7 @@ def refused(gauge: Gauge, pieces: list[bytes]) -> Refusal | None:
 def cut(body: bytes, places: list[int]) -> list[bytes]:
     """The body in pieces."""
     edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return [body[left:right] for left, right in zip(edges, edges[1:], strict=False)]
+    return [body[left:right] for left, right in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize("bracket", [b"[", b"{", b"[{"])

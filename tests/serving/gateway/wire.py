@@ -11,7 +11,7 @@ _BODILESS = frozenset((204, 304))
 _FIRST_FINAL = 200
 
 
-class Malformed(AssertionError):
+class Malformed(AssertionError):  # noqa: N818 (named after what happened)
     """Bytes that no strict reader would take."""
 
 
