@@ -240,9 +240,9 @@ class ClientConnection(asyncio.Protocol):
         By a reset, for the end of a connection is also how an HTTP/1.0 answer ends well.
         """
         self._deaf = self._closing = True
-        own = self._transport.get_extra_info("socket")
-        if own is not None:  # None once it is closed
+        if not self._transport.is_closing():
             with contextlib.suppress(OSError):
+                own = self._transport.get_extra_info("socket")
                 own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
 

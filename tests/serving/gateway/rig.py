@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from router.epoch import Head
 from router.policy import Policy
-from router.request_id import Key
+from router.request_id import Key, KeyRing, RequestId
 from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
 from serving.gateway.worker import Worker
@@ -34,6 +34,11 @@ async def eventually(holds: Callable[[], object], within_s: float = PATIENCE_S) 
     while not holds():
         assert asyncio.get_running_loop().time() < deadline, "it never came to hold"
         await asyncio.sleep(0.002)
+
+
+def read_id(answer: Answer) -> RequestId:
+    """The request id of an answer, verified."""
+    return KeyRing({KEY_ID: SECRET}, KEY_ID).read((answer.one("sluice-request-id") or b"").decode())
 
 
 class Client:
@@ -69,9 +74,9 @@ class Client:
 
     def close(self, *, reset: bool = False) -> None:
         """Goes away, with a reset if so told."""
-        sock = self._writer.get_extra_info("socket")
-        if reset and sock is not None:
+        if reset and not self._writer.is_closing():
             with contextlib.suppress(OSError):
+                sock = self._writer.get_extra_info("socket")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._writer.transport.abort()
         else:

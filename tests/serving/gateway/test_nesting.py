@@ -19,13 +19,16 @@ JSONISH = st.text(alphabet='[]{}"\\ab,:\n', max_size=60).map(str.encode)
 
 
 def naive_depth(body: bytes) -> int:
-    """The deepest level, character by character; a backslash escapes whatever follows it."""
+    """The deepest level, character by character; a backslash escapes what follows it, but never a bracket outside."""
     deepest = depth = 0
     in_string = escaped = False
     for byte in body:
         character = chr(byte)
-        if escaped or character == "\\":
-            escaped = not escaped
+        was_escaped, escaped = escaped, False
+        if was_escaped and character in '\\"':
+            continue
+        if character == "\\":
+            escaped = True
         elif character == '"':
             in_string = not in_string
         elif not in_string:
@@ -67,6 +70,7 @@ def test_few_brackets_need_no_walk() -> None:
 @given(JSONISH, st.integers(500, 520), JSONISH, st.lists(st.integers(0, 10_000), max_size=6))
 @example(b'"\\', 513, b'"', [1, 2])
 @example(b'"\\\\', 513, b'"', [2])
+@example(b"[[\\", 510, b"[", [])
 def test_as_a_naive_reader_counts(start: bytes, levels: int, end: bytes, places: list[int]) -> None:
     """For any text and any cuts, in strings, escapes and anywhere else, the verdict is a naive reader's."""
     body = start + b"[" * levels + end

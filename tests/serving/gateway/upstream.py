@@ -145,8 +145,8 @@ class Connection(asyncio.Protocol):
 
     def close(self, then: Then) -> None:
         """Ends it, in good order or with a reset."""
-        sock = self.transport.get_extra_info("socket")
-        if then is Then.RESET and sock is not None:
+        if then is Then.RESET and not self.transport.is_closing():
+            sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.transport.abort()
         else:
