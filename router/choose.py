@@ -2,6 +2,7 @@
 
 Precedence is declared once, in `choose`: a version in the path, then an override where the policy allows one, then
 the arm that owns the unit's bucket, then stable. `explain` says the same in words, by asking the same functions.
+Who gets a copy beside all that is `shadowed`.
 """
 
 from __future__ import annotations
@@ -86,6 +87,15 @@ def drawn(policy: Policy, unit: bytes) -> Choice:
         if start <= bucket < end:
             return Choice(arm.version, _REASON_OF[arm.role], bucket)
     return Choice(policy.stable, Reason.STABLE, bucket)
+
+
+def shadowed(policy: Policy, unit: bytes) -> tuple[int, ...]:
+    """The versions that get a copy of this unit's requests."""
+    return tuple(
+        shadow.version
+        for shadow in policy.shadows
+        if shadow.sample_ppm == WHOLE or bucket_of(shadow.salt.encode(), unit) < shadow.sample_ppm
+    )
 
 
 def explain(policy: Policy, facts: Facts) -> Explanation:

@@ -13,7 +13,7 @@ from typing import Any
 
 from router.epoch import Entry, Snapshot
 from router.errors import PolicyError
-from router.policy import Arm, Policy, Role
+from router.policy import Arm, Policy, Role, Shadow
 
 READER = 1
 """The newest form that this code reads and the one that it writes."""
@@ -65,7 +65,7 @@ def policy_as_dict(policy: Policy) -> dict[str, Any]:
         {"version": a.version, "share_ppm": a.share_ppm, "offset_ppm": a.offset_ppm, "role": a.role.value}
         for a in policy.arms
     ]
-    return {
+    said = {
         "stable": policy.stable,
         "arms": arms,
         "salt": policy.salt,
@@ -73,18 +73,25 @@ def policy_as_dict(policy: Policy) -> dict[str, Any]:
         "allow_override": policy.allow_override,
         "repeatable": policy.repeatable,
     }
+    if policy.shadows:  # a policy without any has the bytes that it had before there were shadows
+        said["shadows"] = [{"version": s.version, "sample_ppm": s.sample_ppm, "salt": s.salt} for s in policy.shadows]
+    return said
 
 
 def policy_from_dict(fields: Mapping[str, Any]) -> Policy:
     """The policy in plain values; unknown keys are refused, for a policy half understood is none."""
-    known = {"stable", "arms", "salt", "unit_header", "allow_override", "repeatable"}
+    known = {"stable", "arms", "shadows", "salt", "unit_header", "allow_override", "repeatable"}
     _refuse_unknown("policy", fields, known)
     try:
         for arm in fields["arms"]:
             _refuse_unknown("arm", arm, {"version", "share_ppm", "offset_ppm", "role"})
         arms = tuple(Arm(a["version"], a["share_ppm"], a["offset_ppm"], Role(a["role"])) for a in fields["arms"])
-        rest = {key: fields[key] for key in known - {"arms"}}
-        return Policy(arms=arms, **rest)
+        given = fields.get("shadows", ())
+        for shadow in given:
+            _refuse_unknown("shadow", shadow, {"version", "sample_ppm", "salt"})
+        shadows = tuple(Shadow(s["version"], s["sample_ppm"], s["salt"]) for s in given)
+        rest = {key: fields[key] for key in known - {"arms", "shadows"}}
+        return Policy(arms=arms, shadows=shadows, **rest)
     except PolicyError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -66,6 +66,26 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A version that gets a copy of some requests, and whose answers nobody gets.
+
+    Attributes:
+        version: which.
+        sample_ppm: of how many units, in parts per million.
+        salt: mixed into the sample's hash, so that a sample is drawn from all arms alike.
+    """
+
+    version: int
+    sample_ppm: int = WHOLE
+    salt: str = "shadow"
+
+    def __post_init__(self) -> None:
+        check_version(self.version)
+        _check_ppm("sample", self.sample_ppm)
+        _check_salt(self.salt)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Which version answers which unit of one model.
 
@@ -76,6 +96,7 @@ class Policy:
         unit_header: the request header that names the unit (lower case).
         allow_override: whether a client may choose a version by the `sluice-version` header.
         repeatable: whether a request may be sent twice, that is, whether the model has no side effects.
+        shadows: versions that get copies, beside all of the above.
     """
 
     stable: int
@@ -84,6 +105,7 @@ class Policy:
     unit_header: str = "sluice-unit"
     allow_override: bool = False
     repeatable: bool = True
+    shadows: tuple[Shadow, ...] = ()
     ranges: tuple[tuple[int, int, Arm], ...] = field(init=False, repr=False, compare=False)
     """(first bucket, first bucket after, arm) for each arm that owns any: what the hot path walks."""
 
@@ -96,6 +118,9 @@ class Policy:
         if not _HEADER_NAME.fullmatch(self.unit_header):
             raise PolicyError(f"{self.unit_header!r} is no header name: use lower-case letters, digits and hyphens")
         _check_versions_differ(self.stable, self.arms)
+        _check_shadows_differ(self.shadows)
+        if self.shadows and not self.repeatable:
+            raise PolicyError("a shadow gets requests a second time, which this policy forbids: leave the shadows out")
         arms = tuple(sorted(self.arms, key=lambda arm: (arm.offset_ppm, arm.end_ppm, arm.version)))
         object.__setattr__(self, "arms", arms)
         owners = [arm for arm in arms if arm.share_ppm]
@@ -104,8 +129,9 @@ class Policy:
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """Every version that the policy names, stable first."""
-        return (self.stable, *(arm.version for arm in self.arms))
+        """Every version that the policy names, each once, stable first."""
+        named = (self.stable, *(arm.version for arm in self.arms), *(shadow.version for shadow in self.shadows))
+        return tuple(dict.fromkeys(named))
 
     def shares(self) -> Mapping[int, int]:
         """Parts per million by version; sums to exactly 1,000,000."""
@@ -184,6 +210,12 @@ def _check_versions_differ(stable: int, arms: tuple[Arm, ...]) -> None:
         if arm.version in seen:
             raise PolicyError(f"version {arm.version} is named twice: stable and the arms are different versions")
         seen.add(arm.version)
+
+
+def _check_shadows_differ(shadows: tuple[Shadow, ...]) -> None:
+    versions = [shadow.version for shadow in shadows]
+    if len(set(versions)) < len(versions):
+        raise PolicyError("a version is a shadow twice: give each one sample")
 
 
 def _check_disjoint(owners: list[Arm]) -> None:

@@ -18,13 +18,15 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import uvloop
 
 from router.epoch import Head
 from router.errors import RouterError
-from router.policy import Policy, parse_share
+from router.policy import Policy, Shadow, parse_share
 from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
 from serving.gateway.policies import Follower
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         endpoints = [_endpoint(text) for text in arguments.static]
-        policies = _policies(endpoints, arguments.traffic)
+        policies = _policies(endpoints, arguments.traffic, arguments.shadow)
     except (ValueError, RouterError) as error:
         parser.error(str(error))
     if not endpoints:
@@ -72,15 +74,16 @@ async def _supervised(listener_fd: int, channel_fd: int) -> None:
 
 async def _obey(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answers pings until told to drain, or until there is nobody to answer to."""
-    _say(writer, worker)
+    _say(writer, worker.status())
     while line := await reader.readline():
-        if json.loads(line)["say"] == "drain":
+        asked = json.loads(line)["say"]
+        if asked == "drain":
             return
-        _say(writer, worker)
+        _say(writer, worker.report() if asked == "report" else worker.status())
 
 
-def _say(writer: asyncio.StreamWriter, worker: Worker) -> None:
-    writer.write(json.dumps(worker.status()).encode() + b"\n")
+def _say(writer: asyncio.StreamWriter, what: Mapping[str, object]) -> None:
+    writer.write(json.dumps(what).encode() + b"\n")
 
 
 async def _static(host: str, port: int, endpoints: Sequence[Endpoint], policies: dict[str, Policy]) -> None:
@@ -114,21 +117,34 @@ def _endpoint(text: str) -> Endpoint:
         raise ValueError(f"--static {text!r} is not MODEL/VERSION=HOST:PORT ({error})") from error
 
 
-def _policies(endpoints: Sequence[Endpoint], traffic: Sequence[str]) -> dict[str, Policy]:
-    """The lowest version of each model is stable; `--traffic` gives the others their shares."""
-    named = {(endpoint.model, str(endpoint.version)) for endpoint in endpoints}
-    shares: dict[str, dict[int, int]] = {}
-    for text in traffic:
-        model, _, given = text.partition(":")
-        version, _, share = given.partition("=")
-        if (model, version) not in named:
-            raise ValueError(f"--traffic {text!r} is not MODEL:VERSION=SHARE of a version named with --static")
-        shares.setdefault(model, {})[int(version)] = parse_share(share)
+def _policies(endpoints: Sequence[Endpoint], traffic: Sequence[str], shadows: Sequence[str]) -> dict[str, Policy]:
+    """The lowest version of each model that is no shadow is stable; `--traffic` gives the others their shares."""
+    named = {(endpoint.model, endpoint.version) for endpoint in endpoints}
+    shares = _shares("--traffic", traffic, named, "0")
+    samples = _shares("--shadow", shadows, named, "100%")
     policies: dict[str, Policy] = {}
-    for model in {endpoint.model for endpoint in endpoints}:
-        stable = min(endpoint.version for endpoint in endpoints if endpoint.model == model)
-        policies[model] = Policy(stable, salt="static").with_shares(shares.get(model, {}))
+    for model in {model for model, _ in named}:
+        copied = samples.get(model, {})
+        answering = [version for name, version in named if name == model and version not in copied]
+        if not answering:
+            raise ValueError(f"every version of '{model}' is a shadow: leave one to answer")
+        policy = Policy(min(answering), salt="static").with_shares(shares.get(model, {}))
+        policies[model] = replace(policy, shadows=tuple(Shadow(version, ppm) for version, ppm in copied.items()))
     return policies
+
+
+def _shares(
+    option: str, given: Sequence[str], named: AbstractSet[tuple[str, int]], otherwise: str
+) -> dict[str, dict[int, int]]:
+    """Parts per million by model and version."""
+    shares: dict[str, dict[int, int]] = {}
+    for text in given:
+        model, _, rest = text.partition(":")
+        version, _, share = rest.partition("=")
+        if not version.isdecimal() or (model, int(version)) not in named:
+            raise ValueError(f"{option} {text!r} is not MODEL:VERSION=SHARE of a version named with --static")
+        shares.setdefault(model, {})[int(version)] = parse_share(share or otherwise)
+    return shares
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--static", action="append", default=[], metavar="MODEL/VERSION=HOST:PORT", help="a Triton")
     parser.add_argument(
         "--traffic", action="append", default=[], metavar="MODEL:VERSION=SHARE", help="such as m:2=10%%"
+    )
+    parser.add_argument(
+        "--shadow", action="append", default=[], metavar="MODEL:VERSION[=SHARE]", help="gets copies, such as m:3=5%%"
     )
     parser.add_argument("--listener-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--channel-fd", type=int, help=argparse.SUPPRESS)

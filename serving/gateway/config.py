@@ -19,7 +19,15 @@ class WorkerConfig:
         redis_url: where epochs and leases come from; empty for a worker with static routing.
         snapshot_file: where the last good snapshot is kept; empty for nowhere.
         max_in_flight: requests of this worker that may be at a model at once.
+        max_in_flight_per_version: the same for each version of a model.
+        max_shadows: copies for shadows that may be under way at once; further ones are dropped and counted.
+        attempt_timeout_s: how long an attempt may take where another can be made: half the deadline, this at most.
         repeat_max_request: requests up to this size are held until answered, so that they can be sent again.
+        repeat_max_response: answers up to this size are held until complete, so that they can come from elsewhere.
+        repeat_budget: which share of a model's requests may be sent a second time.
+        ejection_s: how long a failing replica is left alone before it is asked how it is.
+        brake_s: how long stable answers for a candidate that fails too often.
+        quarantine_s: how long a body that broke two replicas is refused.
     """
 
     worker: str
@@ -32,12 +40,20 @@ class WorkerConfig:
     max_body: int = 64 * 1024 * 1024
     max_header: int = 64 * 1024
     max_in_flight: int = 1_000
+    max_in_flight_per_version: int = 1_000
+    max_shadows: int = 256
     upstream_timeout_s: float = 60.0
     connect_timeout_s: float = 2.0
     header_timeout_s: float = 10.0
     idle_timeout_s: float = 620.0
     upstream_idle_timeout_s: float = 55.0
+    attempt_timeout_s: float = 10.0
     repeat_max_request: int = 1024 * 1024
+    repeat_max_response: int = 64 * 1024
+    repeat_budget: float = 0.2
+    ejection_s: float = 30.0
+    brake_s: float = 10.0
+    quarantine_s: float = 60.0
     drain_delay_s: float = 0.0
     drain_limit_s: float = 20.0
 

@@ -3,14 +3,14 @@
 The request half goes from the client to the upstream (head, pieces, end), the answer half the other way, and each can
 begin, pause and end without the other: an answer may be complete before the body is. A request that is whole when it
 is sent, and an answer that comes in one read, take one write each; that is a fast path of the same steps, not another
-shape. A request is held until its answer begins, up to a size, so that it can be sent again where that is allowed.
+shape. The request is held until its answer begins, and a small answer until it is complete, so that a failed attempt
+can be followed by another: which, is decided in `failover`.
 
 Parsing is the two connections' business; which version answers is decided in `dispatch`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -18,14 +18,18 @@ from typing import TYPE_CHECKING
 from router.choose import Reason
 from router.request_id import flags_of
 from serving.errors import STATUS, Refusal
-from serving.gateway import answers
+from serving.gateway import answers, shadow
+from serving.gateway.body import Body, chunk
+from serving.gateway.counters import Outcome, Role, outcome_of
 from serving.gateway.dispatch import Way, find_way, own_answer
-from serving.gateway.nesting import Gauge, gauge_for, surely_shallow
+from serving.gateway.failover import Failure, Next, next_step
 from serving.gateway.paths import Operation
-from serving.gateway.request import Bad, RequestHead, is_compressed
+from serving.gateway.reply import Reply, with_versions
+from serving.gateway.request import Bad, RequestHead
 
 if TYPE_CHECKING:
     from serving.gateway.http import ClientConnection
+    from serving.gateway.routing import VersionRoute
     from serving.gateway.upstream import AnswerHead, Upstream, UpstreamConnection
     from serving.gateway.worker import Worker
 
@@ -33,50 +37,49 @@ STREAM_FROM = 256 * 1024
 """A body up to this size is sent once it is whole, so that a slow client never holds a place at a model."""
 _JOIN_UP_TO = 64 * 1024
 _LONGEST_METADATA = 1024 * 1024
-_MOST_ATTEMPTS = 2
 _END_OF_CHUNKS = b"0\r\n\r\n"
-_NO_BODY = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
-_WITH_JSON = frozenset((Operation.INFER, Operation.GENERATE))
 _REASON_BYTES = {reason: reason.value.encode() for reason in Reason}
+_TRIALS = frozenset((Reason.ARM, Reason.CANARY, Reason.RULE))  # where the client did not name the version itself
+_DEADLY = Bad(Refusal.QUERY_OF_DEATH, "This body has just broken two replicas: change it before you send it again.")
+_OUTCOMES = {Failure.REFUSED: Outcome.REFUSED, Failure.BROKEN: Outcome.BROKEN, Failure.LATE: Outcome.LATE}
 
 
 class Exchange:
     """One request and its answer."""
 
     __slots__ = (
-        "_attempts", "_client", "_connection", "_failed", "_gauge", "_head", "_held", "_in_chunks", "_in_flight",
-        "_latest", "_pieces", "_replayable", "_upstream", "_way", "_worker", "answered", "answering", "deadline",
-        "ended", "opened", "received",
+        "_attempts", "_began", "_broke_at", "_client", "_connection", "_failed", "_head", "_held", "_in_flight",
+        "_latest", "_on_trial", "_patience", "_repeated", "_role", "_route", "_spare", "_upstream", "_way", "_worker",
+        "answered", "body", "deadline", "opened", "reply",
     )  # fmt: skip
 
     def __init__(self, client: ClientConnection, worker: Worker, head: RequestHead) -> None:
         self._client = client
         self._worker = worker
         self._head = head
+        self.body = Body(head, worker.config.max_body)
+        self.reply = Reply(client, head)
         self.opened = False
         self._way: Way | None = None
-        # the request half
-        self._pieces: list[bytes] = []  # what came, as long as it may have to be sent (again)
-        self.received = 0
-        """Bytes of the body so far."""
-        self._replayable = True
-        self._gauge: Gauge | None = None
-        self.ended = False
-        """Whether the body is complete."""
-        # where it is
+        # the attempt under way
+        self._route: VersionRoute | None = None
+        self._role = Role.FIRST
         self._upstream: Upstream | None = None
         self._connection: UpstreamConnection | None = None
+        self._began = 0.0
+        self._held: list[bytes] = []  # of its answer, until that is complete
+        # all attempts
         self._attempts = 0
+        self._repeated = False
+        self._spare: tuple[VersionRoute, Role, AnswerHead, list[bytes]] | None = None  # unless there is better
+        self._on_trial: Upstream | None = None  # who answered with that error
+        self._broke_at: Upstream | None = None
+        self._patience = math.inf  # when an attempt is given up for another
         self._in_flight = False
         self.deadline = 0.0
         self._latest = math.inf  # when the client's own deadline passes
-        # the answer half
-        self.answering = False
-        """Whether the client has a part of the answer already."""
         self.answered = False
-        """Whether it has all of it, or will never have."""
-        self._in_chunks = False
-        self._held: list[bytes] = []  # metadata that is rewritten as a whole
+        """Whether the client has all of its answer, or will never have."""
         self._failed = False
 
     @property
@@ -87,7 +90,7 @@ class Exchange:
     @property
     def takes_interim(self) -> bool:
         """Whether a `100 Continue` may be written now."""
-        return self._way is not None and self._head.http_1_1 and not self.answering and not self.answered
+        return self._way is not None and self._head.http_1_1 and not self.reply.begun and not self.answered
 
     # The request half, driven by the client's connection.
 
@@ -107,19 +110,21 @@ class Exchange:
 
     def receive(self, piece: bytes) -> None:
         """A piece of the body."""
-        self.received += len(piece)
-        if self.received > self._worker.config.max_body:
-            self._refuse_large()
-        elif self.answered:
-            return
-        elif self._connection is None:
-            self._pieces.append(piece)
-        else:
-            self._stream(self._connection, piece)
+        bad = self.body.take(piece)
+        connection = self._connection
+        if self.answered:  # it is only drained
+            if bad is not None and bad.kind is Refusal.TOO_LARGE:  # and there is too much to drain
+                self._client.hang_up()
+        elif bad is not None:
+            self.refuse(bad)
+        elif connection is not None:
+            connection.write(chunk(piece) if self._head.length is None else piece)
+            self._moves()
+            self._let_go_of_large()
 
     def receive_end(self) -> None:
         """The body is complete."""
-        self.ended = True
+        self.body.ended = True
         if self.answered:
             self._client.finished(self)
         elif self._connection is not None and self._head.length is None:
@@ -127,11 +132,16 @@ class Exchange:
 
     def proceed(self) -> None:
         """After each read: sends the request once enough of it is there."""
-        if self._way is None or self.answered or not (self.ended or self.received >= STREAM_FROM):
+        body = self.body
+        if self._way is None or self.answered or not (body.ended or body.received >= STREAM_FROM):
             return
-        if not self._attempts and self._is_sound():
-            self._send(self._way.route.pick())
-        if self._connection is None and not self.ended and not self.answered:
+        if not self._attempts:
+            bad = body.fault()
+            if bad is None:
+                self._send(self._way)
+            else:
+                self.refuse(bad)
+        if self._connection is None and not body.ended and not self.answered:
             self._client.pause_reading()  # until a connection stands
 
     def abandon(self) -> None:
@@ -142,94 +152,100 @@ class Exchange:
     @property
     def _awaits_leave(self) -> bool:
         """Whether the client holds its body back until it is told to send it, and so may never send it."""
-        return self._head.expects and not self.ended and not self.received
-
-    def _is_sound(self) -> bool:
-        """Whether what came so far may be shown to a model; answers where it may not."""
-        head = self._head
-        if head.target.operation not in _WITH_JSON:
-            return True
-        bad = self._too_short()
-        if bad is None and not (self.ended and head.json_length is None and self._is_plain_and_shallow()):
-            bad = self._measure()
-        if bad is not None:
-            self.refuse(bad)
-        return bad is None
-
-    def _is_plain_and_shallow(self) -> bool:
-        return not self._head.coding and surely_shallow(self._pieces)
-
-    def _too_short(self) -> Bad | None:
-        """For chunks only: where a length was given, the head was refused already."""
-        asked = self._head.json_length
-        if asked is None or not self.ended or asked <= self.received or is_compressed(self._head.coding):
-            return None
-        longer = f"Inference-Header-Content-Length is {asked}, more than the body's {self.received} bytes."
-        return Bad(Refusal.MALFORMED, longer)
-
-    def _measure(self) -> Bad | None:
-        gauge = gauge_for(self._head.coding, self._head.json_length, self._worker.config.max_body)
-        self._gauge = gauge
-        for piece in self._pieces:
-            bad = gauge.fault(piece)
-            if bad is not None:
-                return bad
-        return None
-
-    def _stream(self, connection: UpstreamConnection, piece: bytes) -> None:
-        bad = None if self._gauge is None else self._gauge.fault(piece)
-        if bad is not None:
-            self.refuse(bad)
-            return
-        connection.write(_chunk(piece) if self._head.length is None else piece)
-        self._moves()
-        if self._replayable:
-            self._pieces.append(piece)
-            self._let_go_of_large()
-
-    def _refuse_large(self) -> None:
-        if self.answered:  # it is only drained, and there is too much to drain
-            self._client.hang_up()
-            return
-        limit = self._worker.config.max_body
-        self.refuse(Bad(Refusal.TOO_LARGE, f"The body is larger than {limit} bytes: send less."))
+        return self._head.expects and not self.body.ended and not self.body.received
 
     def _let_go_of_large(self) -> None:
-        if self.received > self._worker.config.repeat_max_request:
-            self._replayable = False
-            self._pieces.clear()
+        if self.body.held and self.body.received > self._worker.config.repeat_max_request:
+            self.body.let_go()
 
-    # The way to a model and back.
+    # Attempts.
 
-    def _send(self, upstream: Upstream | None) -> None:
-        if upstream is None:
-            self.refuse(Bad(Refusal.NO_REPLICA, self._sentence("has no ready replica")))
-            return
-        if not self._in_flight and not self._take_place():
-            return
-        self._attempts += 1
-        self._upstream = upstream
-        upstream.in_flight += 1
-        if self._attempts == 1:
-            upstream.carry(self)
-        else:  # what broke off the first time may have been an old connection's end
-            upstream.dial(self)
-
-    def _take_place(self) -> bool:
-        worker = self._worker
+    def _send(self, way: Way) -> None:
+        """The first attempt, at the version that was chosen, unless stable answers in its place for now."""
+        worker, route = self._worker, way.route
         if len(worker.in_flight) >= worker.config.max_in_flight:
             self.refuse(Bad(Refusal.OVERLOADED, "The gateway is full: try again in a second."))
-            return False
+            return
+        now = worker.loop.time()
+        if worker.quarantine and worker.quarantine.holds(way.model.name, b"".join(self.body.pieces), now):
+            self.refuse(_DEADLY)
+            return
         worker.in_flight.add(self)
         self._in_flight = True
         if self._head.timeout_s is not None:
-            self._latest = worker.loop.time() + self._head.timeout_s
+            self._latest = now + self._head.timeout_s
+        if route.state.braked_until > now and self._has_stable:
+            route.state.straight += 1
+            self._attempt(way.model.stable, Role.FALLBACK)
+        else:
+            self._attempt(route, Role.FIRST)
+
+    def _attempt(self, route: VersionRoute, role: Role, failed: Upstream | None = None) -> None:
+        """Sends the request to a replica of this version.
+
+        Args:
+            route: where that version answers.
+            role: what the attempt is for.
+            failed: the replica that the last attempt failed at.
+        """
+        self._attempts += 1
+        self._route, self._role = route, role
+        if route.state.in_flight >= self._worker.config.max_in_flight_per_version:
+            self._after(Failure.REFUSED, Bad(Refusal.OVERLOADED, self._sentence("has as many requests as it may")))
+            return
+        upstream = route.pick(failed)
+        if upstream is None and not self._has_stable:
+            upstream = route.pick_any(failed)
+        if upstream is None:
+            self._after(Failure.REFUSED, Bad(Refusal.NO_REPLICA, self._sentence("has no ready replica")))
+            return
+        now = self._began = self._worker.loop.time()
+        self._patience = now + self._patience_s(now)
         self._moves()
-        return True
+        self._upstream = upstream
+        upstream.in_flight += 1
+        route.state.in_flight += 1
+        if failed is upstream:  # what broke off may have been an old connection's end
+            upstream.dial(self)
+        else:
+            upstream.carry(self)
+
+    def _patience_s(self, now: float) -> float:
+        """How long this attempt may take before another is made: half of what is left at most."""
+        if self._repeated or not self.body.ended or not self._may_repeat or not (self._has_stable or self._has_others):
+            return math.inf
+        return min(self._full_patience_s, (self._latest - now) / 2)
+
+    @property
+    def _full_patience_s(self) -> float:
+        """The same where the client is in no hurry: only who takes that long is to blame for it."""
+        config = self._worker.config
+        return min(config.attempt_timeout_s, config.upstream_timeout_s / 2)
 
     def _moves(self) -> None:
-        """The gateway's limit is on standing still, the client's on the whole."""
-        self.deadline = min(self._worker.loop.time() + self._worker.config.upstream_timeout_s, self._latest)
+        """The gateway's limit is on standing still, the client's on the whole, that of an attempt on its beginning."""
+        limit = self._worker.loop.time() + self._worker.config.upstream_timeout_s
+        self.deadline = min(limit, self._latest, math.inf if self.reply.begun else self._patience)
+
+    @property
+    def _may_repeat(self) -> bool:
+        way = self._way
+        return way is not None and self.body.held and not self.reply.begun and way.model.policy.repeatable
+
+    @property
+    def _has_stable(self) -> bool:
+        """Whether stable may answer where the version that was chosen does not."""
+        way = self._way
+        return (
+            way is not None
+            and self._role is not Role.FALLBACK
+            and way.choice.reason in _TRIALS
+            and way.choice.version != way.model.policy.stable
+        )
+
+    @property
+    def _has_others(self) -> bool:
+        return self._route is not None and len(self._route.upstreams) > 1
 
     def awaits(self, upstream: Upstream) -> bool:
         """Whether it still waits for a connection to this upstream."""
@@ -238,82 +254,131 @@ class Exchange:
     def on_connected(self, connection: UpstreamConnection) -> None:
         """A connection stands: the request goes out, as far as it has come."""
         self._connection = connection
-        pieces = self._pieces
-        if self._head.length is None and not self.ended:
-            pieces = [_chunk(piece) for piece in pieces]
-        if self.received <= _JOIN_UP_TO:
+        body = self.body
+        pieces = body.framed()
+        if body.received <= _JOIN_UP_TO:
             connection.write(self._upstream_head() + b"".join(pieces))
         else:
             connection.writelines([self._upstream_head(), *pieces])
         self._let_go_of_large()
-        if not self.ended and not connection.full:
+        if not body.ended and not connection.full:
             self._client.resume_reading()
 
     def _upstream_head(self) -> bytes:
-        """The head as the upstream gets it: our framing, the chosen version in the path."""
-        head, way = self._head, self._way
-        if way is None:
+        """The head as the upstream gets it: our framing, the version in the path."""
+        if self._route is None:
             raise RuntimeError("a request was sent before it had a way")
-        if self.ended:
-            framing = b"Content-Length: %d\r\n" % self.received if self.received or head.method == b"POST" else b""
-        elif head.length is None:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        else:
-            framing = b"Content-Length: %d\r\n" % head.length
-        return b"%s %s%s HTTP/1.1\r\nHost: triton\r\n%s%s\r\n" % (
-            head.method, way.route.prefix, head.target.tail, b"".join(head.lines), framing,
-        )  # fmt: skip
-
-    def on_refused(self, upstream: Upstream) -> None:
-        """No connection came to stand: the request never reached a model."""
-        if self._upstream is upstream:
-            self._release_upstream()
-            self._retry(upstream, Bad(Refusal.NO_REPLICA, self._sentence("cannot be reached")))
-
-    def on_upstream_lost(self, connection: UpstreamConnection, *, answered: bool) -> None:
-        """The connection broke before the answer was complete."""
-        upstream, way = self._upstream, self._way
-        if connection is not self._connection or upstream is None or way is None:
-            return
-        self._connection = None
-        self._release_upstream()
-        broken = Bad(Refusal.BROKEN_UPSTREAM, self._sentence("broke off before its answer was complete"))
-        if self.answering:
-            self._cut()
-        elif self._replayable and way.model.policy.repeatable and not answered:
-            self._retry(upstream, broken)
-        else:
-            self.refuse(broken)
-
-    def _retry(self, failed: Upstream, otherwise: Bad) -> None:
-        """Sends the request once more, along the way as it is now; replicas may have come since."""
-        way = self._way
-        route = way and self._worker.route_now(way.route)
-        if self._attempts >= _MOST_ATTEMPTS or route is None:
-            self.refuse(otherwise)
-        else:
-            self._send(route.pick(avoid=failed))
+        return self._head.rebuilt(self._route.prefix, self.body.framing())
 
     def on_upstream_full(self) -> None:
         """The upstream takes no more for now."""
-        if not self.ended:
+        if not self.body.ended:
             self._client.pause_reading()
 
     def on_upstream_ready(self) -> None:
         """The upstream takes more."""
         self._client.resume_reading()
 
-    def on_deadline(self) -> None:
-        """The model took too long."""
-        if self.answering:
+    # What goes wrong with them.
+
+    def on_refused(self, upstream: Upstream) -> None:
+        """No connection came to stand: the request never reached a model."""
+        if self._upstream is upstream:
+            self._blame(upstream, at_once=True)
+            self._after(Failure.REFUSED, Bad(Refusal.NO_REPLICA, self._sentence("cannot be reached")))
+
+    def on_upstream_lost(self, connection: UpstreamConnection) -> None:
+        """The connection broke before the answer was complete."""
+        upstream = self._upstream
+        if connection is not self._connection or upstream is None:
+            return
+        self._connection = None
+        self._blame(upstream)
+        broken = Bad(Refusal.BROKEN_UPSTREAM, self._sentence("broke off before its answer was complete"))
+        if self.reply.begun:
+            self._end_attempt(Outcome.BROKEN)
             self._cut()
         else:
-            self.refuse(Bad(Refusal.DEADLINE, self._sentence("did not answer within the request's deadline")))
+            self._after(Failure.BROKEN, broken)
+
+    def on_deadline(self) -> None:
+        """The model took too long, by our limits or by the client's own; a slow client's is nobody's fault."""
+        upstream, now = self._upstream, self._worker.loop.time()
+        ours = now < self._latest and self.body.ended
+        if ours and upstream is not None and not self.reply.begun and now >= self._began + self._full_patience_s:
+            self._blame(upstream)
+        late = Bad(Refusal.DEADLINE, self._sentence("did not answer within the request's deadline"))
+        if self.reply.begun or not ours:
+            self._drop_attempt(Outcome.LATE)
+            self.refuse(late)
+        else:
+            self._after(Failure.LATE, late)
+
+    def _after(self, failure: Failure, bad: Bad, outcome: Outcome | None = None) -> None:
+        """What follows a failed attempt.
+
+        Args:
+            failure: how it failed.
+            bad: what the client is told where nothing follows.
+            outcome: how it counts, where the failure alone does not say.
+        """
+        way, role, failed = self._way, self._role, self._upstream
+        if way is None:
+            return
+        self._drop_attempt(outcome or _OUTCOMES[failure])
+        self._held = []
+        self._route = self._worker.route_now(self._route or way.route)  # replicas may have come since
+        step = self._next(way, failure, failed)
+        route, stable = self._route, self._worker.route_now(way.model.stable)
+        if step is Next.STABLE and stable is not None:
+            if failed is None and role is Role.FIRST:
+                way.route.state.straight += 1
+            self._attempt(stable, Role.FALLBACK)
+        elif step is Next.AGAIN and route is not None:
+            self._attempt(route, Role.FALLBACK if role is Role.FALLBACK else Role.REPEAT, failed)
+        else:
+            self._give_up(bad)
+
+    def _next(self, way: Way, failure: Failure, failed: Upstream | None) -> Next:
+        route = self._route
+        step = next_step(
+            failure, attempts=self._attempts, repeated=self._repeated, may_repeat=self._may_repeat,
+            has_others=failed is not None and route is not None and bool(route.others(failed)),
+            has_stable=self._has_stable,
+        )  # fmt: skip
+        if failure is Failure.BROKEN:
+            self._quarantine_after_two(way, failed)
+        if failure is Failure.REFUSED or step is Next.GIVE_UP:
+            return step
+        self._repeated = True
+        return step if way.model.budget.take(self._worker.loop.time(), way.model.requests) else Next.GIVE_UP
+
+    def _quarantine_after_two(self, way: Way, broke: Upstream | None) -> None:
+        """A body that broke two replicas, one after the other, is shown to no third."""
+        if self._broke_at is not None and broke is not self._broke_at and self.body.held:
+            self._worker.quarantine.add(way.model.name, b"".join(self.body.pieces), self._worker.loop.time())
+        self._broke_at = broke
+
+    def _blame(self, upstream: Upstream, *, at_once: bool = False) -> None:
+        """It is this replica's fault; a candidate that has used up what may be sent twice is asked no more for now."""
+        self._worker.blame(upstream, at_once=at_once)
+        way = self._way
+        if way is not None and upstream.version != way.model.policy.stable and way.model.budget.low:
+            self._worker.brake(way.route)
+
+    def _give_up(self, bad: Bad) -> None:
+        if self._spare is None:
+            self.refuse(bad)
+        else:
+            self._route, self._role, answer, pieces = self._spare
+            self._answer_whole(answer, pieces)
 
     def _sentence(self, what: str) -> str:
-        if self._way is None:
+        way, route = self._way, self._route
+        if way is None:
             return f"The model {what}."
-        return f"Version {self._way.choice.version} of model '{self._way.model.name}' {what}: try again."
+        version = way.choice.version if route is None else route.version
+        return f"Version {version} of model '{way.model.name}' {what}: try again."
 
     # The answer half.
 
@@ -321,12 +386,17 @@ class Exchange:
         """A part of the answer: its head when it is the first, and what came of its body."""
         if connection is not self._connection:
             return
-        self._moves()
-        if self._rewrites(answer):
-            self._hold(pieces)
-            return
-        head = b"" if self.answering else self._begin_answer(answer)
-        if not self._client.write(b"".join((head, *self._framed(pieces)))):
+        if self.reply.begun:
+            self._moves()
+            goes_on = self.reply.more(pieces)
+        else:
+            self._held += pieces
+            if self._holds(answer):
+                return
+            pieces, self._held = self._held, []
+            goes_on = self.reply.begin(answer, self._sluice_headers(), pieces)
+            self._moves()
+        if not goes_on:
             connection.pause()
 
     def on_answer_end(
@@ -337,65 +407,93 @@ class Exchange:
             connection.close()
             return
         self._connection = None
-        if keep_alive and self.ended:
+        if keep_alive and self.body.ended:
             connection.rest()
         else:  # the rest of the body has nowhere to go
             connection.close()
-        if self._rewrites(answer):
-            pieces = [self._with_versions(b"".join((*self._held, *pieces)))]
-        if self.answering:
-            self._client.write(b"".join((*self._framed(pieces), _END_OF_CHUNKS if self._in_chunks else b"")))
+        if self.reply.begun:
+            self.reply.end(pieces)
+            self._failed = answer.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            self._end_attempt(outcome_of(answer.code))
+            self._finish()
+            return
+        if self._held:
+            pieces, self._held = [*self._held, *pieces], []
+        if answer.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._on_server_error(answer, pieces)
         else:
-            self._client.write(self._whole_answer(answer, pieces))
+            self._on_good_answer(answer, pieces)
+
+    def _on_good_answer(self, answer: AnswerHead, pieces: list[bytes]) -> None:
+        if self._upstream is not None:
+            self._upstream.health.succeeded()
+        if self._on_trial is not None:  # stable answers well what it failed at: the fault was its own
+            self._blame(self._on_trial)
+        self._end_attempt(outcome_of(answer.code))
+        self._answer_whole(answer, pieces)
+
+    def _on_server_error(self, answer: AnswerHead, pieces: list[bytes]) -> None:
+        """The client's answer, unless another attempt does better."""
+        upstream, route, way = self._upstream, self._route, self._way
+        if upstream is None or route is None or way is None:
+            return
+        if self._on_trial is not None:  # stable fails at it just as well: it is the request's own fault
+            way.model.budget.give_back()
+            self._on_trial = None
+        self._spare = (route, self._role, answer, pieces)
+        nothing_better = Bad(Refusal.BROKEN_UPSTREAM, self._sentence("failed"))
+        if answer.code == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._blame(upstream)
+            self._after(Failure.UNAVAILABLE, nothing_better, Outcome.UNAVAILABLE)
+        else:
+            self._on_trial = upstream if self._has_stable else None
+            self._after(Failure.ERROR, nothing_better, Outcome.SERVER_ERROR)
+
+    def _answer_whole(self, answer: AnswerHead, pieces: list[bytes]) -> None:
+        way = self._way
+        if way is not None and self._rewrites(answer):
+            pieces = [with_versions(b"".join(pieces), way.model.versions)]
         self._failed = answer.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        self.reply.whole(answer, self._sluice_headers(), pieces)
         self._finish()
 
-    def _whole_answer(self, answer: AnswerHead, pieces: list[bytes]) -> bytes:
-        self.answering = True
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        framing = b"" if answer.code in _NO_BODY else b"Content-Length: %d\r\n" % len(body)
-        return self._answer_head(answer, framing) + body
+    def _holds(self, answer: AnswerHead) -> bool:
+        """Whether the client gets nothing before the answer is complete, so that it can still come from elsewhere."""
+        size = sum(map(len, self._held))
+        if self._rewrites(answer):
+            if size > _LONGEST_METADATA:
+                self.refuse(Bad(Refusal.BROKEN_UPSTREAM, self._sentence("sent more than 1 MiB of metadata")))
+            return True
+        most = self._worker.config.repeat_max_response
+        streams = self._head.target.operation is Operation.GENERATE or not self.body.ended
+        return not streams and size <= most and (answer.length or 0) <= most and self._may_repeat
 
-    def _begin_answer(self, answer: AnswerHead) -> bytes:
-        self.answering = True
-        framing = b""
-        if answer.length is not None:
-            framing = b"Content-Length: %d\r\n" % answer.length
-        elif self._head.http_1_1:
-            framing, self._in_chunks = b"Transfer-Encoding: chunked\r\n", True
-        else:  # HTTP/1.0 has no chunks: the body ends with the connection
-            self._head.keep_alive = False
-        return self._answer_head(answer, framing)
-
-    def _answer_head(self, answer: AnswerHead, framing: bytes) -> bytes:
-        return b"%s%s%s%s%s\r\n" % (
-            answers.status_line(answer.code, answer.phrase), answer.headers, self._sluice_headers(), framing,
-            self._client.connection_header(self._head),
-        )  # fmt: skip
+    def _rewrites(self, answer: AnswerHead) -> bool:
+        """Whether it is metadata, the one answer that is not the upstream's to the byte."""
+        return self._head.target.operation is Operation.METADATA and answer.code == HTTPStatus.OK
 
     def _sluice_headers(self) -> bytes:
         """What the gateway adds: which version answered and why, by the policy of which epoch, and the request's id."""
-        way, worker = self._way, self._worker
-        if way is None:
+        way, worker, route = self._way, self._worker, self._route
+        if way is None or route is None:
             return b""
-        version, reason, _ = way.choice
+        assigned, reason, _ = way.choice
         key = worker.key
         request_id = key.mint_fields(
-            flags_of(reason, has_unit=way.has_unit), way.nonce, way.model.hash_by(key), version, version, way.epoch,
-            worker.now_s, key.unit_hash(way.unit),
+            flags_of(reason, has_unit=way.has_unit), way.nonce, way.model.hash_by(key), assigned, route.version,
+            way.epoch, worker.now_s, key.unit_hash(way.unit),
         )  # fmt: skip
+        if self._role is Role.FALLBACK:
+            reason = Reason.FALLBACK
         return b"sluice-version: %d\r\nsluice-request-id: %s\r\nsluice-reason: %s\r\nsluice-epoch: %d\r\n" % (
-            version, request_id, _REASON_BYTES[reason], way.epoch,
+            route.version, request_id, _REASON_BYTES[reason], way.epoch,
         )  # fmt: skip
-
-    def _framed(self, pieces: list[bytes]) -> list[bytes]:
-        return [_chunk(piece) for piece in pieces] if self._in_chunks else pieces
 
     def refuse(self, bad: Bad) -> None:
         """An error of the gateway's own; where the answer has begun, all that is left is to cut it."""
         if self.answered:
             return
-        if self.answering:
+        if self.reply.begun:
             self._cut()
             return
         self._failed = True
@@ -403,7 +501,7 @@ class Exchange:
         self._answer_by_itself(answers.refusal(*bad), last=STATUS[bad.kind].closes or self._awaits_leave)
 
     def _answer_by_itself(self, answer: bytes, *, last: bool) -> None:
-        self.answering = True
+        self.reply.begun = True
         self._client.write_own(answer, self._head, last=last)
         self._finish()
 
@@ -417,33 +515,16 @@ class Exchange:
         if self._connection is not None:
             self._connection.resume()
 
-    # Metadata, the one answer that is not the upstream's to the byte.
-
-    def _rewrites(self, answer: AnswerHead) -> bool:
-        return self._head.target.operation is Operation.METADATA and answer.code == HTTPStatus.OK
-
-    def _hold(self, pieces: list[bytes]) -> None:
-        self._held += pieces
-        if sum(map(len, self._held)) > _LONGEST_METADATA:
-            self.refuse(Bad(Refusal.BROKEN_UPSTREAM, self._sentence("sent more than 1 MiB of metadata")))
-
-    def _with_versions(self, body: bytes) -> bytes:
-        """With every version that the gateway routes to, not only the one that this server has."""
-        try:
-            metadata = json.loads(body)
-            metadata["versions"] = [str(v) for v in sorted(self._way.model.versions)] if self._way else []
-        except (ValueError, TypeError):
-            return body
-        return json.dumps(metadata, separators=(",", ":")).encode()
-
     # The end.
 
     def _finish(self) -> None:
         self.answered = True
-        self._pieces.clear()
-        self._release_upstream()
+        way = self._way
+        if way is not None and way.model.policy.shadows and self._attempts:
+            shadow.send(self._worker, way, self._head, self.body)
+        self.body.pieces = []
         self._give_back_place()
-        if self.ended:
+        if self.body.ended:
             self._client.finished(self)
         else:
             self._client.resume_reading()  # what is left of the body is read and dropped
@@ -454,25 +535,28 @@ class Exchange:
         self._client.cut()
 
     def _leave_upstream(self) -> None:
+        self._drop_attempt(Outcome.CANCELLED)
+        self._give_back_place()
+
+    def _drop_attempt(self, outcome: Outcome) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        self._release_upstream()
-        self._give_back_place()
+        self._end_attempt(outcome)
 
-    def _release_upstream(self) -> None:
-        if self._upstream is not None:
-            self._upstream.in_flight -= 1
-            self._upstream = None
+    def _end_attempt(self, outcome: Outcome) -> None:
+        upstream, route = self._upstream, self._route
+        if upstream is None or route is None:
+            return
+        self._upstream = None
+        upstream.in_flight -= 1
+        route.state.in_flight -= 1
+        upstream.count(self._role, outcome, self._worker.loop.time() - self._began)
 
     def _give_back_place(self) -> None:
         if self._in_flight and self._way is not None:
             self._in_flight = False
             self._worker.in_flight.discard(self)
-            counts = self._way.route.counts
-            counts.requests += 1
-            counts.failed += self._failed
-
-
-def _chunk(piece: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(piece), piece)
+            state = self._way.route.state
+            state.requests += 1
+            state.failed += self._failed

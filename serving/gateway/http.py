@@ -369,10 +369,10 @@ class ClientConnection(asyncio.Protocol):
             return True
         if self._held or len(self._exchanges) > _MOST_PIPELINED:
             return False
-        body = self._receiving
-        if body is None:  # a client that does not read its answers asks for no more of them
+        receiving = self._receiving
+        if receiving is None:  # a client that does not read its answers asks for no more of them
             return self._writable
-        return body.opened or body.received < STREAM_FROM
+        return receiving.opened or receiving.body.received < STREAM_FROM
 
     def _end_with(self, head: RequestHead) -> None:
         """The last request of this connection: refused when its turn comes, and nothing after it is read."""
@@ -382,7 +382,7 @@ class ClientConnection(asyncio.Protocol):
         if unfinished is not None and not self._gives_up(unfinished):
             return
         last = Exchange(self, self._worker, head)
-        last.ended = True
+        last.body.ended = True
         self._exchanges.append(last)
         if len(self._exchanges) == 1:
             last.open()
@@ -391,7 +391,7 @@ class ClientConnection(asyncio.Protocol):
         """A request that will never be whole; whether a refusal can take its place."""
         if unfinished.answered:
             self.hang_up()
-        elif unfinished.answering:
+        elif unfinished.reply.begun:
             self.cut()
         else:
             unfinished.abandon()

@@ -69,6 +69,17 @@ class RequestHead:
     bad: Bad | None = None
     coding: bytes = b""
 
+    def rebuilt(self, prefix: bytes, framing: bytes) -> bytes:
+        """The head as an upstream gets it.
+
+        Args:
+            prefix: of the path, with model and version.
+            framing: how long the body is.
+        """
+        return b"%s %s%s HTTP/1.1\r\nHost: triton\r\n%s%s\r\n" % (
+            self.method, prefix, self.target.tail, b"".join(self.lines), framing,
+        )  # fmt: skip
+
 
 def broken(bad: Bad, method: bytes = b"") -> RequestHead:
     """Stands in for a request that could not be read to the end: nothing after it on the connection can be trusted."""

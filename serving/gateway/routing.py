@@ -6,7 +6,7 @@ does I/O: what an `Upstream` does with a request is written in `upstream.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import random
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -15,61 +15,85 @@ from router.epoch import NO_HEAD, Head
 from router.policy import LARGEST_VERSION, Policy
 from router.request_id import Key
 from serving.endpoint import Endpoint
+from serving.gateway.counters import Role, Series
+from serving.gateway.failover import Budget
 
 if TYPE_CHECKING:
     from serving.gateway.upstream import Upstream
 
 
-class Counts:
-    """Running totals of one model version in this worker; plain integers, for the hot path adds to them."""
+class VersionState:
+    """What one model version has to do in this worker, and how it fares; outlives every routing."""
 
-    __slots__ = ("failed", "requests")
+    __slots__ = ("braked_until", "failed", "in_flight", "requests", "shed", "straight")
 
     def __init__(self) -> None:
         self.requests = 0
+        """Requests that were assigned to it and are over."""
         self.failed = 0
+        """Of those, the ones whose client got an error of the gateway's or a 5xx."""
+        self.straight = 0
+        """Of those, the ones that went straight to stable, because it was braked or had no replica."""
+        self.shed = 0
+        """Copies that it did not get as a shadow."""
+        self.in_flight = 0
+        self.braked_until = 0.0
+        """Until when stable answers in its place, by the loop's clock."""
 
 
 class VersionRoute:
     """Where one version of a model answers."""
 
-    __slots__ = ("counts", "model", "prefix", "upstreams", "version")
+    __slots__ = ("model", "prefix", "state", "upstreams", "version")
 
-    def __init__(self, model: str, version: int, upstreams: Iterable[Upstream], counts: Counts) -> None:
+    def __init__(self, model: str, version: int, upstreams: Iterable[Upstream], state: VersionState) -> None:
         self.model = model
         self.version = version
         self.prefix = f"/v2/models/{quote(model, safe='')}/versions/{version}".encode()
         self.upstreams = tuple(upstreams)
-        self.counts = counts
+        self.state = state
 
     def pick(self, avoid: Upstream | None = None) -> Upstream | None:
-        """The less loaded of two random replicas (Mitzenmacher 2001); None where there is none.
+        """The less loaded of two random replicas (Mitzenmacher 2001); None where none is fit to be asked.
 
         Args:
-            avoid: a replica that has just failed this request, taken only if it is the only one.
+            avoid: a replica that has just failed this request.
         """
-        choices = self.upstreams
-        if len(choices) > 1 and avoid is not None:
-            choices = tuple(upstream for upstream in choices if upstream is not avoid) or choices
-        count = len(choices)
-        if count <= 1:
-            return choices[0] if choices else None
-        first = int(random() * count)  # noqa: S311 (balances load, guards nothing)
-        second = (first + 1 + int(random() * (count - 1))) % count  # noqa: S311
-        one, other = choices[first], choices[second]
-        return one if one.in_flight <= other.in_flight else other
+        chosen = _less_loaded(self.upstreams)
+        if chosen is None or (chosen is not avoid and not chosen.ejected):
+            return chosen
+        return _less_loaded(self.others(avoid))
+
+    def pick_any(self, avoid: Upstream | None = None) -> Upstream | None:
+        """The same, but an ejected replica, or even the one to avoid, is better than none."""
+        return self.pick(avoid) or self.pick() or _less_loaded(self.upstreams)
+
+    def others(self, avoid: Upstream | None) -> tuple[Upstream, ...]:
+        """The replicas that are fit to be asked beside this one."""
+        return tuple(upstream for upstream in self.upstreams if not upstream.ejected and upstream is not avoid)
+
+
+def _less_loaded(choices: tuple[Upstream, ...]) -> Upstream | None:
+    count = len(choices)
+    if count <= 1:
+        return choices[0] if choices else None
+    first = int(random() * count)  # noqa: S311 (balances load, guards nothing)
+    second = (first + 1 + int(random() * (count - 1))) % count  # noqa: S311
+    one, other = choices[first], choices[second]
+    return one if one.in_flight <= other.in_flight else other
 
 
 class ModelRoute:
-    """One model: its policy and its versions."""
+    """One model: its policy, its versions, and how many of its requests may be sent a second time."""
 
-    __slots__ = ("_hash", "_hashed_by", "name", "policy", "unit_header", "versions")
+    __slots__ = ("_hash", "_hashed_by", "budget", "name", "policy", "unit_header", "versions")
 
-    def __init__(self, name: str, policy: Policy, versions: Mapping[int, VersionRoute]) -> None:
+    def __init__(self, name: str, policy: Policy, versions: Mapping[int, VersionRoute], budget: Budget) -> None:
         self._hash = 0
         self._hashed_by: Key | None = None
         self.name = name
         self.policy = policy
+        self.budget = budget
         self.unit_header = policy.unit_header.encode()
         self.versions = versions
 
@@ -77,6 +101,16 @@ class ModelRoute:
     def ready(self) -> bool:
         """Whether any version has a replica."""
         return any(route.upstreams for route in self.versions.values())
+
+    @property
+    def stable(self) -> VersionRoute:
+        """The version that answers whatever nothing else claims."""
+        return self.versions[self.policy.stable]
+
+    @property
+    def requests(self) -> int:
+        """The running total over its versions."""
+        return sum(route.state.requests for route in self.versions.values())
 
     def hash_by(self, key: Key) -> int:
         """`Key.model_hash` of the name, worked out once a key."""
@@ -104,21 +138,46 @@ class Table:
 
     Args:
         dial: makes the upstream of an endpoint that has come.
+        new_budget: makes the budget of a model that has come.
     """
 
-    def __init__(self, dial: Callable[[Endpoint], Upstream]) -> None:
+    def __init__(self, dial: Callable[[Endpoint], Upstream], new_budget: Callable[[], Budget]) -> None:
         self._dial = dial
+        self._new_budget = new_budget
         self._upstreams: dict[str, Upstream] = {}
-        self._counts: dict[tuple[str, int], Counts] = {}
+        self._states: dict[tuple[str, int], VersionState] = {}
+        self._budgets: dict[str, Budget] = {}
+        self._leaving: list[Upstream] = []
+        self._gone: dict[tuple[str, int, Role], Series] = {}
 
     @property
     def upstreams(self) -> Iterable[Upstream]:
         """Every replica that is routed to."""
         return self._upstreams.values()
 
+    @property
+    def states(self) -> Mapping[tuple[str, int], VersionState]:
+        """By (model, version)."""
+        return self._states
+
     def totals(self) -> dict[str, int]:
-        """Answered requests by 'model/version', since this worker began."""
-        return {f"{model}/{version}": counts.requests for (model, version), counts in self._counts.items()}
+        """Requests that are over by 'model/version' that they were assigned to, since this worker began."""
+        return {f"{model}/{version}": state.requests for (model, version), state in self._states.items()}
+
+    def series(self) -> Iterator[tuple[Upstream | None, str, int, Role, Series]]:
+        """Every series with its replica (None for all that are gone), model, version and role."""
+        for upstream in (*self._upstreams.values(), *self._leaving):
+            for role, series in upstream.counted():
+                yield upstream, upstream.model, upstream.version, role, series
+        for (model, version, role), series in self._gone.items():
+            yield None, model, version, role, series
+
+    def fold_gone(self) -> None:
+        """Adds the series of replicas that are gone and at rest to one that is kept for them all."""
+        for upstream in [upstream for upstream in self._leaving if not upstream.in_flight]:
+            self._leaving.remove(upstream)
+            for role, series in upstream.counted():
+                self._gone.setdefault((upstream.model, upstream.version, role), Series()).merge(series)
 
     def build(self, head: Head, policies: Mapping[str, Policy], endpoints: Iterable[Endpoint]) -> Routing:
         """The routing for these policies by model and these endpoints; replicas that are gone are retired."""
@@ -127,19 +186,23 @@ class Table:
             if key not in self._upstreams:
                 self._upstreams[key] = self._dial(endpoint)
         for key in self._upstreams.keys() - places.keys():
-            self._upstreams.pop(key).retire()
+            upstream = self._upstreams.pop(key)
+            upstream.retire()
+            self._leaving.append(upstream)
         by_version: dict[tuple[str, int], list[Upstream]] = {}
         for key, endpoint in places.items():
             by_version.setdefault((endpoint.model, endpoint.version), []).append(self._upstreams[key])
         return Routing(head, {name: self._model(name, policy, by_version) for name, policy in policies.items()})
 
     def _model(self, name: str, policy: Policy, by_version: Mapping[tuple[str, int], list[Upstream]]) -> ModelRoute:
-        versions = {*policy.versions, *(version for model, version in by_version if model == name)}
-        return ModelRoute(name, policy, {v: self._version(name, v, by_version) for v in versions})
+        numbers = {*policy.versions, *(version for model, version in by_version if model == name)}
+        versions = {number: self._version(name, number, by_version) for number in numbers}
+        budget = self._budgets.get(name) or self._budgets.setdefault(name, self._new_budget())
+        return ModelRoute(name, policy, versions, budget)
 
     def _version(self, name: str, version: int, by_version: Mapping[tuple[str, int], list[Upstream]]) -> VersionRoute:
-        counts = self._counts.setdefault((name, version), Counts())
-        return VersionRoute(name, version, by_version.get((name, version), ()), counts)
+        state = self._states.get((name, version)) or self._states.setdefault((name, version), VersionState())
+        return VersionRoute(name, version, by_version.get((name, version), ()), state)
 
 
 def _is_ours(endpoint: Endpoint, policies: Mapping[str, Policy]) -> bool:

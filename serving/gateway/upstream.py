@@ -1,6 +1,6 @@
 """The gateway's side that faces Triton: a pool of warm connections per replica, one `asyncio.Protocol` each.
 
-A connection carries one exchange at a time. What comes back is handed on as a head, pieces and an end; a whole answer
+A connection carries one attempt at a time. What comes back is handed on as a head, pieces and an end; a whole answer
 that came in one read is handed on as one. Which replica a request goes to is decided elsewhere, and so is what happens
 when one breaks off.
 """
@@ -8,12 +8,15 @@ when one breaks off.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, cast
+from urllib.parse import quote
 
 from httptools import HttpParserError, HttpResponseParser
 
-if TYPE_CHECKING:
-    from serving.gateway.exchange import Exchange
+from serving.endpoint import Endpoint
+from serving.gateway.counters import Outcome, Role, Series
+from serving.gateway.health import Health
 
 _HOP_BY_HOP = frozenset(
     (b"connection", b"content-length", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
@@ -42,31 +45,88 @@ class AnswerHead(NamedTuple):
     length: int | None
 
 
+class Attempt(Protocol):
+    """What a connection carries: told of everything that comes of it."""
+
+    def awaits(self, upstream: Upstream) -> bool:
+        """Whether it still waits for a connection to this upstream."""
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        """A connection stands: the request may be written."""
+
+    def on_refused(self, upstream: Upstream) -> None:
+        """No connection came to stand."""
+
+    def on_upstream_lost(self, connection: UpstreamConnection) -> None:
+        """It broke before the answer was complete."""
+
+    def on_upstream_full(self) -> None:
+        """It takes no more for now."""
+
+    def on_upstream_ready(self) -> None:
+        """It takes more."""
+
+    def on_answer(self, connection: UpstreamConnection, answer: AnswerHead, pieces: list[bytes]) -> None:
+        """A part of the answer."""
+
+    def on_answer_end(
+        self, connection: UpstreamConnection, answer: AnswerHead, pieces: list[bytes], *, keep_alive: bool
+    ) -> None:
+        """The rest of the answer, or all of it."""
+
+
 class Upstream:
-    """One Triton that answers for one version: its address, its idle connections, what it is busy with."""
+    """One Triton that answers for one version: its address, its connections, what it is busy with and how it fares."""
 
-    __slots__ = ("_connect_timeout_s", "_dials", "_loop", "closed", "host", "idle", "in_flight", "port")
+    __slots__ = (
+        "_connect_timeout_s", "_dials", "_loop", "_series", "closed", "health", "host", "idle", "in_flight", "model",
+        "port", "version",
+    )  # fmt: skip
 
-    def __init__(self, host: str, port: int, loop: asyncio.AbstractEventLoop, connect_timeout_s: float) -> None:
-        self.host = host
-        self.port = port
+    def __init__(
+        self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, connect_timeout_s: float, health: Health
+    ) -> None:
+        self.host = endpoint.host
+        self.port = endpoint.http_port
+        self.model = endpoint.model
+        self.version = endpoint.version
+        self.health = health
         self.idle: list[UpstreamConnection] = []
         self.in_flight = 0
         self.closed = False
+        self._series: list[Series | None] = [None] * len(Role)
         self._loop = loop
         self._connect_timeout_s = connect_timeout_s
         self._dials: set[asyncio.Task[None]] = set()
 
-    def carry(self, exchange: Exchange) -> None:
-        """Sends the exchange on a warm connection, or on a new one as soon as it stands."""
-        if self.idle:
-            self.idle.pop().begin(exchange)
-        else:
-            self.dial(exchange)
+    @property
+    def ejected(self) -> bool:
+        """Whether it is to be left alone for now."""
+        return self.health.ejected
 
-    def dial(self, exchange: Exchange) -> None:
-        """Sends the exchange on a connection that nobody has used."""
-        task = self._loop.create_task(self._dial(exchange))
+    def count(self, role: Role, outcome: Outcome, seconds: float) -> None:
+        """One more attempt is over."""
+        series = self._series[role]
+        if series is None:
+            series = self._series[role] = Series()
+        series.add(outcome, seconds)
+
+    def counted(self) -> Iterator[tuple[Role, Series]]:
+        """What was counted, by role."""
+        for role, series in zip(Role, self._series, strict=True):
+            if series is not None:
+                yield role, series
+
+    def carry(self, attempt: Attempt) -> None:
+        """Sends the attempt on a warm connection, or on a new one as soon as it stands."""
+        if self.idle:
+            self.idle.pop().begin(attempt)
+        else:
+            self.dial(attempt)
+
+    def dial(self, attempt: Attempt) -> None:
+        """Sends the attempt on a connection that nobody has used."""
+        task = self._loop.create_task(self._dial(attempt))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 
@@ -77,6 +137,23 @@ class Upstream:
         except OSError:
             return
         connection.rest()
+
+    async def probe(self) -> bool:
+        """Whether the version answers that it is ready."""
+        reader: asyncio.StreamReader
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                reader, writer = await asyncio.open_connection(self.host, self.port)
+                try:
+                    writer.write(
+                        b"GET /v2/models/%s/versions/%d/ready HTTP/1.1\r\nHost: triton\r\nConnection: close\r\n\r\n"
+                        % (quote(self.model, safe="").encode(), self.version)
+                    )
+                    return (await reader.readline()).split()[1:2] == [b"200"]
+                finally:
+                    writer.transport.abort()
+        except (OSError, ValueError):  # TimeoutError is the first; an endless line is the second
+            return False
 
     def retire(self) -> None:
         """No more requests: idle connections close now, busy ones after their answer."""
@@ -90,16 +167,16 @@ class Upstream:
         while self.idle and self.idle[0].rested_at < limit:  # the longest rest is at the front
             self.idle.pop(0).close()
 
-    async def _dial(self, exchange: Exchange) -> None:
+    async def _dial(self, attempt: Attempt) -> None:
         try:
             connection = await self._connect()
         except OSError:  # TimeoutError is one
-            exchange.on_refused(self)
+            attempt.on_refused(self)
             return
         if connection.gone:  # accepted and dropped at once: nothing was sent on it
-            exchange.on_refused(self)
-        elif exchange.awaits(self):
-            connection.begin(exchange)
+            attempt.on_refused(self)
+        elif attempt.awaits(self):
+            connection.begin(attempt)
         else:
             connection.rest()
 
@@ -115,7 +192,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a Triton."""
 
     __slots__ = (
-        "_answer", "_complete", "_exchange", "_headers", "_keep_alive", "_length", "_loop", "_named", "_parser",
+        "_answer", "_attempt", "_complete", "_headers", "_keep_alive", "_length", "_loop", "_named", "_parser",
         "_phrase", "_pieces", "_surplus", "_transport", "_upstream", "full", "rested_at",
     )  # fmt: skip
 
@@ -125,7 +202,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the upstream takes no more for now."""
         self._upstream = upstream
         self._loop = loop
-        self._exchange: Exchange | None = None
+        self._attempt: Attempt | None = None
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)
         self._phrase = b""
@@ -143,15 +220,15 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether it is closed, or about to be."""
         return self._transport.is_closing()
 
-    # What an exchange asks of it.
+    # What an attempt asks of it.
 
-    def begin(self, exchange: Exchange) -> None:
-        """Takes the exchange; it writes its request at once."""
-        self._exchange = exchange
-        exchange.on_connected(self)
+    def begin(self, attempt: Attempt) -> None:
+        """Takes the attempt; it writes its request at once."""
+        self._attempt = attempt
+        attempt.on_connected(self)
 
     def write(self, data: bytes) -> None:
-        """Bytes of the request, framed by the exchange."""
+        """Bytes of the request, framed by the attempt."""
         self._transport.write(data)
 
     def writelines(self, pieces: list[bytes]) -> None:
@@ -177,8 +254,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._upstream.idle.append(self)
 
     def close(self) -> None:
-        """Closes without a word to any exchange: a request under way is thereby cancelled upstream."""
-        self._exchange = None
+        """Closes without a word to any attempt: a request under way is thereby cancelled upstream."""
+        self._attempt = None
         self._transport.abort()
 
     # What the transport tells it.
@@ -189,8 +266,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parses what came and hands it on in as few steps as it came in."""
-        exchange = self._exchange
-        if exchange is None:  # bytes that nobody asked for
+        attempt = self._attempt
+        if attempt is None:  # bytes that nobody asked for
             self._drop_from_pool()
             return
         try:
@@ -200,36 +277,36 @@ class UpstreamConnection(asyncio.Protocol):
                 self._lost()
                 return
             self._keep_alive = False
-        self._hand_on(exchange)
+        self._hand_on(attempt)
 
     def eof_received(self) -> bool:
         """Nothing more will come: closes our side too. One that rests is used no more."""
-        if self._exchange is None:
+        if self._attempt is None:
             self._drop_from_pool()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """An answer without a length ends here; any other breaks off."""
-        exchange = self._exchange
-        if exchange is None:
+        attempt = self._attempt
+        if attempt is None:
             self._drop_from_pool()
         elif exc is None and self._answer is not None and self._length is None:
             self._complete, self._keep_alive = True, False
-            self._hand_on(exchange)
+            self._hand_on(attempt)
         else:
             self._lost()
 
     def pause_writing(self) -> None:
         """The upstream does not read: the client has to wait."""
         self.full = True
-        if self._exchange is not None:
-            self._exchange.on_upstream_full()
+        if self._attempt is not None:
+            self._attempt.on_upstream_full()
 
     def resume_writing(self) -> None:
         """The upstream reads again."""
         self.full = False
-        if self._exchange is not None:
-            self._exchange.on_upstream_ready()
+        if self._attempt is not None:
+            self._attempt.on_upstream_ready()
 
     # What the parser tells it.
 
@@ -297,18 +374,18 @@ class UpstreamConnection(asyncio.Protocol):
         if names:
             self._headers = [line for line in self._headers if line.partition(b":")[0].lower() not in names]
 
-    def _hand_on(self, exchange: Exchange) -> None:
+    def _hand_on(self, attempt: Attempt) -> None:
         answer = self._answer
         if answer is None:
             return
         pieces, self._pieces = self._pieces, []
         if not self._complete:
-            exchange.on_answer(self, answer, pieces)
+            attempt.on_answer(self, answer, pieces)
             return
         keep_alive = self._keep_alive
-        self._exchange = None
+        self._attempt = None
         self._clear()
-        exchange.on_answer_end(self, answer, pieces, keep_alive=keep_alive)
+        attempt.on_answer_end(self, answer, pieces, keep_alive=keep_alive)
 
     def _clear(self) -> None:
         self._phrase = b""
@@ -322,10 +399,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._surplus = False
 
     def _lost(self) -> None:
-        exchange, self._exchange = self._exchange, None
+        attempt, self._attempt = self._attempt, None
         self._transport.abort()
-        if exchange is not None:
-            exchange.on_upstream_lost(self, answered=self._answer is not None)
+        if attempt is not None:
+            attempt.on_upstream_lost(self)
 
     def _drop_from_pool(self) -> None:
         if self in self._upstream.idle:

@@ -12,13 +12,15 @@ import logging
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING
 
 from router.request_id import SECRET_BYTES, Key
 from serving.gateway.config import WorkerConfig
 from serving.gateway.dispatch import Standing
+from serving.gateway.failover import Budget, Quarantine
+from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
 from serving.gateway.routing import NOWHERE, Routing, Table, VersionRoute
 from serving.gateway.upstream import Upstream
@@ -26,6 +28,7 @@ from serving.gateway.upstream import Upstream
 if TYPE_CHECKING:
     from serving.endpoint import Endpoint
     from serving.gateway.exchange import Exchange
+    from serving.gateway.shadow import Copy
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.05
@@ -40,12 +43,14 @@ class Worker:
     def __init__(self, config: WorkerConfig, loop: asyncio.AbstractEventLoop) -> None:
         self.config = config
         self.loop = loop
-        self.table = Table(self._dial)
+        self.table = Table(self._dial, lambda: Budget(config.repeat_budget, loop.time()))
         self.routing: Routing = NOWHERE
         self.key = Key(0, random.SystemRandom().randbytes(SECRET_BYTES))
         """Mints request ids: a key of its own until the store's are known."""
         self.clients: set[ClientConnection] = set()
         self.in_flight: set[Exchange] = set()
+        self.shadows: set[Copy] = set()
+        self.quarantine = Quarantine(config.quarantine_s)
         self.draining = False
         """Answers say `Connection: close`."""
         self.closes_idle = False
@@ -56,7 +61,7 @@ class Worker:
         self._bits = random.Random(random.SystemRandom().getrandbits(128)).getrandbits  # noqa: S311 (a draw, no secret)
         self._ticks = 0
         self._server: asyncio.Server | None = None
-        self._dials: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # What connections ask of it.
 
@@ -79,6 +84,19 @@ class Worker:
         model = self.routing.models.get(route.model)
         return None if model is None else model.versions.get(route.version)
 
+    def blame(self, upstream: Upstream, *, at_once: bool = False) -> None:
+        """A replica failed by its own fault; one that does so too often is left alone for a while."""
+        if upstream.health.failed(self.loop.time(), at_once=at_once):
+            where = f"{upstream.model}/{upstream.version} at {upstream.host}:{upstream.port}"
+            _log.warning("%s is left alone for %g s: it keeps failing", where, self.config.ejection_s)
+
+    def brake(self, route: VersionRoute) -> None:
+        """Stable answers in this version's place for a while."""
+        now = self.loop.time()
+        if route.state.braked_until < now:
+            _log.warning("%s/%d is braked for %g s: stable answers", route.model, route.version, self.config.brake_s)
+        route.state.braked_until = now + self.config.brake_s
+
     # What the policies' follower asks of it.
 
     def swap(self, routing: Routing) -> None:
@@ -87,11 +105,15 @@ class Worker:
         self._restate()
 
     def _dial(self, endpoint: Endpoint) -> Upstream:
-        upstream = Upstream(endpoint.host, endpoint.http_port, self.loop, self.config.connect_timeout_s)
-        task = self.loop.create_task(upstream.warm_up())
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
+        config = self.config
+        upstream = Upstream(endpoint, self.loop, config.connect_timeout_s, Health(config.ejection_s))
+        self._run(upstream.warm_up())
         return upstream
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _restate(self) -> None:
         self.standing = Standing(self.routing, self.routing is not NOWHERE and not self._leaving, self._version)
@@ -139,6 +161,26 @@ class Worker:
             "requests": self.table.totals(),
         }
 
+    def report(self) -> Mapping[str, object]:
+        """Everything that was counted, by version and by series (model, version, role, replica)."""
+        now = self.loop.time()
+        versions = [
+            {
+                "model": model, "version": version, "requests": state.requests, "failed": state.failed,
+                "straight": state.straight, "shed": state.shed, "braked": state.braked_until > now,
+            }
+            for (model, version), state in self.table.states.items()
+        ]  # fmt: skip
+        series = [
+            {
+                "model": model, "version": version, "role": role.name.lower(),
+                "replica": None if upstream is None else f"{upstream.host}:{upstream.port}",
+                "ejected": upstream is not None and upstream.ejected, **counted.as_dict(),
+            }
+            for upstream, model, version, role, counted in self.table.series()
+        ]  # fmt: skip
+        return {"versions": versions, "series": series}
+
     # Its clock.
 
     def _tick(self) -> None:
@@ -147,6 +189,8 @@ class Worker:
         self.now_s = int(time.time())
         for exchange in [exchange for exchange in self.in_flight if exchange.deadline < now]:
             exchange.on_deadline()
+        for copy in [copy for copy in self.shadows if copy.deadline < now]:
+            copy.on_deadline()
         self._ticks += 1
         if self._ticks % _SWEEP_EVERY == 0:
             self._sweep(now)
@@ -159,3 +203,13 @@ class Worker:
             client.probe()
         for upstream in self.table.upstreams:
             upstream.close_idle_since(now - config.upstream_idle_timeout_s)
+            if upstream.health.may_return(now):
+                self._run(self._probe(upstream))
+        self.table.fold_gone()
+        self.quarantine.forget(now)
+
+    @staticmethod
+    async def _probe(upstream: Upstream) -> None:
+        if await upstream.probe() and upstream.ejected:
+            upstream.health.readmit()
+            _log.info("%s/%d at %s:%d is well again", upstream.model, upstream.version, upstream.host, upstream.port)

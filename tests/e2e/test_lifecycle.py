@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -90,7 +91,7 @@ def test_a_killed_command_takes_everything_with_it(installation: Installation, m
     end(process, signal.SIGKILL)
     until(lambda: not installation.left_over(), f"the end of {installation.left_over()}", GONE_WITHIN_S)
     for url in (run["http_url"], run["control_url"]):  # an ending process gives its memory back before its sockets
-        until(lambda url=url: refuses(url), f"the end of the listener at {url}", GONE_WITHIN_S)
+        until(partial(refuses, url), f"the end of the listener at {url}", GONE_WITHIN_S)
     again = installation.run("up", "--detach")  # and nothing that it left lying about is in the way
     assert again.returncode == 0, again.stdout + again.stderr
     assert installation.run("down").returncode == 0
