@@ -87,11 +87,19 @@ class GatewaySettings(_Section):
     max_body_bytes: Size = 67_108_864
     max_header_bytes: Annotated[int, whole(1_024, 1_048_576)] = 65_536
     max_in_flight: Count = 1_000
+    max_in_flight_per_version: Count = 1_000
+    max_shadows: Count = 256
     upstream_timeout_s: Seconds = 60.0
     header_timeout_s: Seconds = 10.0
     idle_timeout_s: Seconds = 620.0
     upstream_idle_timeout_s: Seconds = 55.0
+    attempt_timeout_s: Seconds = 10.0
     repeat_max_request_bytes: Annotated[int, whole(0, 2**30)] = 1_048_576
+    repeat_max_response_bytes: Annotated[int, whole(0, 2**30)] = 65_536
+    repeat_budget: Annotated[float, number(0, 1)] = 0.2
+    ejection_s: Seconds = 30.0
+    brake_s: Seconds = 10.0
+    quarantine_s: Seconds = 60.0
     drain_delay_s: Pause = 0.0
     drain_limit_s: Pause = 20.0
 

@@ -29,6 +29,7 @@ from router.errors import RouterError
 from router.policy import Policy, Shadow, parse_share
 from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
+from serving.gateway.door import Shares
 from serving.gateway.policies import Follower
 from serving.gateway.worker import Worker
 
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.channel_fd is not None:
-        uvloop.run(_supervised(arguments.listener_fd, arguments.channel_fd))
+        shares = Shares(arguments.shares_fd, arguments.slots), arguments.slot
+        uvloop.run(_supervised(arguments.listener_fd, arguments.channel_fd, shares))
         return
     try:
         endpoints = [_endpoint(text) for text in arguments.static]
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     uvloop.run(_static(arguments.host, arguments.port, endpoints, policies))
 
 
-async def _supervised(listener_fd: int, channel_fd: int) -> None:
+async def _supervised(listener_fd: int, channel_fd: int, shares: tuple[Shares, int]) -> None:
     channel = socket.socket(fileno=channel_fd)
     channel.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=channel)
@@ -63,7 +65,7 @@ async def _supervised(listener_fd: int, channel_fd: int) -> None:
     host, port = listener.getsockname()[:2]
     follower = Follower(worker, host, port)
     await follower.start()
-    await worker.listen(listener)
+    worker.listen(listener, shares)
     ended = asyncio.create_task(_obey(worker, reader, writer))
     _until_signalled(ended)
     with contextlib.suppress(asyncio.CancelledError):
@@ -93,7 +95,7 @@ async def _static(host: str, port: int, endpoints: Sequence[Endpoint], policies:
         sys.exit(f"Nothing can listen on {host}:{port} ({error.strerror}): choose another with --port.")
     worker = Worker(WorkerConfig(worker="static"), asyncio.get_running_loop())
     worker.swap(worker.table.build(_STATIC_HEAD, policies, endpoints))
-    await worker.listen(listener)
+    worker.listen(listener)
     print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 (told to who started it)
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     _until_signalled(ended)
@@ -158,8 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shadow", action="append", default=[], metavar="MODEL:VERSION[=SHARE]", help="gets copies, such as m:3=5%%"
     )
-    parser.add_argument("--listener-fd", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--channel-fd", type=int, help=argparse.SUPPRESS)
+    for ours in ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot"):  # the supervisor's
+        parser.add_argument(ours, type=int, help=argparse.SUPPRESS)
     return parser
 
 

@@ -17,10 +17,12 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 from serving import child
 from serving.errors import StartFailed
 from serving.gateway.config import WorkerConfig
+from serving.gateway.door import Shares
 
 _log = logging.getLogger(__name__)
 _PING_EVERY_S = 0.5
@@ -28,6 +30,8 @@ _SILENT_AFTER_S = 2.0
 _READY_WITHIN_S = 20.0
 _SHORT_LIFE_S = 5.0
 _LONGEST_PAUSE_S = 5.0
+_LONGEST_LINE = 64 * 1024 * 1024
+_TOLD = ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot")
 
 
 class WorkerProcess:
@@ -39,15 +43,21 @@ class WorkerProcess:
         process: subprocess.Popen[bytes],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        slot: int,
     ) -> None:
         self.config = config
-        self.status: dict[str, object] = {}
+        self.slot = slot
+        """Its place in the shared count of connections."""
+        self.status: dict[str, Any] = {}
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._talking = asyncio.Lock()
 
     @classmethod
-    async def start(cls, config: WorkerConfig, listener: socket.socket) -> WorkerProcess:
+    async def start(
+        cls, config: WorkerConfig, listener: socket.socket, shares: Shares, slot: int, slots: int
+    ) -> WorkerProcess:
         """A worker that listens.
 
         Raises:
@@ -55,9 +65,12 @@ class WorkerProcess:
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=ours)
-        fds = (listener.fileno(), theirs.fileno())
-        argv = [sys.executable, "-m", "serving.gateway", "--listener-fd", str(fds[0]), "--channel-fd", str(fds[1])]
+        reader, writer = await asyncio.open_connection(sock=ours, limit=_LONGEST_LINE)
+        fds = (listener.fileno(), theirs.fileno(), shares.fd)
+        told = zip(
+            ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot"), (*fds, slots, slot), strict=True
+        )
+        argv = [sys.executable, "-m", "serving.gateway", *(f"{option}={value}" for option, value in told)]
         try:
             process = child.spawn(argv, pass_fds=fds, env=_environment(), stdin=subprocess.DEVNULL)
         except BaseException:
@@ -65,7 +78,7 @@ class WorkerProcess:
             raise
         finally:
             theirs.close()
-        worker = cls(config, process, reader, writer)
+        worker = cls(config, process, reader, writer, slot)
         try:
             await worker._get_ready()
         except BaseException:  # a cancelled start must not leave a process behind either
@@ -91,13 +104,14 @@ class WorkerProcess:
                     await child.ended(self._process)
             if not self.alive:
                 return "died"
-            try:
-                self._writer.write(b'{"say": "ping"}\n')
-                heard = await self._hears(_SILENT_AFTER_S)
-            except (OSError, ValueError):
-                heard = False
-            if not heard:
+            status = await self._ask("ping")
+            if status is None:
                 return "fell silent" if self.alive else "died"
+            self.status = status
+
+    async def report(self) -> dict[str, Any] | None:
+        """Everything that it has counted; None where it does not answer."""
+        return await self._ask("report")
 
     async def drain(self) -> None:
         """Lets it finish what it has, then sees it gone."""
@@ -118,19 +132,27 @@ class WorkerProcess:
 
     async def _get_ready(self) -> None:
         self._writer.write(self.config.to_json().encode() + b"\n")
-        if not await self._hears(_READY_WITHIN_S):
+        status = await self._hear(_READY_WITHIN_S)
+        if status is None:
             raise StartFailed(f"Gateway worker {self.config.worker} did not get ready.", "Its log says why.")
+        self.status = status
 
-    async def _hears(self, within_s: float) -> bool:
+    async def _ask(self, what: str) -> dict[str, Any] | None:
+        async with self._talking:  # one question at a time: answers come in the order of the questions
+            try:
+                self._writer.write(json.dumps({"say": what}).encode() + b"\n")
+                return await self._hear(_SILENT_AFTER_S)
+            except (OSError, ValueError):
+                return None
+
+    async def _hear(self, within_s: float) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(within_s):
                 line = await self._reader.readline()
         except (TimeoutError, OSError):
-            return False
-        if not line:
-            return False
-        self.status = json.loads(line)
-        return True
+            return None
+        said: dict[str, Any] | None = json.loads(line) if line else None
+        return said
 
 
 class Supervisor:
@@ -149,6 +171,9 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._started = 0
+        self._slots = 2 * count  # a restart has new workers up before the old ones are gone
+        self._shares = Shares.create(self._slots)
+        self._taken: set[int] = set()
 
     async def start(self) -> None:
         """All workers up and listening.
@@ -169,6 +194,12 @@ class Supervisor:
         """Whether any worker answers requests, and every slot is being kept."""
         return any(worker.alive for worker in self._workers.values()) and not any(task.done() for task in self._tasks)
 
+    async def reports(self) -> list[dict[str, Any]]:
+        """What each worker has counted; one that does not answer now is left out."""
+        workers = [worker for _, worker in sorted(self._workers.items())]
+        found = await asyncio.gather(*(worker.report() for worker in workers))
+        return [{"worker": w.config.worker, **report} for w, report in zip(workers, found, strict=True) if report]
+
     def statuses(self) -> list[dict[str, object]]:
         """What each worker last said, its pid added."""
         return [{"pid": worker.pid, **worker.status} for _, worker in sorted(self._workers.items())]
@@ -181,12 +212,14 @@ class Supervisor:
             old, self._workers[slot] = self._workers[slot], new
             self._tasks[slot] = asyncio.create_task(self._keep(slot))
             await old.drain()
+            self._free(old)
 
     async def stop(self) -> None:
         """Drains all workers."""
         await self._unwatch(*self._tasks)
         await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
         self._workers.clear()
+        self._shares.close()
 
     @staticmethod
     async def _unwatch(*tasks: asyncio.Task[None]) -> None:
@@ -203,6 +236,7 @@ class Supervisor:
             what = await worker.watch()
             _log.error("gateway worker %s (pid %d) %s: replacing it", worker.config.worker, worker.pid, what)
             worker.kill()
+            self._free(worker)
             short = loop.time() - since < _SHORT_LIFE_S
             pause_s = min(max(2 * pause_s, 0.1), _LONGEST_PAUSE_S) if short else 0.0
             self._workers[slot] = await self._begin_again(pause_s)
@@ -219,7 +253,18 @@ class Supervisor:
     async def _begin(self) -> WorkerProcess:
         self._started += 1
         config = replace(self._config, worker=f"{self._config.worker}-{self._started}")
-        return await WorkerProcess.start(config, self._listener)
+        slot = min(set(range(self._slots)) - self._taken)
+        self._taken.add(slot)
+        try:
+            return await WorkerProcess.start(config, self._listener, self._shares, slot, self._slots)
+        except BaseException:
+            self._taken.discard(slot)
+            self._shares.leave(slot)
+            raise
+
+    def _free(self, worker: WorkerProcess) -> None:
+        self._taken.discard(worker.slot)
+        self._shares.leave(worker.slot)
 
     def _kill_all(self) -> None:
         for worker in self._workers.values():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from router.request_id import SECRET_BYTES, Key
 from serving.gateway.config import WorkerConfig
 from serving.gateway.dispatch import Standing
+from serving.gateway.door import Door, Shares
 from serving.gateway.failover import Budget, Quarantine
 from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _TICK_S = 0.05
 _SWEEP_EVERY = 20
-_BACKLOG = 4096
 _LAST_WORD_S = 1.0
 
 
@@ -60,7 +60,8 @@ class Worker:
         self.standing = Standing(NOWHERE, False, self._version)
         self._bits = random.Random(random.SystemRandom().getrandbits(128)).getrandbits  # noqa: S311 (a draw, no secret)
         self._ticks = 0
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
+        self._shares: tuple[Shares, int] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What connections ask of it.
@@ -72,12 +73,14 @@ class Worker:
     def add_client(self, client: ClientConnection) -> None:
         """Counts a connection in, or turns it away where there are too many."""
         self.clients.add(client)
+        self._tell_share()
         if len(self.clients) > self.config.max_connections:
             client.turn_away(f"The gateway has {self.config.max_connections} connections, its limit: try again.")
 
     def drop_client(self, client: ClientConnection) -> None:
         """Counts a connection out."""
         self.clients.discard(client)
+        self._tell_share()
 
     def route_now(self, route: VersionRoute) -> VersionRoute | None:
         """The same version's route as it is now."""
@@ -120,12 +123,36 @@ class Worker:
 
     # Its life.
 
-    async def listen(self, listener: socket.socket) -> None:
-        """Serves on a socket that is bound already."""
-        self._server = await self.loop.create_server(lambda: ClientConnection(self), sock=listener, backlog=_BACKLOG)
+    def listen(self, listener: socket.socket, shares: tuple[Shares, int] | None = None) -> None:
+        """Serves on a socket that is bound already.
+
+        Args:
+            listener: maybe shared with other workers.
+            shares: what they all hold, and this worker's slot in it.
+        """
+        self._shares = shares
+        self._tell_share()
+        self._door = Door(listener, lambda: ClientConnection(self), self._may_take)
+        self._door.open()
         self.loop.call_later(_TICK_S, self._tick)
         gc.collect()
         gc.freeze()  # what stands now stands for good: the collector need not look at it again
+
+    def stop_listening(self) -> None:
+        """Takes no more connections."""
+        if self._door is not None:
+            self._door.close()
+        if self._shares is not None:
+            shares, slot = self._shares
+            shares.leave(slot)
+            self._shares = None
+
+    def _may_take(self) -> bool:
+        return self._shares is None or self._shares[0].may_take(self._shares[1])
+
+    def _tell_share(self) -> None:
+        if self._shares is not None:
+            self._shares[0].put(self._shares[1], len(self.clients))
 
     async def drain(self) -> None:
         """Ends without failing a request: not ready first, no new connections next, idle connections last."""
@@ -134,13 +161,14 @@ class Worker:
         self._restate()
         await asyncio.sleep(config.drain_delay_s)
         self.draining = True
-        if self._server is not None:
-            self._server.close()
+        self.stop_listening()
         give_up = self.loop.time() + config.drain_limit_s
         await self._until(lambda: not self.in_flight, give_up)
         # A request may be on its way on any idle connection: each gets a moment to carry it.
         await self._until(lambda: not self.clients, min(self.loop.time() + _LAST_WORD_S, give_up))
         self.closes_idle = True
+        for copy in list(self.shadows):
+            copy.abandon()
         for client in list(self.clients):
             client.close_idle()
         await self._until(lambda: not self.clients, give_up)

@@ -19,7 +19,7 @@ from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
 from serving.gateway.worker import Worker
 from tests.serving.gateway.upstream import ScriptedUpstream
-from tests.serving.gateway.wire import Answer, read_answer
+from tests.serving.gateway.wire import Answer, Answers
 
 SECRET = bytes(range(32))
 KEY_ID = 7
@@ -84,16 +84,19 @@ class Client:
 
     async def answer(self, method: bytes = b"POST") -> Answer:
         """The next answer, whole; interim ones are kept aside."""
+        coming, self.data = Answers(self.data, method), b""
         while True:
-            found = read_answer(self.data, method=method, ended=self.ended)
-            if found is None:
-                assert not self.ended, f"the connection ended after {self.data[:300]!r}"
+            answer = coming.next(ended=self.ended)
+            if answer is None:
+                assert not self.ended, f"the connection ended after {bytes(coming.data[:300])!r}"
                 await self._read()
-                continue
-            answer, self.data = found
-            if answer.code >= 200:
+                coming.data += self.data
+                self.data = b""
+            elif answer.code < 200:
+                self.interim.append(answer)
+            else:
+                self.data = bytes(coming.data)
                 return answer
-            self.interim.append(answer)
 
     async def rest(self) -> bytes:
         """Everything until the connection ends."""
@@ -200,7 +203,7 @@ async def running(
         worker.swap(worker.table.build(HEAD, {"m": policy or Policy(min(replicas))}, endpoints))
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        await worker.listen(listener)
+        worker.listen(listener)
         rig = Rig(worker, port, upstreams, complaints)
         try:
             yield rig
@@ -211,9 +214,7 @@ async def running(
 
 async def shut(worker: Worker) -> None:
     """Ends a worker without manners."""
-    server = worker._server
-    if server is not None:
-        server.close()
+    worker.stop_listening()
     for client in list(worker.clients):
         client.cut()
     for upstream in worker.table.upstreams:
