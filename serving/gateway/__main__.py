@@ -15,12 +15,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import uvloop
 
@@ -48,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         endpoints = [_endpoint(text) for text in arguments.static]
         policies = _policies(endpoints, arguments.traffic, arguments.shadow)
+        config = WorkerConfig(worker="static", **_limits(arguments.limit))
     except (ValueError, RouterError) as error:
         parser.error(str(error))
     if not endpoints:
         parser.error("name at least one Triton with --static MODEL/VERSION=HOST:PORT")
-    uvloop.run(_static(arguments.host, arguments.port, endpoints, policies))
+    uvloop.run(_static(arguments.host, arguments.port, endpoints, policies, config))
 
 
 async def _supervised(listener_fd: int, channel_fd: int, shares: tuple[Shares, int]) -> None:
@@ -88,12 +91,14 @@ def _say(writer: asyncio.StreamWriter, what: Mapping[str, object]) -> None:
     writer.write(json.dumps(what).encode() + b"\n")
 
 
-async def _static(host: str, port: int, endpoints: Sequence[Endpoint], policies: dict[str, Policy]) -> None:
+async def _static(
+    host: str, port: int, endpoints: Sequence[Endpoint], policies: dict[str, Policy], config: WorkerConfig
+) -> None:
     try:
         listener = socket.create_server((host, port))
     except OSError as error:
         sys.exit(f"Nothing can listen on {host}:{port} ({error.strerror}): choose another with --port.")
-    worker = Worker(WorkerConfig(worker="static"), asyncio.get_running_loop())
+    worker = Worker(config, asyncio.get_running_loop())
     worker.swap(worker.table.build(_STATIC_HEAD, policies, endpoints))
     worker.listen(listener)
     print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 (told to who started it)
@@ -117,6 +122,20 @@ def _endpoint(text: str) -> Endpoint:
         return Endpoint(host.strip("[]"), int(port), 0, model, int(version))
     except ValueError as error:
         raise ValueError(f"--static {text!r} is not MODEL/VERSION=HOST:PORT ({error})") from error
+
+
+def _limits(given: Sequence[str]) -> dict[str, Any]:
+    """Numbers of the configuration by name."""
+    kinds = {field.name: field.type for field in fields(WorkerConfig) if field.type in {"int", "float"}}
+    limits: dict[str, Any] = {}
+    for text in given:
+        name, mark, value = text.partition("=")
+        if not mark or name not in kinds:
+            raise ValueError(f"--limit {text!r} is not NAME=NUMBER of one of these: {', '.join(sorted(kinds))}")
+        limits[name] = int(value) if kinds[name] == "int" else float(value)
+        if not (0 <= limits[name] < math.inf):
+            raise ValueError(f"--limit {text!r}: it takes a number from 0 up")
+    return limits
 
 
 def _policies(endpoints: Sequence[Endpoint], traffic: Sequence[str], shadows: Sequence[str]) -> dict[str, Policy]:
@@ -159,6 +178,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--shadow", action="append", default=[], metavar="MODEL:VERSION[=SHARE]", help="gets copies, such as m:3=5%%"
+    )
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="other than by default, such as ejection_s=5",
     )
     for ours in ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot"):  # the supervisor's
         parser.add_argument(ours, type=int, help=argparse.SUPPRESS)

@@ -96,7 +96,8 @@ class Budget:
         """
         since = now - self._at
         if since >= _REFILL_EVERY_S:
-            rate = self._share * (requests - self._requests) / since + _BUDGET_FLOOR_PER_S
+            came = max(0, requests - self._requests)  # the total falls where a version leaves the model
+            rate = self._share * came / since + _BUDGET_FLOOR_PER_S
             self._tokens = min(self._tokens + rate * since, rate * _BUDGET_WINDOW_S)
             self._at, self._requests = now, requests
         if self._tokens < 1:
@@ -132,9 +133,11 @@ class Quarantine:
 
     def add(self, model: str, body: bytes, now: float) -> None:
         """This body is refused from now on."""
+        name = _name(model, body)
+        self._until.pop(name, None)  # so that the oldest stays at the front
         if len(self._until) >= _MOST_REMEMBERED:
             del self._until[next(iter(self._until))]
-        self._until[_name(model, body)] = now + self._for_s
+        self._until[name] = now + self._for_s
 
     def holds(self, model: str, body: bytes, now: float) -> bool:
         """Whether it is refused."""

@@ -25,7 +25,7 @@ from serving.gateway.config import WorkerConfig
 from serving.gateway.door import Shares
 
 _log = logging.getLogger(__name__)
-_PING_EVERY_S = 0.5
+_PING_EVERY_S = 0.25
 _SILENT_AFTER_S = 2.0
 _READY_WITHIN_S = 20.0
 _SHORT_LIFE_S = 5.0
@@ -104,14 +104,14 @@ class WorkerProcess:
                     await child.ended(self._process)
             if not self.alive:
                 return "died"
-            status = await self._ask("ping")
+            status = await self._ask("ping", _SILENT_AFTER_S - _PING_EVERY_S)
             if status is None:
                 return "fell silent" if self.alive else "died"
             self.status = status
 
     async def report(self) -> dict[str, Any] | None:
         """Everything that it has counted; None where it does not answer."""
-        return await self._ask("report")
+        return await self._ask("report", _SILENT_AFTER_S)
 
     async def drain(self) -> None:
         """Lets it finish what it has, then sees it gone."""
@@ -137,11 +137,11 @@ class WorkerProcess:
             raise StartFailed(f"Gateway worker {self.config.worker} did not get ready.", "Its log says why.")
         self.status = status
 
-    async def _ask(self, what: str) -> dict[str, Any] | None:
+    async def _ask(self, what: str, within_s: float) -> dict[str, Any] | None:
         async with self._talking:  # one question at a time: answers come in the order of the questions
             try:
                 self._writer.write(json.dumps({"say": what}).encode() + b"\n")
-                return await self._hear(_SILENT_AFTER_S)
+                return await self._hear(within_s)
             except (OSError, ValueError):
                 return None
 

@@ -1,0 +1,1 @@
+"""What clients see while servers die, hang and break off."""
