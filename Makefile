@@ -10,16 +10,19 @@ VENV ?= .venv
 ARGS ?=
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test check clean
+.PHONY: help demo test test-slow check clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(INSTALLED) ## start everything with a real model and show it working (ARGS=--once stops after the table)
 	@$(VENV)/bin/sluice demo $(ARGS)
 
 test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
 	@$(VENV)/bin/pytest $(ARGS)
+
+test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, the long fuzzer
+	@$(VENV)/bin/pytest -m slow $(ARGS)
 
 check: $(INSTALLED) ## lint, formatting, types and the walls between the rooms
 	@$(VENV)/bin/ruff check

@@ -133,7 +133,7 @@ class Exchange:
     def proceed(self) -> None:
         """After each read: sends the request once enough of it is there."""
         body = self.body
-        if self._way is None or self.answered or not (body.ended or body.received >= STREAM_FROM):
+        if self._way is None or self.answered or not (body.ended or body.received >= self._stream_from):
             return
         if not self._attempts:
             bad = body.fault()
@@ -143,6 +143,12 @@ class Exchange:
                 self.refuse(bad)
         if self._connection is None and not body.ended and not self.answered:
             self._client.pause_reading()  # until a connection stands
+
+    @property
+    def _stream_from(self) -> int:
+        """A body that might be one of those that are refused is looked at as a whole first."""
+        worker = self._worker
+        return max(STREAM_FROM, worker.config.repeat_max_request + 1) if worker.quarantine else STREAM_FROM
 
     def abandon(self) -> None:
         """The client is gone: the place at the model is given back at once."""
@@ -211,10 +217,11 @@ class Exchange:
             upstream.carry(self)
 
     def _patience_s(self, now: float) -> float:
-        """How long this attempt may take before another is made: half of what is left at most."""
+        """How long this attempt may take before another is made; a candidate leaves stable half of what is left."""
         if self._repeated or not self.body.ended or not self._may_repeat or not (self._has_stable or self._has_others):
             return math.inf
-        return min(self._full_patience_s, (self._latest - now) / 2)
+        longest = self._full_patience_s
+        return min(longest, (self._latest - now) / 2) if self._has_stable else longest
 
     @property
     def _full_patience_s(self) -> float:
@@ -304,15 +311,34 @@ class Exchange:
     def on_deadline(self) -> None:
         """The model took too long, by our limits or by the client's own; a slow client's is nobody's fault."""
         upstream, now = self._upstream, self._worker.loop.time()
-        ours = now < self._latest and self.body.ended
-        if ours and upstream is not None and not self.reply.begun and now >= self._began + self._full_patience_s:
-            self._blame(upstream)
         late = Bad(Refusal.DEADLINE, self._sentence("did not answer within the request's deadline"))
-        if self.reply.begun or not ours:
+        if self.reply.begun or not self.body.ended or now >= self._latest:
             self._drop_attempt(Outcome.LATE)
             self.refuse(late)
-        else:
-            self._after(Failure.LATE, late)
+            return
+        early, hurried = self._patience <= now, now < self._began + self._full_patience_s
+        if not (early and self._is_last):
+            if upstream is not None and not hurried:
+                self._blame(upstream)
+            if not early or self._affords_another(now, hurried=hurried):
+                self._after(Failure.LATE, late)
+                return
+        self._patience = math.inf  # nobody else may be asked: a slow answer is better than none
+        self._moves()
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether no attempt can follow the one under way, should it be late."""
+        route = None if self._route is None else self._worker.route_now(self._route)
+        others = route is not None and bool(route.others(self._upstream))
+        return self._repeated or not self._may_repeat or not (self._has_stable or others)
+
+    def _affords_another(self, now: float, *, hurried: bool) -> bool:
+        """Whether the budget has room; what is left of it in the end is not for clients that are in a hurry."""
+        if self._way is None:
+            return False
+        model = self._way.model
+        return model.budget.has_any(now, model.requests) and not (hurried and model.budget.is_low(now, model.requests))
 
     def _after(self, failure: Failure, bad: Bad, outcome: Outcome | None = None) -> None:
         """What follows a failed attempt.
@@ -354,16 +380,21 @@ class Exchange:
         return step if way.model.budget.take(self._worker.loop.time(), way.model.requests) else Next.GIVE_UP
 
     def _quarantine_after_two(self, way: Way, broke: Upstream | None) -> None:
-        """A body that broke two replicas, one after the other, is shown to no third."""
-        if self._broke_at is not None and broke is not self._broke_at and self.body.held:
-            self._worker.quarantine.add(way.model.name, b"".join(self.body.pieces), self._worker.loop.time())
+        """A body that broke two replicas, one after the other, is shown to no third; no body is nobody's fault."""
+        body = self.body
+        if self._broke_at is not None and broke is not self._broke_at and body.held and body.received:
+            self._worker.quarantine.add(way.model.name, b"".join(body.pieces), self._worker.loop.time())
         self._broke_at = broke
 
     def _blame(self, upstream: Upstream, *, at_once: bool = False) -> None:
         """It is this replica's fault; a candidate that has used up what may be sent twice is asked no more for now."""
         self._worker.blame(upstream, at_once=at_once)
         way = self._way
-        if way is not None and upstream.version != way.model.policy.stable and way.model.budget.low:
+        if (
+            way is not None
+            and upstream.version != way.model.policy.stable
+            and way.model.budget.is_low(self._worker.loop.time(), way.model.requests)
+        ):
             self._worker.brake(way.route)
 
     def _give_up(self, bad: Bad) -> None:
@@ -414,6 +445,7 @@ class Exchange:
         if self.reply.begun:
             self.reply.end(pieces)
             self._failed = answer.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            self._learn(answer.code)
             self._end_attempt(outcome_of(answer.code))
             self._finish()
             return
@@ -425,10 +457,7 @@ class Exchange:
             self._on_good_answer(answer, pieces)
 
     def _on_good_answer(self, answer: AnswerHead, pieces: list[bytes]) -> None:
-        if self._upstream is not None:
-            self._upstream.health.succeeded()
-        if self._on_trial is not None:  # stable answers well what it failed at: the fault was its own
-            self._blame(self._on_trial)
+        self._learn(answer.code)
         self._end_attempt(outcome_of(answer.code))
         self._answer_whole(answer, pieces)
 
@@ -437,9 +466,7 @@ class Exchange:
         upstream, route, way = self._upstream, self._route, self._way
         if upstream is None or route is None or way is None:
             return
-        if self._on_trial is not None:  # stable fails at it just as well: it is the request's own fault
-            way.model.budget.give_back()
-            self._on_trial = None
+        self._learn(answer.code)
         self._spare = (route, self._role, answer, pieces)
         nothing_better = Bad(Refusal.BROKEN_UPSTREAM, self._sentence("failed"))
         if answer.code == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -448,6 +475,19 @@ class Exchange:
         else:
             self._on_trial = upstream if self._has_stable else None
             self._after(Failure.ERROR, nothing_better, Outcome.SERVER_ERROR)
+
+    def _learn(self, code: int) -> None:
+        """What a complete answer says about who was asked; a 503 says nothing about who was asked before."""
+        upstream, way, on_trial = self._upstream, self._way, self._on_trial
+        self._on_trial = None
+        if upstream is not None and code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            upstream.health.succeeded()
+        if on_trial is None or way is None or code == HTTPStatus.SERVICE_UNAVAILABLE:
+            return
+        if code < HTTPStatus.BAD_REQUEST:  # stable answers well what it failed at: the fault was its own
+            self._blame(on_trial)
+        else:  # stable has nothing good to say either: it is the request's own fault
+            way.model.budget.give_back()
 
     def _answer_whole(self, answer: AnswerHead, pieces: list[bytes]) -> None:
         way = self._way
@@ -521,6 +561,8 @@ class Exchange:
         self.answered = True
         way = self._way
         if way is not None and way.model.policy.shadows and self._attempts:
+            if self._broke_at is not None:  # a shadow's replica is not to be the next that it breaks
+                self.body.let_go()
             shadow.send(self._worker, way, self._head, self.body)
         self.body.pieces = []
         self._give_back_place()

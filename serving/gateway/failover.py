@@ -88,31 +88,39 @@ class Budget:
         self._tokens = _BUDGET_FLOOR_PER_S * _BUDGET_WINDOW_S
 
     def take(self, now: float, requests: int) -> bool:
-        """Whether one more may be.
+        """Whether one more may be; it is used up then.
 
         Args:
             now: seconds.
             requests: the model's running total.
         """
-        since = now - self._at
-        if since >= _REFILL_EVERY_S:
-            came = max(0, requests - self._requests)  # the total falls where a version leaves the model
-            rate = self._share * came / since + _BUDGET_FLOOR_PER_S
-            self._tokens = min(self._tokens + rate * since, rate * _BUDGET_WINDOW_S)
-            self._at, self._requests = now, requests
-        if self._tokens < 1:
+        if not self.has_any(now, requests):
             return False
         self._tokens -= 1
         return True
 
-    @property
-    def low(self) -> bool:
+    def has_any(self, now: float, requests: int) -> bool:
+        """Whether one more may be."""
+        self._refill(now, requests)
+        return self._tokens >= 1
+
+    def is_low(self, now: float, requests: int) -> bool:
         """Whether it is nearly used up; what is left is for requests that are in flight."""
+        self._refill(now, requests)
         return self._tokens < _RESERVE
 
     def give_back(self) -> None:
         """The repeat failed just as well: it was the request's own fault."""
         self._tokens += 1
+
+    def _refill(self, now: float, requests: int) -> None:
+        since = now - self._at
+        if since < _REFILL_EVERY_S:
+            return
+        came = max(0, requests - self._requests)  # the total falls where a version leaves the model
+        rate = self._share * came / since + _BUDGET_FLOOR_PER_S
+        self._tokens = min(self._tokens + rate * since, rate * _BUDGET_WINDOW_S)
+        self._at, self._requests = now, requests
 
 
 class Quarantine:
