@@ -9,8 +9,9 @@ PYTHON ?= $(firstword $(foreach command,python3.11 python3.12 python3,\
 VENV ?= .venv
 ARGS ?=
 INSTALLED := $(VENV)/.installed
+BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test test-slow check clean
+.PHONY: help demo test test-slow bench check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +24,9 @@ test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
 
 test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, the long fuzzer
 	@$(VENV)/bin/pytest -m slow $(ARGS)
+
+bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: under four minutes)
+	@$(VENV)/bin/python -m loadtests.compare $(ARGS)
 
 check: $(INSTALLED) ## lint, formatting, types and the walls between the rooms
 	@$(VENV)/bin/ruff check
@@ -41,4 +45,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): about 2 GB, some minutes the first time."
 	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev]'
+	@touch $@
+
+$(BENCH): $(INSTALLED)
+	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@

@@ -101,15 +101,15 @@ def _index(standing: Standing, _target: Target) -> bytes:
     return answers.document(
         [
             _index_row(model.name, version, ready=bool(route.upstreams))
-            for model in standing.routing.models.values()
+            for _, model in sorted(standing.routing.models.items())
             for version, route in sorted(model.versions.items())
         ]
     )
 
 
 def _index_row(model: str, version: int, *, ready: bool) -> Mapping[str, str]:
-    state, reason = ("READY", "") if ready else ("UNAVAILABLE", "no replica is ready")
-    return {"name": model, "version": str(version), "state": state, "reason": reason}
+    row = {"name": model, "version": str(version), "state": "READY"}
+    return row if ready else {**row, "state": "UNAVAILABLE", "reason": "no replica is ready"}
 
 
 def _model_ready(standing: Standing, target: Target) -> bytes | Bad | None:

@@ -23,6 +23,7 @@ from serving.gateway.body import Body, chunk
 from serving.gateway.counters import Outcome, Role, outcome_of
 from serving.gateway.dispatch import Way, find_way, own_answer
 from serving.gateway.failover import Failure, Next, next_step
+from serving.gateway.fetch import statistics
 from serving.gateway.paths import Operation
 from serving.gateway.reply import Reply, with_versions
 from serving.gateway.request import Bad, RequestHead
@@ -69,7 +70,7 @@ class Exchange:
         self._began = 0.0
         self._held: list[bytes] = []  # of its answer, until that is complete
         # all attempts
-        self._attempts = 0
+        self._attempts = 0  # at this version
         self._repeated = False
         self._spare: tuple[VersionRoute, Role, AnswerHead, list[bytes]] | None = None  # unless there is better
         self._on_trial: Upstream | None = None  # who answered with that error
@@ -98,6 +99,9 @@ class Exchange:
         """Its turn on the connection: finds the way, or answers at once."""
         self.opened = True
         head, worker = self._head, self._worker
+        if head.target.operation is Operation.ALL_STATS and head.bad is None:
+            worker.run(self._answer_statistics())
+            return
         found = head.bad or own_answer(worker.standing, head.target) or find_way(worker.routing, head, worker.nonce())
         if isinstance(found, Way):
             self._way = found
@@ -106,6 +110,12 @@ class Exchange:
         elif isinstance(found, Bad):
             self.refuse(found)
         else:
+            self._answer_by_itself(found, last=self._awaits_leave)
+
+    async def _answer_statistics(self) -> None:
+        """The one answer that is put together from those of many."""
+        found = await statistics(self._worker.routing, self._worker.config.connect_timeout_s)
+        if not self.answered:
             self._answer_by_itself(found, last=self._awaits_leave)
 
     def receive(self, piece: bytes) -> None:
@@ -359,6 +369,7 @@ class Exchange:
         if step is Next.STABLE and stable is not None:
             if failed is None and role is Role.FIRST:
                 way.route.state.straight += 1
+            self._attempts = 0  # as many dials as anyone's
             self._attempt(stable, Role.FALLBACK)
         elif step is Next.AGAIN and route is not None:
             self._attempt(route, Role.FALLBACK if role is Role.FALLBACK else Role.REPEAT, failed)
@@ -366,11 +377,13 @@ class Exchange:
             self._give_up(bad)
 
     def _next(self, way: Way, failure: Failure, failed: Upstream | None) -> Next:
-        route = self._route
+        route, has_stable = self._route, self._has_stable
+        has_others = failed is not None and route is not None and bool(route.others(failed))
+        if failure is Failure.REFUSED and failed is not None and not has_stable:
+            has_others = self._has_others  # one that is ejected is better than none
         step = next_step(
             failure, attempts=self._attempts, repeated=self._repeated, may_repeat=self._may_repeat,
-            has_others=failed is not None and route is not None and bool(route.others(failed)),
-            has_stable=self._has_stable,
+            has_others=has_others, has_stable=has_stable,
         )  # fmt: skip
         if failure is Failure.BROKEN:
             self._quarantine_after_two(way, failed)

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from xxhash import xxh3_64_intdigest
 
 MOST_DIALS = 3
-"""How many replicas are tried for a request that has not reached any."""
+"""How many replicas of a version are tried for a request that has not reached any."""
 _BUDGET_FLOOR_PER_S = 10.0
 _BUDGET_WINDOW_S = 10.0
 _REFILL_EVERY_S = 1.0
@@ -51,10 +51,10 @@ def next_step(
 
     Args:
         failure: of the latest attempt.
-        attempts: how many there were.
+        attempts: how many there were at this version.
         repeated: whether the request was sent a second time already.
         may_repeat: whether the policy calls that safe, and the request is still held.
-        has_others: whether the version has other replicas that are not ejected.
+        has_others: whether the version has other replicas that are fit to be asked.
         has_stable: whether stable may answer in this version's place.
     """
     if failure is Failure.REFUSED:

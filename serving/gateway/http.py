@@ -150,7 +150,7 @@ class ClientConnection(asyncio.Protocol):
             self._resuming = False
             return
         parser, builder = self._parser, self._builder
-        if not self._check_head_size(builder.size + len(builder.url)):
+        if not self._check_head_size(builder.size + len(builder.url), parser.get_method()):
             return
         head = builder.build(
             parser.get_method(), parser.get_http_version(), self._worker.config.max_body,
@@ -332,11 +332,11 @@ class ClientConnection(asyncio.Protocol):
         self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: -\r\n%s%s\r\n\r\n" % (ending, framing))
         return True
 
-    def _check_head_size(self, size: int) -> bool:
+    def _check_head_size(self, size: int, method: bytes = b"") -> bool:
         limit = self._worker.config.max_header
         if size > limit and not self._deaf:
             large = f"The request's head is larger than {limit} bytes: send fewer or shorter headers."
-            self._end_with(broken(Bad(Refusal.BROKEN_FRAMING, large)))
+            self._end_with(broken(Bad(Refusal.BROKEN_FRAMING, large), method))
         return size <= limit
 
     def _begin(self, exchange: Exchange) -> None:

@@ -27,6 +27,7 @@ class Operation(Enum):
     METADATA = auto()
     CONFIG = auto()
     STATS = auto()
+    ALL_STATS = auto()
     INFER = auto()
     GENERATE = auto()
     NOT_OFFERED = auto()
@@ -57,12 +58,13 @@ class Target(NamedTuple):
         return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_VERSION else 0
 
 
+_NAMED_INDEX = len(("v2", "repository", "NAME", "index"))
 UNKNOWN = Target(Operation.UNKNOWN, b"")
 _FIXED = {
     b"/v2": Target(Operation.SERVER, b"GET"),
-    b"/v2/": Target(Operation.SERVER, b"GET"),
     b"/v2/health/live": Target(Operation.LIVE, b"GET"),
     b"/v2/health/ready": Target(Operation.READY, b"GET"),
+    b"/v2/models/stats": Target(Operation.ALL_STATS, b"GET"),
     b"/v2/repository/index": Target(Operation.INDEX, b"POST"),
 }
 _OF_A_MODEL = {
@@ -100,6 +102,8 @@ def _understand(url: bytes) -> Target:
         return _FIXED[path]
     if path.startswith(b"/v2/models/"):
         return _of_a_model(path, mark + query)
+    if path.startswith(b"/v2/repository/") and path.endswith(b"/index") and path.count(b"/") == _NAMED_INDEX:
+        return _FIXED[b"/v2/repository/index"]
     if path.startswith(b"/v2/repository/models/") and path.endswith((b"/load", b"/unload")):
         return Target(Operation.LOAD, b"POST")
     if path.startswith(b"/v2/") and path.split(b"/")[2] in _ELSEWHERE:
@@ -120,10 +124,10 @@ def _of_a_model(path: bytes, query: bytes) -> Target:
     model, *rest = path.removeprefix(b"/v2/models/").split(b"/")
     version: str | None = None
     if rest and rest[0] == b"versions":
-        if len(rest) == 1:
+        number, *rest = rest[1:] or [b""]
+        if not rest and number in _OF_A_MODEL:  # /versions, or /versions/infer
             return UNKNOWN
-        version = _text(rest[1])
-        rest = rest[2:]
+        version = _text(number)
     verb = b"/".join(rest)
     found = _OF_A_MODEL.get(verb)
     if not model or not found or (rest and not verb):

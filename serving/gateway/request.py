@@ -8,6 +8,7 @@ on are rebuilt from parsed fields.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +26,11 @@ _HAS_BODY = frozenset((Operation.INFER, Operation.GENERATE))
 _LONGEST_NUMBER = 18
 _MILLISECONDS = 1000
 _AROUND = len(b": \r\n")
+_LONGEST_PART = 8_191
+_LONGEST_URL = 8_000
+"""Triton 2.51 closes without a word on a longer line; ours to it is a little longer than the client's to us."""
+_DEADLY_QUALITY = re.compile(rb"=\s*(?:[^,;]{9}|[+-]?[0-9.]+[eEpPxX])")
+"""Triton 2.51 dies of a quality whose number does not fit, such as 1e999: it does not catch what `stod` throws."""
 _COMPRESSIONS = frozenset((b"gzip", b"deflate"))
 
 
@@ -94,7 +100,7 @@ def is_compressed(coding: bytes) -> bool:
 class HeadBuilder:
     """Collects one head from the parser's callbacks."""
 
-    __slots__ = ("_fields", "_hosts", "_lines", "size", "url")
+    __slots__ = ("_fields", "_hosts", "_lines", "_longest", "size", "url")
 
     def __init__(self) -> None:
         self.url = b""
@@ -102,10 +108,13 @@ class HeadBuilder:
         self._lines: list[bytes] = []
         self._fields: dict[bytes, bytes] = {}
         self._hosts = 0
+        self._longest = 0
 
     def add(self, name: bytes, value: bytes) -> None:
         """One header."""
         self.size += len(name) + len(value) + _AROUND
+        if len(value) > self._longest or len(name) > self._longest:
+            self._longest = max(len(value), len(name))
         value = value.rstrip(b" \t")  # the parser strips the other end
         lower = name.lower()
         fields = self._fields
@@ -126,11 +135,22 @@ class HeadBuilder:
         if length is not None and length > max_body:
             large = Bad(Refusal.TOO_LARGE, f"The body has {length} bytes, the gateway takes {max_body} at most.")
             return broken(large, method)
-        head = RequestHead(
-            method, target, http == "1.1", self._lines, fields, length, keep_alive, False, None, None, None
+        stays = keep_alive and _stays_open(http, fields)
+        head = RequestHead(method, target, http == "1.1", self._lines, fields, length, stays, False, None, None, None)
+        head.bad = (
+            _wrong_method(method, target) or _missing_length(target, fields) or self._deadly() or _read_fields(head)
         )
-        head.bad = _wrong_method(method, target) or _missing_length(target, fields) or _read_fields(head)
         return head
+
+    def _deadly(self) -> Bad | None:
+        """What the model's server would hang up on, or die of."""
+        if self._longest > _LONGEST_PART or len(self.url) > _LONGEST_URL:
+            long = f"A header may have {_LONGEST_PART} bytes, a URL {_LONGEST_URL}: models' servers take no more."
+            return Bad(Refusal.MALFORMED, long)
+        accepted = self._fields.get(b"accept-encoding", b"")
+        if b"=" in accepted and _DEADLY_QUALITY.search(accepted):
+            return Bad(Refusal.MALFORMED, "Accept-Encoding gives a quality that is none: it is 0 to 1, three digits.")
+        return None
 
     def _bad_framing(self, method: bytes, http: str) -> Bad | None:
         fields = self._fields
@@ -143,14 +163,22 @@ class HeadBuilder:
         encoding = fields.get(b"transfer-encoding")
         if encoding is not None and (http == "1.0" or encoding.lower() != b"chunked"):
             return Bad(Refusal.BROKEN_FRAMING, "The only Transfer-Encoding taken is chunked, and only with HTTP/1.1.")
-        options = fields.get(b"connection")
-        if options is not None and not _CONNECTION_OPTIONS.issuperset(
-            option.strip().lower() for option in options.split(b",") if option.strip()
-        ):
+        if not _CONNECTION_OPTIONS.issuperset(_connection_options(fields)):
             return Bad(
                 Refusal.BROKEN_FRAMING, "Connection may name only close, keep-alive, TE, Upgrade, HTTP2-Settings."
             )
         return None
+
+
+def _connection_options(fields: dict[bytes, bytes]) -> list[bytes]:
+    said = fields.get(b"connection")
+    return [] if said is None else [option.strip().lower() for option in said.split(b",") if option.strip()]
+
+
+def _stays_open(http: str, fields: dict[bytes, bytes]) -> bool:
+    """By RFC 9112, 9.3: the parser takes Proxy-Connection for Connection, and keep-alive before close on HTTP/1.0."""
+    options = _connection_options(fields)
+    return b"close" not in options and (http == "1.1" or b"keep-alive" in options)
 
 
 def _wrong_method(method: bytes, target: Target) -> Bad | None:

@@ -66,7 +66,8 @@ class VersionRoute:
 
     def pick_any(self, avoid: Upstream | None = None) -> Upstream | None:
         """The same, but an ejected replica, or even the one to avoid, is better than none."""
-        return self.pick(avoid) or self.pick() or _less_loaded(self.upstreams)
+        others = tuple(upstream for upstream in self.upstreams if upstream is not avoid)
+        return self.pick(avoid) or self.pick() or _less_loaded(others) or _less_loaded(self.upstreams)
 
     def others(self, avoid: Upstream | None) -> tuple[Upstream, ...]:
         """The replicas that are fit to be asked beside this one."""

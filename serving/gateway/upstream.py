@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, cast
-from urllib.parse import quote
 
 from httptools import HttpParserError, HttpResponseParser
 
@@ -137,23 +136,6 @@ class Upstream:
         except OSError:
             return
         connection.rest()
-
-    async def probe(self) -> bool:
-        """Whether the version answers that it is ready."""
-        reader: asyncio.StreamReader
-        try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                reader, writer = await asyncio.open_connection(self.host, self.port)
-                try:
-                    writer.write(
-                        b"GET /v2/models/%s/versions/%d/ready HTTP/1.1\r\nHost: triton\r\nConnection: close\r\n\r\n"
-                        % (quote(self.model, safe="").encode(), self.version)
-                    )
-                    return (await reader.readline()).split()[1:2] == [b"200"]
-                finally:
-                    writer.transport.abort()
-        except (OSError, ValueError):  # TimeoutError is the first; an endless line is the second
-            return False
 
     def retire(self) -> None:
         """No more requests: idle connections close now, busy ones after their answer."""

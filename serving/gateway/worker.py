@@ -21,6 +21,7 @@ from serving.gateway.config import WorkerConfig
 from serving.gateway.dispatch import Standing
 from serving.gateway.door import Door, Shares
 from serving.gateway.failover import Budget, Quarantine
+from serving.gateway.fetch import is_ready
 from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
 from serving.gateway.routing import NOWHERE, Routing, Table, VersionRoute
@@ -110,10 +111,11 @@ class Worker:
     def _dial(self, endpoint: Endpoint) -> Upstream:
         config = self.config
         upstream = Upstream(endpoint, self.loop, config.connect_timeout_s, Health(config.ejection_s))
-        self._run(upstream.warm_up())
+        self.run(upstream.warm_up())
         return upstream
 
-    def _run(self, work: Coroutine[None, None, None]) -> None:
+    def run(self, work: Coroutine[None, None, None]) -> None:
+        """Does this beside all else."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -232,12 +234,11 @@ class Worker:
         for upstream in self.table.upstreams:
             upstream.close_idle_since(now - config.upstream_idle_timeout_s)
             if upstream.health.may_return(now):
-                self._run(self._probe(upstream))
+                self.run(self._probe(upstream))
         self.table.fold_gone()
         self.quarantine.forget(now)
 
-    @staticmethod
-    async def _probe(upstream: Upstream) -> None:
-        if await upstream.probe() and upstream.ejected:
+    async def _probe(self, upstream: Upstream) -> None:
+        if await is_ready(upstream, self.config.connect_timeout_s) and upstream.ejected:
             upstream.health.readmit()
             _log.info("%s/%d at %s:%d is well again", upstream.model, upstream.version, upstream.host, upstream.port)

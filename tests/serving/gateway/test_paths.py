@@ -11,10 +11,11 @@ from serving.gateway.paths import Operation, Target, target_of
 
 KNOWN = [
     ("/v2", Operation.SERVER, "GET"),
-    ("/v2/", Operation.SERVER, "GET"),
     ("/v2/health/live", Operation.LIVE, "GET"),
     ("/v2/health/ready", Operation.READY, "GET"),
     ("/v2/repository/index", Operation.INDEX, "POST"),
+    ("/v2/repository/anything/index", Operation.INDEX, "POST"),
+    ("/v2/models/stats", Operation.ALL_STATS, "GET"),
     ("/v2/repository/models/m/load", Operation.LOAD, "POST"),
     ("/v2/repository/models/m/unload", Operation.LOAD, "POST"),
     ("/v2/systemsharedmemory/status", Operation.NOT_OFFERED, ""),
@@ -38,6 +39,7 @@ NOWHERE = [
     "", "/", "*", "/v1", "/v2x", "/V2", "//v2", "/v2/health", "/v2/health/live/", "/v2/health/readyx", "/v2/loggings",
     "/v2/tracer", "/v2/models", "/v2/models/", "/v2/models//infer", "/v2/models/m/", "/v2/models/m/infer/",
     "/v2/models/m/inferx", "/v2/models/m/INFER", "/v2/models/m/in%66er", "/v2/models/m/versions",
+    "/v2/", "/v2/models/m/versions/infer",
     "/v2/models/m/versions/1/", "/v2/models/m/versions/1/nonsense", "/v2/models/m/x/versions/1/infer",
     "/v2/repository", "/v2/repository/models/m", "/v2/models/m/infer#x", "ftp://h/v2", "http:/v2", "://h/v2", "http://h",
 ]  # fmt: skip

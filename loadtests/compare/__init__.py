@@ -1,0 +1,1 @@
+"""The gateway beside its peers, on one machine, in one run: `make bench`."""

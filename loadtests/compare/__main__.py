@@ -1,0 +1,81 @@
+"""`python -m loadtests.compare`, which is `make bench`: measures, shows, judges.
+
+Exit codes: 0 every target is met, 1 one is missed, 2 the run counts for nothing or could not be made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtests.compare import figures, report, wrk
+from loadtests.compare.bench import Bench, Found
+from loadtests.compare.errors import NotStarted, Void
+from loadtests.compare.machine import settings, surroundings
+from loadtests.compare.peers import envoy_program
+from loadtests.compare.plan import FULL, QUICK
+from loadtests.compare.targets import QUICK_TARGETS, TARGETS, judge
+from serving.errors import SluiceError
+
+_RESULTS = Path(__file__).with_name("results")
+_RECORD = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+_MISSED, _VOID = 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """One run; what to exit with."""
+    arguments = _arguments(argv)
+    console, notes = Console(width=160, highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_VOID))  # so that the peers are taken down
+    try:
+        with tempfile.TemporaryDirectory(prefix="sluice-compare-") as folder:
+            envoy_program()
+            bench = Bench(QUICK if arguments.quick else FULL, wrk.find(Path(folder)), Path(folder), notes.print)
+            found = bench.run()
+    except (NotStarted, SluiceError) as error:
+        notes.print(f"error: {error}")
+        return _VOID
+    except Void as error:
+        notes.print(f"void: {error}")
+        return _VOID
+    return _tell(console, found, arguments)
+
+
+def _tell(console: Console, found: Found, arguments: argparse.Namespace) -> int:
+    table = figures.rows(found.samples)
+    verdicts = judge(QUICK_TARGETS if arguments.quick else TARGETS, table, found.facts)
+    defaults = ", ".join(f"{key} {value}" for key, value in settings().items())
+    about = {**surroundings(), "the gateway's settings, all defaults": defaults}
+    console.print("\n".join(f"{name}: {value}" for name, value in about.items()))
+    report.show(console, table, found.facts)
+    if reason := figures.void(table):
+        console.print(f"void: {reason}")
+        return _VOID
+    _RESULTS.mkdir(exist_ok=True)
+    report.write_json(table, _RESULTS / "bench.json")
+    report.draw(table, _RESULTS / "bench.png")
+    if arguments.record:
+        _RECORD.write_text(report.markdown(table, found.facts, verdicts, about))
+    for verdict in verdicts:
+        console.print(verdict.line)
+    return 0 if all(verdict.met for verdict in verdicts) else _MISSED
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.compare", description="The gateway beside its peers.")
+    parser.add_argument("--quick", action="store_true", help="under four minutes: 1 and 32 connections, and the mirror")
+    parser.add_argument("--record", action="store_true", help="write the table of this full run to docs/benchmarks.md")
+    arguments = parser.parse_args(argv)
+    if arguments.quick and arguments.record:
+        parser.error("--record keeps full runs only")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Walks a plan: starts the peers, puts load on each in its turn, and takes down what it sees.
+
+What stands idle beside the measured one costs next to nothing: Envoy and a gateway without requests sleep. Serve does
+not, so it is up only while it is measured itself. Each round begins with another path than the one before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loadtests.compare import peers, usage
+from loadtests.compare.figures import Sample, added
+from loadtests.compare.payloads import PAYLOADS
+from loadtests.compare.peers import Peer
+from loadtests.compare.plan import DIRECT, ENVOY, ENVOY_MIRROR, GATEWAY, GATEWAY_SHADOW, SERVE, Plan, Point
+from loadtests.compare.targets import Fact
+from loadtests.compare.tritons import Tritons, tritons
+from loadtests.compare.wrk import Wrk
+
+_WARM = Point("json", 32, ())
+_WARM_S = 2
+_MORE_MODELS = 1_000
+_PAIR_S = 4
+_SETTLE_S = 2.0
+_SHORT_S, _LONG_S = 2, 10
+_THOUSAND = 1_000.0
+
+Tell = Callable[[str], None]
+"""Told what is being done, a line each."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What a run brings in."""
+
+    samples: list[Sample] = field(default_factory=list)
+    facts: dict[Fact, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One run.
+
+    Args:
+        plan: what to measure.
+        wrk: with what.
+        folder: where configurations and logs go.
+        tell: who hears how it goes.
+    """
+
+    plan: Plan
+    wrk: Wrk
+    folder: Path
+    tell: Tell
+
+    def run(self) -> Found:
+        """All of it. Call it from the main thread.
+
+        Raises:
+            NotStarted, StartFailed: somebody did not come up.
+            Void: an answer was not what it should be.
+        """
+        found = Found()
+        self.tell("starting two Triton servers")
+        with tritons(self.folder) as behind:
+            with self._peers(behind) as standing:
+                found.samples += self._rounds(standing, self.plan.points)
+            self.tell("starting the Serve graph")
+            with peers.serve(behind, self.folder) as graph:
+                found.samples += self._rounds({SERVE: graph}, self.plan.serve)
+            if self.plan.pairs:
+                found.facts[Fact.MODELS] = added(self._pairs(behind))
+            if self.plan.requests:
+                found.facts |= self._memory(behind, *self.plan.requests)
+        return found
+
+    @contextmanager
+    def _peers(self, behind: Tritons) -> Iterator[Mapping[str, Peer]]:
+        self.tell("starting Envoy and the gateway")
+        with (
+            peers.envoy(behind, self.folder) as (envoy, mirror),
+            peers.gateway(behind, self.folder, *peers.SPLIT) as gateway,
+            peers.gateway(behind, self.folder, *peers.SHADOW) as shadow,
+        ):
+            yield {
+                DIRECT: peers.direct(behind),
+                ENVOY: envoy,
+                GATEWAY: gateway,
+                ENVOY_MIRROR: mirror,
+                GATEWAY_SHADOW: shadow,
+            }
+
+    def _rounds(self, standing: Mapping[str, Peer], points: Sequence[Point]) -> Iterator[Sample]:
+        for peer in standing.values():
+            self._warm(peer)
+        for number in range(self.plan.rounds):
+            self.tell(f"round {number + 1} of {self.plan.rounds}: {', '.join(standing)}")
+            for point in points:
+                turn = number % len(point.paths)
+                for path in (*point.paths[turn:], *point.paths[:turn]):
+                    yield self._measure(path, standing[path], point, self.plan.seconds)
+
+    def _measure(self, path: str, peer: Peer, point: Point, seconds: int) -> Sample:
+        before = usage.cpu(peer.pid) if peer.pid else None
+        report = self.wrk.drive(peer.url, PAYLOADS[point.payload], point.connections, seconds)
+        figures = (report.rps, report.p50_ms, report.p99_ms)
+        self.tell(
+            f"  {path:15}{point.payload:>6} c={point.connections:<3} {report.rps:9,.0f} requests/s  "
+            f"p50 {report.p50_ms:7.2f} ms  p99 {report.p99_ms:7.2f} ms"
+        )
+        if peer.pid is None or before is None:
+            return Sample(path, point.payload, point.connections, *figures)
+        cpu_s = usage.cpu(peer.pid).since(before) / report.requests * _THOUSAND
+        return Sample(path, point.payload, point.connections, *figures, cpu_s, usage.resident_mb(peer.pid))
+
+    def _warm(self, peer: Peer) -> None:
+        self.wrk.drive(peer.url, PAYLOADS[_WARM.payload], _WARM.connections, _WARM_S)
+
+    def _pairs(self, behind: Tritons) -> Iterator[tuple[float, float]]:
+        """CPU seconds for 1,000 requests without and with more models; new processes for each, in changing order."""
+        more = tuple(peers.more_models(behind, _MORE_MODELS))
+        for number in range(self.plan.pairs):
+            self.tell(f"pair {number + 1} of {self.plan.pairs}: without and with {_MORE_MODELS:,} models")
+            order = ((), more) if number % 2 else (more, ())
+            cost = {extra: self._cost(behind, extra) for extra in order}
+            yield cost[()], cost[more]
+
+    def _cost(self, behind: Tritons, extra: tuple[str, ...]) -> float:
+        with peers.gateway(behind, self.folder, *peers.SPLIT, *extra) as peer:
+            time.sleep(_SETTLE_S if extra else 0.0)
+            self._warm(peer)
+            sample = self._measure(f"{GATEWAY}+{len(extra)}", peer, _WARM, _PAIR_S)
+        return sample.cpu_s or 0.0
+
+    def _memory(self, behind: Tritons, first: int, last: int) -> Mapping[Fact, float]:
+        """A new worker's private memory after so many requests, and how much more it is after so many more."""
+        with peers.gateway(behind, self.folder, *peers.SPLIT) as peer:
+            pid = peer.pid or 0
+            count = self._send(peer, 0, first, _SHORT_S)
+            early = usage.private_mb(pid)
+            count = self._send(peer, count, last, _LONG_S)
+            late = usage.private_mb(pid)
+        self.tell(f"private memory of a worker: {early:.1f} MB, after {count:,} requests {late:.1f} MB")
+        return {Fact.PRIVATE_MB: max(early, late), Fact.GROWTH_MB: late - early}
+
+    def _send(self, peer: Peer, count: int, goal: int, seconds: int) -> int:
+        """Sends until `goal` requests have been answered; how many there were in the end."""
+        while count < goal:
+            self.tell(f"memory of a worker: {count:,} of {goal:,} requests")
+            count += self.wrk.drive(peer.url, PAYLOADS[_WARM.payload], _WARM.connections, seconds).requests
+        return count

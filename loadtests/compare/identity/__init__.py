@@ -1,0 +1,1 @@
+"""A Triton model that gives back what it gets."""

@@ -1,0 +1,1 @@
+"""Tests that a client cannot tell the gateway from the one Triton behind it."""

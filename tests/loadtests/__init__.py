@@ -1,0 +1,1 @@
+"""The room of load and comparison: what of it is pure."""
