@@ -11,7 +11,7 @@ ARGS ?=
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test test-slow bench check clean
+.PHONY: help demo test test-slow fuzz bench check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
 
 test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, the long fuzzer
 	@$(VENV)/bin/pytest -m slow $(ARGS)
+
+fuzz: $(INSTALLED) ## a hundred thousand byte streams against the HTTP front (FUZZ_CASES=… for another number)
+	@FUZZ_CASES=$${FUZZ_CASES:-100000} $(VENV)/bin/pytest tests/serving/gateway/test_fuzz.py $(ARGS)
 
 bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: under four minutes)
 	@$(VENV)/bin/python -m loadtests.compare $(ARGS)

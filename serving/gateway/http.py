@@ -20,6 +20,7 @@ from serving.errors import STATUS, Refusal
 from serving.gateway import answers
 from serving.gateway.config import WorkerConfig
 from serving.gateway.exchange import STREAM_FROM, Exchange
+from serving.gateway.remembered import END
 from serving.gateway.request import Bad, HeadBuilder, RequestHead, broken
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ class ClientConnection(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
-        "_builder", "_closing", "_deaf", "_draws_head", "_eof", "_exchanges", "_fed", "_held", "_lingers_until",
-        "_moved", "_parser", "_reading", "_receiving", "_resuming", "_transport", "_upgrading", "_waits_since",
-        "_worker", "_writable",
+        "_builder", "_closing", "_deaf", "_draws_head", "_ends", "_eof", "_exchanges", "_fed", "_held",
+        "_lingers_until", "_moved", "_parsed", "_parser", "_reading", "_receiving", "_resuming", "_transport",
+        "_upgrading", "_waits_since", "_worker", "_writable",
     )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
@@ -56,6 +57,8 @@ class ClientConnection(asyncio.Protocol):
         self._held = False  # the exchange whose turn it is wants no more for now
         self._writable = True
         self._eof = False
+        self._ends = False  # the answer under way is the last
+        self._parsed: RequestHead | None = None  # what the read under way is the head of, if of one only
         self._deaf = False  # framing is lost, or the last request is in: nothing more is parsed
         self._closing = False
         self._waits_since = 0.0
@@ -76,13 +79,15 @@ class ClientConnection(asyncio.Protocol):
             return
         if not self._draws_head:  # the clock of a head runs from its first byte: slow drops do not reset it
             self._waits_since = self._worker.loop.time()
-        self._moved = False
-        self._parse(data)
-        if self._moved:
-            self._fed = 0
+        between = self._receiving is None and not self._draws_head and not self._fed
+        end = data.find(END) + len(END)
+        head = self._worker.heads.get(data[:end]) if between else None
+        if head is not None and head.length == len(data) - end:
+            self._take_whole(head, data[end:])
         else:
-            self._fed += len(data)
-            self._check_head_size(self._fed)
+            self._take(data)
+            if between and self._receiving is None:
+                self._remember(data, end)
         if self._exchanges:
             self._exchanges[0].proceed()
             if len(self._exchanges) > 1 or not self._writable:
@@ -150,6 +155,7 @@ class ClientConnection(asyncio.Protocol):
             self._resuming = False
             return
         parser, builder = self._parser, self._builder
+        self._parsed = None
         if not self._check_head_size(builder.size + len(builder.url), parser.get_method()):
             return
         head = builder.build(
@@ -161,6 +167,8 @@ class ClientConnection(asyncio.Protocol):
             return
         if parser.should_upgrade():
             self._upgrading = head
+        else:
+            self._parsed = head
         self._begin(Exchange(self, self._worker, head))
 
     def on_body(self, piece: bytes) -> None:
@@ -187,8 +195,7 @@ class ClientConnection(asyncio.Protocol):
 
     def write_own(self, answer: bytes, head: RequestHead, *, last: bool) -> None:
         """A complete answer of the gateway's own. The last one ends the connection, whatever else is sent on it."""
-        if last:
-            head.keep_alive = False
+        self._ends |= last
         ending = self.connection_header(head)
         if ending:
             answer = answers.with_header(answer, ending)
@@ -200,9 +207,9 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_header(self, head: RequestHead) -> bytes:
         """What the answer says about the connection."""
-        if self._worker.draining:
-            head.keep_alive = False
-        if not head.keep_alive:
+        if self._worker.draining or not head.keep_alive:
+            self._ends = True
+        if self._ends:
             return b"Connection: close\r\n"
         return b"" if head.http_1_1 else b"Connection: keep-alive\r\n"
 
@@ -213,7 +220,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchanges.popleft()
         self._waits_since = self._worker.loop.time()
         self._held = False
-        if not exchange.keep_alive:
+        if self._ends or not exchange.keep_alive:
             self._close()
             return
         if not self._reading:
@@ -222,6 +229,10 @@ class ClientConnection(asyncio.Protocol):
             self._worker.loop.call_soon(self._next)  # not from here: a thousand pipelined answers would nest
         elif self._eof or self._worker.closes_idle:
             self._close()
+
+    def ends_with_this(self) -> None:
+        """The answer under way has no other end than the connection's."""
+        self._ends = True
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel."""
@@ -248,6 +259,9 @@ class ClientConnection(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Closes our side at once and the other's when it is done sending: a reset would swallow the answer."""
+        if self._eof:  # the other side is done
+            self._close()
+            return
         self._deaf = self._closing = True
         self._lingers_until = self._worker.loop.time() + LINGER_S
         if self._transport.can_write_eof():
@@ -302,6 +316,32 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
     # Its own steps.
+
+    def _take(self, data: bytes) -> None:
+        """What came, whatever it is."""
+        self._moved = False
+        self._parsed = None
+        self._parse(data)
+        if self._moved:
+            self._fed = 0
+        else:
+            self._fed += len(data)
+            self._check_head_size(self._fed)
+
+    def _take_whole(self, head: RequestHead, body: bytes) -> None:
+        """A whole request whose head is known: what the parser would have made of it, without the parser."""
+        exchange = Exchange(self, self._worker, head)
+        self._begin(exchange)
+        if body:
+            exchange.receive(body)
+        self._receiving = None
+        exchange.receive_end()
+
+    def _remember(self, data: bytes, end: int) -> None:
+        """Keeps the head of what was one plain request, whole in one read."""
+        head, self._parsed = self._parsed, None
+        if head is not None and head.plain and head.length == len(data) - end:
+            self._worker.heads.put(data[:end], head)
 
     def _parse(self, data: bytes | memoryview) -> None:
         while True:

@@ -52,6 +52,6 @@ def recall(file: str) -> Kept | None:
         return Kept(decode_recovery(kept["recovery"]), tuple(decode(text) for text in kept["endpoints"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         _log.warning("the snapshot kept at %s cannot be used: %s", file, error)
         return None

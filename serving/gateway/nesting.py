@@ -36,7 +36,10 @@ class Gauge(Protocol):
 
 def surely_shallow(pieces: Iterable[bytes]) -> bool:
     """Whether there are too few brackets to nest deeper than the limit, whatever they stand in."""
-    return sum(piece.count(b"[") + piece.count(b"{") for piece in pieces) <= DEEPEST
+    brackets = 0
+    for piece in pieces:
+        brackets += piece.count(b"[") + piece.count(b"{")
+    return brackets <= DEEPEST
 
 
 def gauge_for(coding: bytes, length: int | None, most: int) -> Gauge:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 2.0
+_CANCELS_AGAIN_S = 0.1
 _FETCH_AT_ONCE = 100
 _JITTER = 0.2
 
@@ -98,9 +99,10 @@ class Follower:
 
     async def stop(self) -> None:
         """Gives the lease back."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while going := [task for task in self._tasks if not task.done()]:  # redis-py loses a cancel while it connects
+            for task in going:
+                task.cancel()
+            await asyncio.wait(going, timeout=_CANCELS_AGAIN_S)
         with contextlib.suppress(RedisError, OSError):
             await self._await(self._redis.delete(self._keys.gateway(self._config.worker)))
         await self._redis.aclose()
@@ -309,6 +311,6 @@ def _endpoint_in(value: bytes) -> Endpoint | None:
     """The endpoint in a lease. One that nobody can read must not hide all the others, nor hold up a policy."""
     try:
         return decode_endpoint(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         _log.warning("an endpoint's lease cannot be used: %s", error)
         return None

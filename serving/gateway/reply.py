@@ -52,7 +52,7 @@ class Reply:
         elif self._head.http_1_1:
             framing, self._in_chunks = b"Transfer-Encoding: chunked\r\n", True
         else:  # HTTP/1.0 has no chunks: the body ends with the connection
-            self._head.keep_alive = False
+            self._client.ends_with_this()
         return self._client.write(b"".join((self._head_of(answer, ours, framing), *self._framed(pieces))))
 
     def more(self, pieces: list[bytes]) -> bool:

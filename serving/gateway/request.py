@@ -75,6 +75,11 @@ class RequestHead:
     bad: Bad | None = None
     coding: bytes = b""
 
+    @property
+    def plain(self) -> bool:
+        """Whether it says all that there is to know before its body comes: no chunks, nothing to wait for, no end."""
+        return self.bad is None and self.http_1_1 and self.keep_alive and not self.expects and self.length is not None
+
     def rebuilt(self, prefix: bytes, framing: bytes) -> bytes:
         """The head as an upstream gets it.
 

@@ -115,7 +115,7 @@ class WorkerProcess:
 
     async def drain(self) -> None:
         """Lets it finish what it has, then sees it gone."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # the channel is broken, or closed
             self._writer.write(b'{"say": "drain"}\n')
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.drain_delay_s + self.config.drain_limit_s + _SILENT_AFTER_S):
@@ -142,7 +142,7 @@ class WorkerProcess:
             try:
                 self._writer.write(json.dumps({"say": what}).encode() + b"\n")
                 return await self._hear(within_s)
-            except (OSError, ValueError):
+            except (OSError, RuntimeError, ValueError):
                 return None
 
     async def _hear(self, within_s: float) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from httptools import HttpParserError, HttpResponseParser
 from serving.endpoint import Endpoint
 from serving.gateway.counters import Outcome, Role, Series
 from serving.gateway.health import Health
+from serving.gateway.remembered import END, Remembered
 
 _HOP_BY_HOP = frozenset(
     (b"connection", b"content-length", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
@@ -78,18 +79,24 @@ class Upstream:
     """One Triton that answers for one version: its address, its connections, what it is busy with and how it fares."""
 
     __slots__ = (
-        "_connect_timeout_s", "_dials", "_loop", "_series", "closed", "health", "host", "idle", "in_flight", "model",
-        "port", "version",
+        "_connect_timeout_s", "_dials", "_loop", "_series", "closed", "health", "host", "idle", "in_flight", "known",
+        "model", "port", "version",
     )  # fmt: skip
 
     def __init__(
-        self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, connect_timeout_s: float, health: Health
+        self,
+        endpoint: Endpoint,
+        loop: asyncio.AbstractEventLoop,
+        connect_timeout_s: float,
+        health: Health,
+        known: Remembered[AnswerHead],
     ) -> None:
         self.host = endpoint.host
         self.port = endpoint.http_port
         self.model = endpoint.model
         self.version = endpoint.version
         self.health = health
+        self.known = known
         self.idle: list[UpstreamConnection] = []
         self.in_flight = 0
         self.closed = False
@@ -174,8 +181,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a Triton."""
 
     __slots__ = (
-        "_answer", "_attempt", "_complete", "_headers", "_keep_alive", "_length", "_loop", "_named", "_parser",
-        "_phrase", "_pieces", "_surplus", "_transport", "_upstream", "full", "rested_at",
+        "_answer", "_attempt", "_between", "_complete", "_headers", "_keep_alive", "_length", "_loop", "_named",
+        "_parser", "_phrase", "_pieces", "_surplus", "_transport", "_upstream", "full", "rested_at",
     )  # fmt: skip
 
     def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
@@ -196,6 +203,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._complete = False
         self._keep_alive = False
         self._surplus = False
+        self._between = False  # nothing of the answer has come yet
 
     @property
     def gone(self) -> bool:
@@ -207,6 +215,7 @@ class UpstreamConnection(asyncio.Protocol):
     def begin(self, attempt: Attempt) -> None:
         """Takes the attempt; it writes its request at once."""
         self._attempt = attempt
+        self._between = True
         attempt.on_connected(self)
 
     def write(self, data: bytes) -> None:
@@ -252,6 +261,13 @@ class UpstreamConnection(asyncio.Protocol):
         if attempt is None:  # bytes that nobody asked for
             self._drop_from_pool()
             return
+        between, self._between = self._between, False
+        end = data.find(END) + len(END)
+        known = self._upstream.known.get(data[:end]) if between else None
+        if known is not None and known.length == len(data) - end:
+            self._attempt = None
+            attempt.on_answer_end(self, known, [data[end:]], keep_alive=True)
+            return
         try:
             self._parser.feed_data(data)
         except HttpParserError:
@@ -259,6 +275,9 @@ class UpstreamConnection(asyncio.Protocol):
                 self._lost()
                 return
             self._keep_alive = False
+        answer = self._answer
+        if between and self._complete and self._keep_alive and answer is not None and answer.length == len(data) - end:
+            self._upstream.known.put(data[:end], answer)
         self._hand_on(attempt)
 
     def eof_received(self) -> bool:

@@ -24,12 +24,14 @@ from serving.gateway.failover import Budget, Quarantine
 from serving.gateway.fetch import is_ready
 from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
+from serving.gateway.remembered import Remembered
 from serving.gateway.routing import NOWHERE, Routing, Table, VersionRoute
-from serving.gateway.upstream import Upstream
+from serving.gateway.upstream import AnswerHead, Upstream
 
 if TYPE_CHECKING:
     from serving.endpoint import Endpoint
     from serving.gateway.exchange import Exchange
+    from serving.gateway.request import RequestHead
     from serving.gateway.shadow import Copy
 
 _log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class Worker:
         self.clients: set[ClientConnection] = set()
         self.in_flight: set[Exchange] = set()
         self.shadows: set[Copy] = set()
+        self.heads: Remembered[RequestHead] = Remembered()
+        self._answer_heads: Remembered[AnswerHead] = Remembered()
         self.quarantine = Quarantine(config.quarantine_s)
         self.draining = False
         """Answers say `Connection: close`."""
@@ -110,7 +114,8 @@ class Worker:
 
     def _dial(self, endpoint: Endpoint) -> Upstream:
         config = self.config
-        upstream = Upstream(endpoint, self.loop, config.connect_timeout_s, Health(config.ejection_s))
+        health = Health(config.ejection_s)
+        upstream = Upstream(endpoint, self.loop, config.connect_timeout_s, health, self._answer_heads)
         self.run(upstream.warm_up())
         return upstream
 

@@ -9,13 +9,18 @@ from typing import Protocol
 
 import pytest
 
+from registry.fake_store import FakeStore as FakeRegistryStore
+from registry.store import Store as RegistryStore
+from registry.store import connect as connect_registry
 from serving.control.fake_store import FakeStore
 from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
 from serving.leases import GatewayLease, Keys, Recovery
 from tests.valkey import Gateway, valkey
 
-__all__ = ["Bench", "bench", "valkey"]
+__all__ = ["AnyRegistryStore", "Bench", "bench", "registry_store", "valkey"]
+
+AnyRegistryStore = RegistryStore | FakeRegistryStore
 
 
 class GatewaySide(Protocol):
@@ -49,4 +54,16 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     gateway = Gateway(server.url, Keys(namespace))
     yield Bench(store, gateway)
     gateway.close()
+    await store.close()
+
+
+@pytest.fixture(params=["fake", "valkey"])
+async def registry_store(request: pytest.FixtureRequest) -> AsyncIterator[AnyRegistryStore]:
+    """An empty registry: the fake one, and one in a namespace of its own on a real server."""
+    if request.param == "fake":
+        yield FakeRegistryStore()
+        return
+    server: EmbeddedValkey = request.getfixturevalue("valkey")
+    store = connect_registry(server.url, f"test-{secrets.token_hex(6)}")
+    yield store
     await store.close()

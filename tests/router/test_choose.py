@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.choose import Choice, Facts, Reason, bucket_of, choose, drawn, explain
-from router.policy import WHOLE, Arm, Policy, Role
+from router.choose import Choice, Facts, Reason, bucket_of, choose, drawn, explain, shadowed
+from router.policy import WHOLE, Arm, Policy, Role, Shadow
 
 SPLIT = Policy(stable=1, arms=(Arm(2, 300_000), Arm(3, 200_000, 300_000, Role.CANARY)), salt="s")
 
@@ -135,3 +135,38 @@ def test_two_salts_split_independently() -> None:
     )
     low, high = binomial_bounds(n, 0.25, 0.00005)
     assert low <= both <= high
+
+
+@given(st.binary(max_size=32), st.integers(0, WHOLE))
+def test_a_shadow_gets_the_units_of_its_sample(unit: bytes, sample: int) -> None:
+    """Those whose bucket under the shadow's own salt lies below the sample; nobody else's."""
+    policy = Policy(1, shadows=(Shadow(2, sample, "x"),))
+    assert shadowed(policy, unit) == ((2,) if bucket_of(b"x", unit) < sample else ())
+
+
+@given(st.binary(max_size=32), st.none() | st.integers(1, 9))
+def test_a_shadow_changes_no_choice(unit: bytes, pinned: int | None) -> None:
+    """Who answers is the same with shadows and without; a sample of nothing is nobody, one of all is everybody."""
+    policy = Policy(1, SPLIT.arms, "s", shadows=(Shadow(4), Shadow(5, 0), Shadow(6, WHOLE, "s")))
+    assert choose(policy, Facts(unit, pinned)) == choose(SPLIT, Facts(unit, pinned))
+    assert shadowed(policy, unit) == (4, 6)
+    assert shadowed(SPLIT, unit) == ()
+
+
+@given(st.binary(max_size=32), st.integers(0, WHOLE), st.integers(0, WHOLE))
+def test_a_larger_sample_holds_the_smaller(unit: bytes, one: int, other: int) -> None:
+    """Raising a sample only ever adds units."""
+    smaller, larger = sorted((one, other))
+    before, after = Policy(1, shadows=(Shadow(2, smaller),)), Policy(1, shadows=(Shadow(2, larger),))
+    assert set(shadowed(before, unit)) <= set(shadowed(after, unit))
+
+
+@pytest.mark.parametrize("sample", [10_000, 500_000])
+def test_a_sample_is_drawn_from_all_arms_alike(sample: int) -> None:
+    """Of an arm's units the share that the sample holds is the sample's, within 99.99 % bounds of the binomial."""
+    policy = Policy(1, (Arm(2, 500_000),), "s", shadows=(Shadow(3, sample),))
+    units = [b"%d" % number for number in range(100_000)]
+    for version in (1, 2):
+        of_version = [unit for unit in units if drawn(policy, unit).version == version]
+        low, high = binomial_bounds(len(of_version), sample / WHOLE, 0.00005)
+        assert low <= sum(bool(shadowed(policy, unit)) for unit in of_version) <= high

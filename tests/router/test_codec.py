@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from router.codec import decode_policy, decode_snapshot, digest_of, encode_policy, encode_snapshot
 from router.epoch import Entry, Snapshot
 from router.errors import PolicyError
-from router.policy import WHOLE, Arm, Policy, Role
+from router.policy import WHOLE, Arm, Policy, Role, Shadow
 
 POLICY = Policy(
     1,
@@ -24,15 +25,21 @@ POLICY = Policy(
 )
 SNAPSHOT = Snapshot(2, "p", {"digits": Entry("d", 3)})
 
+SHADOWED = Policy(1, shadows=(Shadow(2, 500_000, "x"), Shadow(3)))
+
+salts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=16)
+shadows = st.lists(
+    st.builds(Shadow, st.integers(1, 9), st.integers(0, WHOLE), salts), max_size=3, unique_by=lambda one: one.version
+).map(tuple)
 policies = st.builds(
     lambda stable, shares, **rest: Policy(stable, **rest).with_shares({stable + n: s for n, s in enumerate(shares, 1)}),
     st.integers(1, 1_000),
     st.lists(st.integers(0, WHOLE // 4), max_size=4),
-    salt=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=16),
+    salt=salts,
     unit_header=st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True),
     allow_override=st.booleans(),
     repeatable=st.booleans(),
-)
+) | st.builds(Policy, st.integers(1, 9), shadows=shadows, salt=salts)
 snapshots = st.builds(
     Snapshot,
     st.integers(0, 2**53),
@@ -73,6 +80,17 @@ def test_the_bytes_never_change() -> None:
     assert digest_of(encode_snapshot(SNAPSHOT)) == "a0237e5ab3ecd0e4fb983dc53f35d79a0f9c5734e8db5c25c1e4906ee67a5e1b"
 
 
+def test_the_bytes_with_shadows_never_change() -> None:
+    """A golden vector; a policy without shadows says nothing of them, and so keeps the bytes and the name it had."""
+    assert encode_policy(SHADOWED) == (
+        b'{"allow_override":false,"arms":[],"reader":1,"repeatable":true,"salt":"",'
+        b'"shadows":[{"salt":"x","sample_ppm":500000,"version":2},{"salt":"shadow","sample_ppm":1000000,"version":3}],'
+        b'"stable":1,"unit_header":"sluice-unit"}'
+    )
+    assert b"shadows" not in encode_policy(replace(SHADOWED, shadows=()))
+    assert decode_policy(changed(encode_policy(POLICY), shadows=[])) == POLICY
+
+
 def test_the_order_in_which_models_were_named_does_not_matter() -> None:
     """Equal snapshots have one digest."""
     entries = {"a": Entry("1", 1), "b": Entry("2", 1)}
@@ -95,9 +113,11 @@ def test_what_a_newer_release_wrote_is_refused() -> None:
 
 
 def test_unknown_keys_are_refused_wherever_they_are() -> None:
-    """In a policy, in an arm and in a snapshot: each could change who answers."""
+    """In a policy, in an arm, in a shadow and in a snapshot: each could change who answers."""
     arm = {"version": 2, "share_ppm": 1, "offset_ppm": 0, "role": "arm", "until": 5}
-    for blob in (changed(encode_policy(POLICY), rules=[]), changed(encode_policy(POLICY), arms=[arm])):
+    shadow = {"version": 2, "sample_ppm": 1, "salt": "", "until": 5}
+    policy = encode_policy(POLICY)
+    for blob in (changed(policy, rules=[]), changed(policy, arms=[arm]), changed(policy, shadows=[shadow])):
         with pytest.raises(PolicyError, match="not understood"):
             decode_policy(blob)
     with pytest.raises(PolicyError, match="not understood"):
@@ -113,6 +133,14 @@ def test_unknown_keys_are_refused_wherever_they_are() -> None:
         {"arms": ["ab"]},
         {"arms": [{"version": 2}]},
         {"arms": [{"version": 2, "share_ppm": 1, "offset_ppm": 0, "role": "boss"}]},
+        {"shadows": None},
+        {"shadows": 5},
+        {"shadows": ["ab"]},
+        {"shadows": [{"version": 2}]},
+        {"shadows": [{"version": 2, "sample_ppm": "1", "salt": ""}], "repeatable": True},
+        {"shadows": [{"version": 2, "sample_ppm": 1, "salt": None}], "repeatable": True},
+        {"shadows": [{"version": 2, "sample_ppm": 1, "salt": ""}] * 2, "repeatable": True},
+        {"shadows": [{"version": 2, "sample_ppm": 1, "salt": ""}], "repeatable": False},
         {"salt": 5},
         {"salt": "\ud800"},
         {"unit_header": None},

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import PolicyError
-from router.policy import LARGEST_VERSION, WHOLE, Arm, Policy, Role, format_share, parse_share
+from router.policy import LARGEST_VERSION, LONGEST_SALT, WHOLE, Arm, Policy, Role, Shadow, format_share, parse_share
 
 shares_of_a_few = st.dictionaries(st.integers(2, 6), st.integers(0, WHOLE), max_size=4).map(
     lambda asked: {version: share // max(1, len(asked)) for version, share in asked.items()}
@@ -121,6 +121,7 @@ def test_shares_that_cannot_be_are_refused(shares: dict[int, int]) -> None:
         ("unit_header", "a\n"),
         ("allow_override", "yes"),
         ("repeatable", 1),
+        ("shadows", (Shadow(2), Shadow(2, 5, "other"))),
     ],
 )
 def test_a_policy_that_cannot_be_is_not_built(field: str, value: object) -> None:
@@ -134,6 +135,56 @@ def test_an_arm_beyond_the_last_bucket_is_not_built() -> None:
     assert Arm(2, 1, WHOLE - 1).end_ppm == WHOLE
     with pytest.raises(PolicyError, match="would own buckets"):
         Arm(2, 2, WHOLE - 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"version": 0},
+        {"version": True},
+        {"version": "2"},
+        {"version": LARGEST_VERSION + 1},
+        {"sample_ppm": -1},
+        {"sample_ppm": WHOLE + 1},
+        {"sample_ppm": 0.5},
+        {"sample_ppm": True},
+        {"salt": "a\0b"},
+        {"salt": "s" * (LONGEST_SALT + 1)},
+        {"salt": "\ud800"},
+    ],
+)
+def test_a_shadow_that_cannot_be_is_not_built(fields: dict[str, object]) -> None:
+    """Its version is one, its sample is whole parts of all units, its salt is text."""
+    with pytest.raises(PolicyError):
+        Shadow(**{"version": 2, **fields})  # type: ignore[arg-type]
+
+
+def test_a_shadow_gets_everything_unless_told_otherwise() -> None:
+    """And its sample is not drawn by the salt of the split."""
+    assert Shadow(2) == Shadow(2, WHOLE, "shadow")
+    assert Shadow(2).salt != Policy(1).salt
+
+
+def test_a_model_that_may_not_be_repeated_has_no_shadows() -> None:
+    """A copy is a request that is sent a second time."""
+    with pytest.raises(PolicyError, match="leave the shadows out"):
+        Policy(1, repeatable=False, shadows=(Shadow(2),))
+
+
+def test_a_policy_names_each_of_its_versions_once() -> None:
+    """Stable first; a shadow may be an arm as well, or stable itself."""
+    policy = Policy(1, (Arm(3, 10), Arm(2, 10, 20)), shadows=(Shadow(4), Shadow(2), Shadow(1)))
+    assert policy.versions == (1, 3, 2, 4)
+
+
+@given(shares_of_a_few)
+def test_shares_are_no_matter_of_shadows(shares: Mapping[int, int]) -> None:
+    """Shadows own no bucket, and stay what they are while shares change."""
+    shadows = (Shadow(8, 500_000), Shadow(9))
+    policy = Policy(1, shadows=shadows).with_shares(shares)
+    assert policy.shadows == shadows
+    assert policy.shares() == Policy(1).with_shares(shares).shares()
+    assert policy.ranges == Policy(1).with_shares(shares).ranges
 
 
 @given(st.integers(0, WHOLE))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from router.policy import Policy
 from router.request_id import Key, KeyRing, RequestId
 from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
+from serving.gateway.upstream import Upstream
 from serving.gateway.worker import Worker
 from tests.serving.gateway.upstream import ScriptedUpstream
 from tests.serving.gateway.wire import Answer, Answers
@@ -162,6 +164,24 @@ class Rig:
         answer = await client.answer(method)
         client.close()
         return answer
+
+    def gateways(self, scripted: ScriptedUpstream) -> Upstream:
+        """The same replica from the gateway's side."""
+        return next(one for one in self.worker.table.upstreams if one.port == scripted.port)
+
+    async def kill(self, scripted: ScriptedUpstream) -> None:
+        """Nobody listens there from here on, and the gateway has no connection left to it."""
+        await eventually(lambda: scripted.accepted)
+        scripted.stop()
+        await eventually(lambda: not self.gateways(scripted).idle)
+
+    def outcomes(self) -> dict[tuple[int, str], Counter[str]]:
+        """What the worker reports of its attempts, by version and role."""
+        counted: dict[tuple[int, str], Counter[str]] = {}
+        report: Any = self.worker.report()
+        for series in report["series"]:
+            counted.setdefault((series["version"], series["role"]), Counter()).update(series["outcomes"])
+        return counted
 
     async def rests(self) -> None:
         """Waits until nothing is in flight anywhere."""

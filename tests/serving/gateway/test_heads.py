@@ -483,3 +483,21 @@ async def test_the_ready_question_of_one_version_is_relayed(rig: Rig) -> None:
     rig.upstream.usual = answers(ok(b"", code="400 Bad Request"))
     assert (await rig.ask(get("/v2/models/m/versions/1/ready"))).code == 400
     assert rig.upstream.requests[0].target == b"/v2/models/m/versions/1/ready"
+
+
+@pytest.mark.parametrize("header", ["Proxy-Connection: keep-alive", "Connection: keep-alive, close"])
+async def test_http_1_0_is_not_kept_by_mistake(rig: Rig, header: str) -> None:
+    """HTTP/1.0 is kept open only by `Connection: keep-alive`: `close` beside it wins, a proxy's does not count."""
+    client = await rig.client()
+    await client.send(raw("GET /v2/health/live HTTP/1.0", header) + raw("GET /v2/health/live HTTP/1.0"))
+    answer = await client.answer()
+    assert (answer.code, answer.one("connection")) == (200, b"close")
+    assert await client.rest() == b""
+
+
+async def test_a_large_head_of_head(rig: Rig) -> None:
+    """A head that is too large is refused without a body where the method is HEAD."""
+    client = await rig.client()
+    await client.send(raw("HEAD /v2 HTTP/1.1", "Host: h", "A: " + "b" * 70_000))
+    assert (await client.answer(b"HEAD")).code == 400
+    assert await client.rest() == b""

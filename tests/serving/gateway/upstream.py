@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Self, cast
 
-from tests.serving.gateway.wire import Malformed, Request, ok, read_request, request_head
+from tests.serving.gateway.wire import Malformed, Request, Requests, ok
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, upstream: ScriptedUpstream) -> None:
         self._upstream = upstream
-        self._data = b""
+        self._coming = Requests()
         self._reply: Reply | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.transport: asyncio.Transport
@@ -136,11 +136,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answers what is whole, or what is to be answered early."""
-        self._data += data
+        self._coming.data += data
         try:
             self._take()
         except (Malformed, ValueError) as error:
-            self._upstream.mistakes.append(f"{error}: {self._data[:200]!r}")
+            self._upstream.mistakes.append(f"{error}: {bytes(self._coming.data[:200])!r}")
             self.close(Then.RESET)
 
     def close(self, then: Then) -> None:
@@ -153,23 +153,25 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _take(self) -> None:
-        while self._data:
-            head = request_head(self._data)
-            if head is None:
+        while self._coming.data or self._coming.head:
+            if self._coming.begins():
+                self._begin()
+            request = self._coming.next()
+            if request is None:
                 return
-            if self._reply is None:
-                self._upstream.heads.append(head)
-                self._reply = self._upstream.next_reply()
-                if self._reply.early:
-                    self._answer(self._reply, head)
-            whole = read_request(self._data)
-            if whole is None:
-                return
-            request, self._data = whole
             self._upstream.requests.append(request)
             reply, self._reply = self._reply, None
-            if not reply.early:
+            if reply is not None and not reply.early:
                 self._answer(reply, request)
+
+    def _begin(self) -> None:
+        head = self._coming.head
+        if head is None:
+            return
+        self._upstream.heads.append(head)
+        self._reply = self._upstream.next_reply()
+        if self._reply.early:
+            self._answer(self._reply, head)
 
     def _answer(self, reply: Reply, request: Request) -> None:
         pieces = reply.pieces if reply.make is None else (reply.make(request),)

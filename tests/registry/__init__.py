@@ -1,0 +1,1 @@
+"""Tests of `registry`: values, properties, a folder of artifacts, and a Valkey for what only that can show."""

@@ -1,0 +1,117 @@
+"""Durations fall into narrow buckets that leave no gap, and what is counted adds up however it is put together."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from http import HTTPStatus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.gateway.counters import ANSWERED, Outcome, Role, Series, bucket_of, lower_edge_us, outcome_of
+
+DAY_US = 86_400 * 1_000_000
+micros = st.integers(0, DAY_US) | st.integers(0, 2_000)
+attempts = st.lists(st.tuples(st.sampled_from(Outcome), st.floats(0, 120)), max_size=30)
+
+
+def seconds(of_micros: int) -> float:
+    """In the middle of this microsecond, so that no rounding moves it to another."""
+    return (of_micros + 0.5) / 1_000_000
+
+
+def counted(some: list[tuple[Outcome, float]]) -> Series:
+    """The series of these attempts."""
+    series = Series()
+    for outcome, duration in some:
+        series.add(outcome, duration)
+    return series
+
+
+@given(st.floats(0, 86_400), st.floats(0, 86_400))
+def test_a_longer_duration_never_falls_into_a_lower_bucket(one: float, other: float) -> None:
+    """Buckets are in the order of durations."""
+    shorter, longer = sorted((one, other))
+    assert bucket_of(shorter) <= bucket_of(longer)
+
+
+@given(micros)
+def test_one_microsecond_more_is_the_same_bucket_or_the_next(duration: int) -> None:
+    """No bucket is left out."""
+    assert bucket_of(seconds(duration + 1)) - bucket_of(seconds(duration)) in {0, 1}
+
+
+@given(micros)
+def test_a_duration_lies_between_its_buckets_edges(duration: int) -> None:
+    """From the lower edge of its bucket up to, not including, that of the next."""
+    bucket = bucket_of(seconds(duration))
+    assert lower_edge_us(bucket) <= duration < lower_edge_us(bucket + 1)
+
+
+@given(st.integers(0, 600))
+def test_a_lower_edge_is_the_first_duration_of_its_bucket(bucket: int) -> None:
+    """It lies in the bucket, and a microsecond less does not."""
+    edge = lower_edge_us(bucket)
+    assert bucket_of(seconds(edge)) == bucket
+    assert edge == 0 or bucket_of(seconds(edge - 1)) == bucket - 1
+
+
+@given(st.integers(0, 600))
+def test_a_bucket_is_at_most_a_sixteenth_wide(bucket: int) -> None:
+    """A microsecond, or at most 6.25 % of its lower edge."""
+    edge = lower_edge_us(bucket)
+    assert lower_edge_us(bucket + 1) - edge <= max(1, edge / 16)
+
+
+@given(attempts)
+def test_each_attempt_is_counted_once(some: list[tuple[Outcome, float]]) -> None:
+    """Once by its outcome, and once by its duration."""
+    series = counted(some)
+    assert series.outcomes == [sum(outcome is one for one, _ in some) for outcome in Outcome]
+    assert sum(series.answered.values()) + sum(series.unanswered.values()) == len(some)
+
+
+@given(attempts)
+def test_a_duration_without_an_answer_is_no_latency(some: list[tuple[Outcome, float]]) -> None:
+    """Attempts that were answered and those that were not are kept apart."""
+    series = counted(some)
+    assert series.answered == Counter(bucket_of(duration) for outcome, duration in some if outcome in ANSWERED)
+    assert series.unanswered == Counter(bucket_of(duration) for outcome, duration in some if outcome not in ANSWERED)
+
+
+@given(attempts, attempts)
+def test_two_series_merge_into_that_of_all(
+    some: list[tuple[Outcome, float]], more: list[tuple[Outcome, float]]
+) -> None:
+    """Merging is the same as having counted all of it in one place, and leaves the other series as it was."""
+    ours, theirs = counted(some), counted(more)
+    before = theirs.as_dict()
+    ours.merge(theirs)
+    assert ours.as_dict() == counted(some + more).as_dict()
+    assert theirs.as_dict() == before
+
+
+@given(attempts)
+def test_a_series_says_all_of_it_as_json(some: list[tuple[Outcome, float]]) -> None:
+    """Outcomes by name without the zeros, and bucket and count in the order of buckets."""
+    series = counted(some)
+    said = json.loads(json.dumps(series.as_dict()))
+    assert said["outcomes"] == Counter(outcome.name.lower() for outcome, _ in some)
+    assert said["answered"] == sorted(map(list, series.answered.items()))
+    assert said["unanswered"] == sorted(map(list, series.unanswered.items()))
+
+
+@pytest.mark.parametrize("code", [*HTTPStatus, 299, 599, 600, 999])
+def test_every_status_code_has_an_outcome(code: int) -> None:
+    """503 is the model's own 'not now', other 5xx are errors, 4xx is the client's, and the rest went well."""
+    expected = Outcome.OK if code < 400 else Outcome.CLIENT_ERROR if code < 500 else Outcome.SERVER_ERROR
+    assert outcome_of(code) is (Outcome.UNAVAILABLE if code == HTTPStatus.SERVICE_UNAVAILABLE else expected)
+    assert outcome_of(code) in ANSWERED
+
+
+def test_roles_and_outcomes_index_lists() -> None:
+    """Their values are places in a list, from 0 without a gap."""
+    assert [role.value for role in Role] == list(range(len(Role)))
+    assert [outcome.value for outcome in Outcome] == list(range(len(Outcome)))

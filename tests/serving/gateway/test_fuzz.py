@@ -1,0 +1,292 @@
+"""Whatever bytes a client sends, an upstream sees its requests and no others, and each is answered once.
+
+FUZZ_CASES says how many streams are tried; without it the same few thousand are tried every time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import h11
+import pytest
+import uvloop
+from hypothesis import HealthCheck, given, note, settings
+
+from router.policy import Policy
+from serving.endpoint import Endpoint
+from tests.serving.gateway.reference import Ending, Reading, Told, read_stream
+from tests.serving.gateway.rig import HEAD, PATIENCE_S, Rig, eventually, running
+from tests.serving.gateway.streams import Stream, streams
+from tests.serving.gateway.wire import Answer, Answers
+
+CASES = int(os.environ.get("FUZZ_CASES", "2000"))
+SHOWN = 3000
+_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
+Seen = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...], bytes]
+
+
+class Upstream(asyncio.Protocol):
+    """One connection of the upstream, which reads by h11 and answers each request with its number.
+
+    Args:
+        desk: what the connections share.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._transport: asyncio.Transport
+        self._parser = h11.Connection(h11.SERVER)
+        self._request: h11.Request | None = None
+        self._body = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads strictly; a second request before the answer to the first is a mistake, too."""
+        try:
+            self._parser.receive_data(data)
+            while not isinstance(event := self._parser.next_event(), type):
+                if isinstance(event, h11.Request):
+                    self._request = event
+                elif isinstance(event, h11.Data):
+                    self._body += event.data
+                elif isinstance(event, h11.EndOfMessage):
+                    self._answer()
+                    return
+        except h11.RemoteProtocolError as error:
+            self._desk.mistakes.append(f"{error}: {data[:200]!r}")
+            self._transport.abort()
+
+    def _answer(self) -> None:
+        request, rest = self._request, self._parser.trailing_data[0]
+        if request is None or rest:
+            raise h11.RemoteProtocolError(f"bytes after a request: {rest[:200]!r}")
+        headers = tuple(
+            (bytes(name), bytes(value)) for name, value in request.headers.raw_items() if name.lower() not in _FRAMING
+        )
+        number = len(self._desk.seen)
+        self._desk.seen.append((bytes(request.method), bytes(request.target), headers, bytes(self._body)))
+        self._parser, self._request, self._body = h11.Connection(h11.SERVER), None, bytearray()
+        self._transport.write(_ANSWERS[self._desk.style] % number)
+        if self._desk.style == _UNTIL_END:
+            self._transport.close()
+
+
+_UNTIL_END = 2
+_ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX-Number: %d\r\n\r\n{}",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 2\r\n\r\n{}",
+]
+
+
+class Desk:
+    """What the upstream's connections share.
+
+    Attributes:
+        seen: complete requests, without their framing.
+        mistakes: what h11 would not read.
+        style: how answers are framed.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.mistakes: list[str] = []
+        self.style = 0
+
+
+class Caller(asyncio.Protocol):
+    """The client."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.ended = False
+        self.reset = False
+        self._news = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        """Part of `asyncio.Protocol`."""
+        self.data += data
+        self._news.set()
+
+    def eof_received(self) -> bool:
+        """The gateway says no more; what was to be sent is sent all the same."""
+        self.ended = True
+        self._news.set()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Part of `asyncio.Protocol`."""
+        self.ended = True
+        self.reset = exc is not None
+        self._news.set()
+
+    async def until(self, holds: Callable[[], bool], otherwise: str) -> None:
+        """Waits until it holds; a connection that has ended brings nothing more."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not self.ended and not holds():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"{otherwise}; it has {bytes(self.data[-300:])!r}") from None
+
+
+@dataclass
+class Front:
+    """A gateway that outlives many streams, with an upstream that reads strictly."""
+
+    loop: asyncio.AbstractEventLoop
+    rig: Rig
+    desk: Desk
+
+    def play(self, stream: Stream) -> Caller:
+        """What a client got that sent this."""
+        return self.loop.run_until_complete(self._play(stream))
+
+    async def _play(self, stream: Stream) -> Caller:
+        self.desk.seen.clear()
+        self.desk.style = stream.style
+        transport, caller = await self.loop.create_connection(Caller, "127.0.0.1", self.rig.port)
+        for piece in stream.pieces:
+            if not transport.is_closing():
+                transport.write(piece)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        if stream.resets:
+            transport.abort()
+        else:
+            if stream.waits:
+                reading = read_stream(stream.data)
+                await caller.until(
+                    lambda: len(_read(bytes(caller.data), reading)[0]) >= len(reading.requests),
+                    "the client waits for an answer",
+                )
+            if not transport.is_closing():
+                transport.write_eof()
+            await caller.until(lambda: False, "the gateway keeps a connection that its client has closed")
+        transport.abort()
+        await eventually(lambda: not self.rig.worker.clients and not self.rig._in_flight())
+        return caller
+
+
+@pytest.fixture(scope="module")
+def front() -> Iterator[Front]:
+    """One loop and one gateway for all streams."""
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    context: AbstractAsyncContextManager[Rig] = running(max_header=4096, max_body=1_000_000)
+    rig = loop.run_until_complete(context.__aenter__())
+    desk = Desk()
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = loop.run_until_complete(loop.create_server(lambda: Upstream(desk), sock=listener))
+    endpoint = Endpoint("127.0.0.1", port, 0, "m", 1)
+    loop.call_soon(lambda: rig.worker.swap(rig.worker.table.build(HEAD, {"m": Policy(1)}, [endpoint])))
+    loop.run_until_complete(asyncio.sleep(0))
+    yield Front(loop, rig, desk)
+    loop.run_until_complete(context.__aexit__(None, None, None))
+    server.close()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.timeout(60 + CASES // 20)
+@settings(
+    max_examples=CASES,
+    deadline=None,
+    derandomize="FUZZ_CASES" not in os.environ,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(stream=streams())
+def test_any_bytes(front: Front, stream: Stream) -> None:
+    """Nothing crashes, nothing hangs, no request is smuggled in and none is answered twice, whatever a client sends."""
+    reading = read_stream(stream.data)
+    caller = front.play(stream)
+    note(f"read {reading!r:.{SHOWN}}")
+    note(f"got {bytes(caller.data)!r:.{SHOWN}}")
+    note(f"upstream saw {front.desk.seen!s:.{SHOWN}}")
+    assert not front.desk.mistakes
+    assert not front.rig.complaints
+    _check_seen(front.desk.seen, reading)
+    answers, rest = _read(bytes(caller.data), reading)
+    assert not rest or caller.reset or stream.resets
+    _check_answers(answers, reading, front.desk.seen)
+    if stream.sound and not stream.resets:
+        _check_complete(answers, reading)
+
+
+def _read(data: bytes, reading: Reading) -> tuple[list[Answer], bytes]:
+    """The final answers, and what is left of the bytes."""
+    found: list[Answer] = []
+    coming = Answers(data)
+    while coming.data:
+        before = bytes(coming.data)
+        known = len(found) < len(reading.requests)
+        coming.method = reading.requests[len(found)].method if known else b"POST"
+        answer = coming.next(ended=True)
+        if answer is None and not known:  # to a request that could not be read, and may have been a HEAD
+            coming = Answers(before, b"HEAD")
+            answer = coming.next(ended=True)
+        if answer is None:
+            return found, before
+        if answer.code >= 200:
+            found.append(answer)
+            if _is_whole_refusal(answer, bytes(coming.data)):
+                return found, b""
+    return found, b""
+
+
+def _is_whole_refusal(answer: Answer, rest: bytes) -> bool:
+    """Whether it refuses a head that could not be read, not even as far as to know that it was a HEAD."""
+    return (
+        answer.code == 400
+        and answer.one("connection") == b"close"
+        and answer.one("content-length") == b"%d" % len(rest)
+    )
+
+
+def _check_seen(seen: list[Seen], reading: Reading) -> None:
+    """The upstream saw requests that the client sent, in their order, each once at most."""
+    sent = iter([told.relayed for told in reading.requests])
+    for one in seen:
+        assert any(one == other for other in sent), f"the upstream saw {one}"
+
+
+def _check_answers(answers: list[Answer], reading: Reading, seen: list[Seen]) -> None:
+    """Each answer is the one to the request in its place, and the last is the last."""
+    unreadable = reading.ending in {Ending.LOST, Ending.PARTIAL}
+    assert len(answers) <= len(reading.requests) + unreadable
+    numbers = [int(number) for answer in answers for number in answer.all("x-number")]
+    assert numbers == list(range(len(numbers)))
+    for place, answer in enumerate(answers):
+        assert answer.one("connection") != b"close" or place == len(answers) - 1
+        number = answer.one("x-number")
+        assert (number is None) == (answer.one("sluice-request-id") is None)
+        assert number is None or seen[int(number)] == reading.requests[place].relayed
+    ids: list[Any] = [answer.one("sluice-request-id") for answer in answers if answer.all("x-number")]
+    assert len(set(ids)) == len(ids)
+
+
+def _check_complete(answers: list[Answer], reading: Reading) -> None:
+    """Of a sound stream every request is answered, and the connection ends early only for a reason."""
+    told = reading.requests[: len(answers)]
+    last_closes = bool(answers) and answers[-1].one("connection") == b"close"
+    assert len(answers) == len(reading.requests) or (last_closes and _may_close(told[-1], answers[-1]))
+    assert last_closes or not told or not told[-1].closes
+
+
+def _may_close(told: Told, answer: Answer) -> bool:
+    holds_back = b"100-continue" in {value.lower() for value in told.all(b"expect")}
+    return told.closes or not told.http_1_1 or (holds_back and not answer.all("x-number"))

@@ -1,0 +1,128 @@
+"""`python -m serving.gateway --static` is a gateway in one process: it refuses in a sentence, splits, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from router.choose import Facts, choose
+from router.policy import Arm, Policy
+from serving.sockets import open_listener
+from tests.serving.gateway.rig import Client, eventually
+from tests.serving.gateway.upstream import ScriptedUpstream, answers
+from tests.serving.gateway.wire import ok, post
+
+REPOSITORY = Path(__file__).parents[3]
+GATEWAY = [sys.executable, "-m", "serving.gateway"]
+
+
+@asynccontextmanager
+async def gateway(*arguments: str) -> AsyncIterator[tuple[Process, int]]:
+    """The process and its port, once it listens; killed if it is still there at the end."""
+    process = await asyncio.create_subprocess_exec(
+        *GATEWAY, "--port", "0", *arguments, cwd=REPOSITORY, stdout=PIPE, stderr=PIPE
+    )
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        yield process, int(line.rpartition(b":")[2])
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "--static"),
+        (["--static", "m"], "MODEL/VERSION=HOST:PORT"),
+        (["--static", "m/x=h:1"], "MODEL/VERSION=HOST:PORT"),
+        (["--static", "m/0=h:1"], "version"),
+        (["--static", "m/1=h:99999"], "http_port"),
+        (["--static", "m/1=h"], "MODEL/VERSION=HOST:PORT"),
+        (["--static", "m/1=h:1", "--traffic", "n:2=10%"], "--traffic"),
+        (["--static", "m/1=h:1", "--traffic", "m:9=10%"], "--traffic"),
+        (["--static", "m/1=h:1", "--static", "m/2=h:2", "--traffic", "m:2=ten"], "ten"),
+        (["--static", "m/1=h:1", "--static", "m/2=h:2", "--traffic", "m:2=110%"], "110%"),
+        (["--port", "many"], "--port"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], word: str) -> None:
+    """What cannot be meant is refused with exit code 2 and one sentence that names it, without a traceback."""
+    done = subprocess.run(
+        [*GATEWAY, *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("python -m serving.gateway: error: ")
+    assert word in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port() -> None:
+    """A port that somebody has is one sentence that says what to do."""
+    with open_listener("127.0.0.1", 0, "The test", "port") as listener:
+        port = listener.getsockname()[1]
+        done = subprocess.run(
+            [*GATEWAY, "--port", str(port), "--static", "m/1=127.0.0.1:9"],
+            cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert f":{port}" in line
+    assert "--port" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains(number: signal.Signals) -> None:
+    """Told to end, it answers what is under way, says that the connection ends, and exits with 0."""
+    gate = asyncio.Event()
+    async with ScriptedUpstream() as upstream:
+        upstream.script.append(answers(ok(b"late"), gate=gate))
+        async with gateway("--static", f"m/1=127.0.0.1:{upstream.port}") as (process, port):
+            client = await Client.connect(port)
+            await client.send(post())
+            await eventually(lambda: upstream.requests)
+            process.send_signal(number)
+            await eventually(lambda: refuses(port))
+            gate.set()
+            answer = await client.answer()
+            assert (answer.code, answer.body, answer.one("connection")) == (200, b"late", b"close")
+            assert await client.rest() == b""
+            client.close()
+            assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens there any more."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+async def test_the_split_is_the_routers() -> None:
+    """The lowest version is stable, the others have the shares that were given, and each unit goes where it should."""
+    policy = Policy(1, (Arm(2, 300_000),), salt="static")
+    async with ScriptedUpstream() as one, ScriptedUpstream() as two:
+        places = [f"m/1=127.0.0.1:{one.port}", f"m/2=127.0.0.1:{two.port}"]
+        async with gateway("--static", places[1], "--static", places[0], "--traffic", "m:2=30%") as (_, port):
+            client = await Client.connect(port)
+            for number in range(100):
+                unit = f"unit-{number}"
+                await client.send(post(headers=[f"sluice-unit: {unit}"]))
+                answer = await client.answer()
+                expected = choose(policy, Facts(unit.encode()))
+                assert answer.one("sluice-version") == b"%d" % expected.version
+            client.close()
+        assert len(one.requests) + len(two.requests) == 100
+        assert two.requests
