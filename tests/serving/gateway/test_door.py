@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -74,7 +75,7 @@ async def test_a_few_long_lived_connections(shares: Shares, count: int, at_once:
     held: list[list[Held]] = [[] for _ in range(WORKERS)]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         doors = [
-            Door(listener.dup(), lambda slot=slot: Held(shares, slot, held[slot]), lambda slot=slot: shares.may_take(slot))  # type: ignore[misc]
+            Door(listener.dup(), partial(Held, shares, slot, held[slot]), partial(shares.may_take, slot))
             for slot in range(WORKERS)
         ]
         for door in doors:
