@@ -81,10 +81,11 @@ async def _obey(worker: Worker, reader: asyncio.StreamReader, writer: asyncio.St
     """Answers pings until told to drain, or until there is nobody to answer to."""
     _say(writer, worker.status())
     while line := await reader.readline():
-        asked = json.loads(line)["say"]
-        if asked == "drain":
+        question = json.loads(line)
+        if question["say"] == "drain":
             return
-        _say(writer, worker.report() if asked == "report" else worker.status())
+        said = worker.report() if question["say"] == "report" else worker.status()
+        _say(writer, {**said, "number": question["number"]})
 
 
 def _say(writer: asyncio.StreamWriter, what: Mapping[str, object]) -> None:

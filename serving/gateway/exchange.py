@@ -114,7 +114,8 @@ class Exchange:
 
     async def _answer_statistics(self) -> None:
         """The one answer that is put together from those of many."""
-        found = await statistics(self._worker.routing, self._worker.config.connect_timeout_s)
+        worker = self._worker
+        found = await statistics(worker.routing, worker.questions, worker.config.connect_timeout_s)
         if not self.answered:
             self._answer_by_itself(found, last=self._awaits_leave)
 
@@ -300,7 +301,7 @@ class Exchange:
 
     def on_refused(self, upstream: Upstream) -> None:
         """No connection came to stand: the request never reached a model."""
-        if self._upstream is upstream:
+        if self.awaits(upstream):  # else an old dial's, and the request is elsewhere or on its way
             self._blame(upstream, at_once=True)
             self._after(Failure.REFUSED, Bad(Refusal.NO_REPLICA, self._sentence("cannot be reached")))
 
@@ -334,7 +335,7 @@ class Exchange:
                 self._after(Failure.LATE, late)
                 return
         self._patience = math.inf  # nobody else may be asked: a slow answer is better than none
-        self._moves()
+        self.deadline = min(self._began + self._worker.config.upstream_timeout_s, self._latest)
 
     @property
     def _is_last(self) -> bool:
@@ -518,7 +519,8 @@ class Exchange:
                 self.refuse(Bad(Refusal.BROKEN_UPSTREAM, self._sentence("sent more than 1 MiB of metadata")))
             return True
         most = self._worker.config.repeat_max_response
-        streams = self._head.target.operation is Operation.GENERATE or not self.body.ended
+        failed = answer.code >= HTTPStatus.INTERNAL_SERVER_ERROR  # an error is no stream, whatever was asked for
+        streams = not failed and (self._head.target.operation is Operation.GENERATE or not self.body.ended)
         return not streams and size <= most and (answer.length or 0) <= most and self._may_repeat
 
     def _rewrites(self, answer: AnswerHead) -> bool:
@@ -577,7 +579,7 @@ class Exchange:
             if self._broke_at is not None:  # a shadow's replica is not to be the next that it breaks
                 self.body.let_go()
             shadow.send(self._worker, way, self._head, self.body)
-        self.body.pieces = []
+        self.body.let_go()  # what is left of it is read and dropped
         self._give_back_place()
         if self.body.ended:
             self._client.finished(self)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from serving.gateway.routing import Routing
     from serving.gateway.upstream import AnswerHead, Upstream, UpstreamConnection
 
-_AT_ONCE = 16
+AT_ONCE = 16
+"""How many questions of the gateway's own may be under way."""
 _LONGEST = 1024 * 1024
 
 
@@ -24,12 +25,14 @@ async def is_ready(upstream: Upstream, within_s: float) -> bool:
     return found is not None and found[0] == HTTPStatus.OK
 
 
-async def statistics(routing: Routing, within_s: float) -> bytes:
+async def statistics(routing: Routing, limit: asyncio.Semaphore, within_s: float) -> bytes:
     """The answer to `GET /v2/models/stats`: what one replica of each version has counted, as Triton shows its models.
 
-    A version that does not answer in time is left out.
+    Args:
+        routing: whose versions.
+        limit: on questions at once, of all clients together.
+        within_s: how long a version may take; one that does not answer in time is left out.
     """
-    limit = asyncio.Semaphore(_AT_ONCE)
     routes = [
         model.versions[version] for _, model in sorted(routing.models.items()) for version in sorted(model.versions)
     ]
@@ -46,7 +49,7 @@ async def _counted(upstream: Upstream | None, limit: asyncio.Semaphore, within_s
         return []
     try:
         return list(json.loads(found[1])["model_stats"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return []
 
 
@@ -117,11 +120,9 @@ class _Question:
         self, connection: UpstreamConnection, answer: AnswerHead, pieces: list[bytes], *, keep_alive: bool
     ) -> None:
         """The rest of it."""
+        del keep_alive
         self._connection = None
-        if keep_alive:
-            connection.rest()
-        else:
-            connection.close()
+        connection.close()  # it was dialled for this one question: a pool that nobody takes from only grows
         self._settle((answer.code, b"".join((*self._body, *pieces))))
 
     def _settle(self, answer: tuple[int, bytes] | None) -> None:

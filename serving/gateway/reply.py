@@ -78,6 +78,6 @@ def with_versions(body: bytes, versions: Iterable[int]) -> bytes:
     try:
         metadata = json.loads(body)
         metadata["versions"] = [str(version) for version in sorted(versions)]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return body
     return json.dumps(metadata, separators=(",", ":")).encode()

@@ -68,8 +68,9 @@ class Copy:
 
     def on_refused(self, upstream: Upstream) -> None:
         """No connection came to stand."""
-        self._worker.blame(upstream, at_once=True)
-        self._end(Outcome.REFUSED)
+        if self.awaits(upstream):
+            self._worker.blame(upstream, at_once=True)
+            self._end(Outcome.REFUSED)
 
     def on_upstream_lost(self, connection: UpstreamConnection) -> None:
         """It broke before the answer was complete."""

@@ -53,6 +53,7 @@ class WorkerProcess:
         self._reader = reader
         self._writer = writer
         self._talking = asyncio.Lock()
+        self._asked = 0
 
     @classmethod
     async def start(
@@ -138,12 +139,17 @@ class WorkerProcess:
         self.status = status
 
     async def _ask(self, what: str, within_s: float) -> dict[str, Any] | None:
-        async with self._talking:  # one question at a time: answers come in the order of the questions
+        async with self._talking:  # one question at a time; a number tells the answer to one that was given up
+            self._asked += 1
             try:
-                self._writer.write(json.dumps({"say": what}).encode() + b"\n")
-                return await self._hear(within_s)
+                self._writer.write(json.dumps({"say": what, "number": self._asked}).encode() + b"\n")
+                async with asyncio.timeout(within_s):
+                    while (said := await self._hear(within_s)) is not None:
+                        if said.pop("number", None) == self._asked:
+                            return said
             except (OSError, RuntimeError, ValueError):
-                return None
+                pass
+            return None
 
     async def _hear(self, within_s: float) -> dict[str, Any] | None:
         try:
@@ -170,10 +176,12 @@ class Supervisor:
         self._count = count
         self._workers: dict[int, WorkerProcess] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._replacing: asyncio.Task[None] | None = None
         self._started = 0
         self._slots = 2 * count  # a restart has new workers up before the old ones are gone
         self._shares = Shares.create(self._slots)
-        self._taken: set[int] = set()
+        self._taken: dict[int, str] = {}
+        """By slot, the worker that has it."""
 
     async def start(self) -> None:
         """All workers up and listening.
@@ -207,12 +215,8 @@ class Supervisor:
     async def restart(self) -> None:
         """One worker after the other, each new one up before the old one drains."""
         for slot in range(self._count):
-            new = await self._begin()
-            await self._unwatch(self._tasks[slot])
-            old, self._workers[slot] = self._workers[slot], new
-            self._tasks[slot] = asyncio.create_task(self._keep(slot))
-            await old.drain()
-            self._free(old)
+            self._replacing = asyncio.create_task(self._replace(slot))
+            await asyncio.shield(self._replacing)  # given up half-way it would leave a worker that nobody keeps
 
     async def stop(self) -> None:
         """Drains all workers."""
@@ -220,6 +224,14 @@ class Supervisor:
         await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
         self._workers.clear()
         self._shares.close()
+
+    async def _replace(self, slot: int) -> None:
+        new = await self._begin()
+        await self._unwatch(self._tasks[slot])
+        old, self._workers[slot] = self._workers[slot], new
+        self._tasks[slot] = asyncio.create_task(self._keep(slot))
+        await old.drain()
+        self._free(old)
 
     @staticmethod
     async def _unwatch(*tasks: asyncio.Task[None]) -> None:
@@ -246,29 +258,31 @@ class Supervisor:
             await asyncio.sleep(pause_s)
             try:
                 return await self._begin()
-            except StartFailed as error:
+            except (StartFailed, OSError) as error:  # out of descriptors or processes, which may pass
                 pause_s = min(max(2 * pause_s, 0.1), _LONGEST_PAUSE_S)
                 _log.error("%s Trying again in %.1f s.", error, pause_s)
 
     async def _begin(self) -> WorkerProcess:
         self._started += 1
         config = replace(self._config, worker=f"{self._config.worker}-{self._started}")
-        slot = min(set(range(self._slots)) - self._taken)
-        self._taken.add(slot)
+        slot = min(set(range(self._slots)) - self._taken.keys())
+        self._taken[slot] = config.worker
         try:
             return await WorkerProcess.start(config, self._listener, self._shares, slot, self._slots)
         except BaseException:
-            self._taken.discard(slot)
+            del self._taken[slot]
             self._shares.leave(slot)
             raise
 
     def _free(self, worker: WorkerProcess) -> None:
-        self._taken.discard(worker.slot)
-        self._shares.leave(worker.slot)
+        if self._taken.get(worker.slot) == worker.config.worker:  # else freed already, and maybe another's by now
+            del self._taken[worker.slot]
+            self._shares.leave(worker.slot)
 
     def _kill_all(self) -> None:
         for worker in self._workers.values():
             worker.kill()
+            self._free(worker)
         self._workers.clear()
 
 

@@ -21,7 +21,7 @@ from serving.gateway.config import WorkerConfig
 from serving.gateway.dispatch import Standing
 from serving.gateway.door import Door, Shares
 from serving.gateway.failover import Budget, Quarantine
-from serving.gateway.fetch import is_ready
+from serving.gateway.fetch import AT_ONCE, is_ready
 from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
 from serving.gateway.remembered import Remembered
@@ -55,6 +55,7 @@ class Worker:
         self.shadows: set[Copy] = set()
         self.heads: Remembered[RequestHead] = Remembered()
         self._answer_heads: Remembered[AnswerHead] = Remembered()
+        self.questions = asyncio.Semaphore(AT_ONCE)
         self.quarantine = Quarantine(config.quarantine_s)
         self.draining = False
         """Answers say `Connection: close`."""

@@ -129,7 +129,7 @@ def test_as_an_ordinary_serve_application(installation: Installation, ray_cluste
     )
     log = installation.folder / "serve.log"
     with log.open("wb") as out:
-        serve = subprocess.Popen(
+        serve = child.spawn(  # with signals as at a terminal: Python does not heed a SIGINT that it inherits as ignored
             [str(Path(sys.executable).with_name("serve")), "run", "serve.yaml"], cwd=installation.folder,
             env=installation.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
