@@ -2,8 +2,8 @@
 
 `running` brings the parts up in order (ports, store, Ray, the Serve application) and takes them down in the other, and
 what it started dies with it whichever way it ends: children by `serving.child`, an own Ray cluster by Ray's fate
-sharing, the rest by theirs. Any part can be somebody else's: a Redis, a Ray cluster, a Triton. What the parts do is
-left to them; the Ray calls that need no deployment of ours are here.
+sharing, and whatever is left over then by `serving.sweeper`. Any part can be somebody else's: a Redis, a Ray cluster,
+a Triton. What the parts do is left to them; the Ray calls that need no deployment of ours are here.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from serving.control.client import ControlClient
 from serving.control.valkey import EmbeddedValkey
 from serving.errors import AlreadyRunning, ControlError, NotRunning, SluiceError, StartFailed
 from serving.sockets import Handover, open_listener
+from serving.sweeper import sweeping
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -112,6 +113,7 @@ def running(settings: Settings, progress: Progress = lambda _: None) -> Iterator
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(_Signals())
         stack.enter_context(_Lock(settings.state_dir))
+        stack.enter_context(sweeping())
         http = open_listener(settings.listen.host, settings.listen.http_port, "The gateway", "listen.http_port")
         stack.callback(http.close)
         control = open_listener(settings.control.host, settings.control.port, "The control API", "control.port")

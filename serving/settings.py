@@ -53,8 +53,9 @@ from serving.mistakes import mistakes_of, no_such
 
 PREFIX = "SLUICE_"
 DEFAULT_FILE = Path("sluice.yaml")
-OTHER_VARIABLES = ("SLUICE_CONFIG", "SLUICE_URL", "SLUICE_TRITON_BINARY", "SLUICE_CACHE_DIR")
-"""Variables with our prefix that are no setting: the settings file, the CLI's address, Triton's binary, its cache."""
+OTHER_VARIABLES = ("SLUICE_CONFIG", "SLUICE_URL", "SLUICE_TRITON_BINARY", "SLUICE_CACHE_DIR", "SLUICE_RUN")
+"""Variables with our prefix that are no setting: the settings file, the CLI's address, Triton's binary, its cache, the
+mark of a run (`serving.sweeper`)."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
