@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -50,6 +50,7 @@ from serving.kinds import (
     whole,
 )
 from serving.mistakes import mistakes_of, no_such
+from serving.pools import PoolOptions
 
 PREFIX = "SLUICE_"
 DEFAULT_FILE = Path("sluice.yaml")
@@ -58,6 +59,7 @@ OTHER_VARIABLES = ("SLUICE_CONFIG", "SLUICE_URL", "SLUICE_TRITON_BINARY", "SLUIC
 mark of a run (`serving.sweeper`)."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 class _Section(BaseModel):
@@ -155,6 +157,10 @@ def _is_redis_url(value: object) -> bool:
     return parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and port != 0
 
 
+def _is_http(value: str) -> bool:
+    return urlsplit(value).scheme in {"http", "https"} and bool(urlsplit(value).hostname)
+
+
 class RaySettings(_Section):
     """Which Ray cluster this runs on; without an address, one of its own on this machine."""
 
@@ -171,17 +177,21 @@ class TritonSettings(_Section):
     ready_timeout_s: Seconds = 120.0
 
 
-class VersionSettings(_Section):
-    """One version of a model: a pool that we start from a folder, or endpoints that somebody else runs."""
+class RegistrySettings(_Section):
+    """Where artifacts are kept, and where they may come from."""
+
+    artifacts: Annotated[str, text(str.strip, "a folder or an address that fsspec knows, or null")] | None = None
+    sources: tuple[Annotated[str, text(str.strip, "folders, or addresses that fsspec knows")], ...] = (".",)
+    allow_pickle: Annotated[bool, Field(strict=True)] = False
+    mlflow_uri: Annotated[str, text(_is_http, "http://host:port or https://…, or null")] | None = None
+
+
+class _Place(_Section):
+    """Where a version is: in a folder, or served by somebody else."""
 
     version: VersionNumber
     path: AnyPath | None = None
     endpoints: Annotated[tuple[AnyAddress, ...], Field(validate_default=True)] = ()
-    device: Literal["cpu", "gpu"] = "cpu"
-    replicas: Annotated[int, whole(1, 1_000)] = 1
-    num_gpus: Annotated[float | None, number(0.01, 64, null="1 on a gpu, else none")] = None
-    instance_count: Annotated[int, whole(1, 64)] = 1
-    max_batch_size: Annotated[int, whole(0, 65_536)] = 64
 
     @field_validator("endpoints")
     @classmethod
@@ -190,7 +200,13 @@ class VersionSettings(_Section):
             raise ValueError("a version has exactly one of path (we run it) and endpoints (somebody else does)")
         return value
 
-    @field_validator("device", "replicas", "num_gpus", "instance_count", "max_batch_size")
+
+class VersionSettings(PoolOptions, _Place):
+    """One version of a model: a pool that we start from a folder, or endpoints that somebody else runs."""
+
+    # The order of the bases is that of checking, the last one first: the options look at what the place was.
+
+    @field_validator(*PoolOptions.model_fields)
     @classmethod
     def _ours_to_start(cls, value: object, info: ValidationInfo) -> object:
         """Runs for keys that were given only, since pydantic does not validate defaults."""
@@ -198,19 +214,10 @@ class VersionSettings(_Section):
             raise ValueError("it says how to start a pool, and endpoints are started by somebody else: leave it out")
         return value
 
-    @field_validator("num_gpus")
-    @classmethod
-    def _on_a_gpu(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if value is not None and info.data.get("device") == "cpu":
-            raise ValueError("it goes with `device: gpu` only")
-        return value
-
     @property
-    def gpus(self) -> float:
-        """How many GPUs each replica takes."""
-        if self.device == "cpu":
-            return 0.0
-        return 1.0 if self.num_gpus is None else self.num_gpus
+    def options(self) -> PoolOptions:
+        """How its pool is run."""
+        return PoolOptions.model_validate(self.model_dump(include=set(PoolOptions.model_fields), exclude_unset=True))
 
 
 class ModelSettings(_Section):
@@ -305,6 +312,7 @@ class Settings(_Section):
     redis: RedisSettings = RedisSettings()
     ray: RaySettings = RaySettings()
     triton: TritonSettings = TritonSettings()
+    registry: RegistrySettings = RegistrySettings()
     models: tuple[ModelSettings, ...] = ()
 
     @field_validator("models")
@@ -449,7 +457,22 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
     binary = settings.triton.binary
     triton = settings.triton.model_copy(update={"binary": folder / binary if binary else None})
     models = tuple(_model_in(folder, model) for model in settings.models)
-    return settings.model_copy(update={"state_dir": folder / settings.state_dir, "triton": triton, "models": models})
+    state_dir = folder / settings.state_dir
+    artifacts, sources = settings.registry.artifacts or str(state_dir / "artifacts"), settings.registry.sources
+    registry = settings.registry.model_copy(
+        update={
+            "artifacts": _address_in(folder, artifacts),
+            "sources": tuple(_address_in(folder, source) for source in sources),
+        }
+    )
+    return settings.model_copy(
+        update={"state_dir": state_dir, "triton": triton, "registry": registry, "models": models}
+    )
+
+
+def _address_in(folder: Path, address: str) -> str:
+    """A path begins at the folder; an address with a protocol stays what it is."""
+    return address if _PROTOCOL.match(address) else str(folder / Path(address).expanduser())
 
 
 def _model_in(folder: Path, model: ModelSettings) -> ModelSettings:

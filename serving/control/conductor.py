@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from router.codec import encode_policy, encode_snapshot
@@ -22,26 +21,14 @@ from serving.control.recovery import Plan, plan, publication
 from serving.control.service import ControlService, PoolState, Store
 from serving.endpoint import Endpoint
 from serving.leases import Recovery
-from serving.settings import ModelSettings, VersionSettings
+from serving.pools import PoolSpec
+from serving.settings import ModelSettings
 
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _RENEWALS_PER_LEASE = 3
 _DEPLOY_AGAIN_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSpec:
-    """A pool that is to run: one version of one model, as the settings describe it."""
-
-    model: str
-    settings: VersionSettings
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What names it: (model, version)."""
-        return self.model, self.settings.version
 
 
 class Pools(Protocol):
@@ -251,7 +238,12 @@ class Conductor:
 
 def declared_pools(models: Iterable[ModelSettings]) -> list[PoolSpec]:
     """The pools that the settings declare."""
-    return [PoolSpec(model.name, one) for model in models for one in model.versions if one.path]
+    return [
+        PoolSpec(model.name, one.version, one.options, path=str(one.path))
+        for model in models
+        for one in model.versions
+        if one.path
+    ]
 
 
 def static_endpoints(models: Iterable[ModelSettings]) -> list[Endpoint]:

@@ -15,10 +15,10 @@ import ray
 from ray import serve
 from ray.serve.schema import DeploymentStatusOverview
 
-from serving.control.conductor import PoolSpec
 from serving.control.service import PoolState
 from serving.control.store import connect
 from serving.errors import StartFailed
+from serving.pools import PoolSpec
 from serving.settings import Settings
 from serving.triton.arguments import PoolArguments, missing_gpu, read
 from serving.triton.replica import EndpointLeases, Replica
@@ -126,21 +126,21 @@ class ServePools:
             await asyncio.to_thread(serve.delete, _name(model, version))
 
     def _arguments(self, wanted: PoolSpec) -> PoolArguments:
-        settings, version = self._settings, wanted.settings
+        settings, options = self._settings, wanted.options
         ports = settings.triton.port_range
         return PoolArguments(
             model=wanted.model,
-            version=version.version,
-            path=str(version.path),
+            version=wanted.version,
+            path=wanted.path,
             state_dir=str(settings.state_dir / "triton"),
             redis_url=self._redis_url,
             redis_namespace=settings.redis.namespace,
             lease_s=settings.redis.lease_s,
-            device=version.device,
-            replicas=version.replicas,
-            num_gpus=version.gpus or 1.0,
-            instance_count=version.instance_count,
-            max_batch_size=version.max_batch_size,
+            device=options.device,
+            replicas=options.replicas,
+            num_gpus=options.gpus or 1.0,
+            instance_count=options.instance_count,
+            max_batch_size=options.max_batch_size,
             host=settings.triton.host,
             first_port=ports.low or _ANY_PORT.start,
             last_port=ports.high or _ANY_PORT.stop - 1,
@@ -163,7 +163,7 @@ def refuse_missing_gpu(pools: Iterable[PoolSpec]) -> None:
     """
     resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     for pool in pools:
-        if sentence := missing_gpu(pool.model, pool.settings.version, pool.settings.gpus, resources):
+        if sentence := missing_gpu(pool.model, pool.version, pool.options.gpus, resources):
             raise StartFailed(sentence)
 
 

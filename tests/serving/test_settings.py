@@ -58,8 +58,21 @@ def model(versions: str, rest: str = "") -> str:
 def test_without_anything_everything_has_its_default(tmp_path: Path) -> None:
     """Without a file and without variables the defaults hold, and the state folder is below the current one."""
     settings = load_settings()
-    assert settings == Settings(state_dir=tmp_path / ".sluice")
+    assert settings.model_copy(update={"registry": Settings().registry}) == Settings(state_dir=tmp_path / ".sluice")
+    assert settings.registry.artifacts == str(tmp_path / ".sluice" / "artifacts")
+    assert settings.registry.sources == (str(tmp_path),)
     assert (settings.listen.http_port, settings.control.port, settings.models) == (8000, 8080, ())
+
+
+def test_addresses_of_artifacts_begin_at_the_file(tmp_path: Path) -> None:
+    """A path does, like every other path in the settings; what has a protocol stays what it is."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    file = folder / "sluice.yaml"
+    file.write_text("registry: {artifacts: store, sources: [models, 's3://bucket/in', /srv/models]}")
+    registry = load_settings(file).registry
+    assert registry.artifacts == str(folder / "store")
+    assert registry.sources == (str(folder / "models"), "s3://bucket/in", "/srv/models")
 
 
 def test_file_is_found_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +148,11 @@ def test_all_mistakes_are_named_together(monkeypatch: pytest.MonkeyPatch) -> Non
         ("gateway: {wrokers: 1}", "gateway.wrokers: there is no such key; did you mean gateway.workers?"),
         ("http_port: 1", "http_port: there is no such key; did you mean listen.http_port?"),
         ("ray: {zzz: 1}", "ray.zzz: there is no such key; there are ray.address, ray.num_cpus"),
-        ("1: x", "1: there is no such key; there are state_dir, listen, control, gateway, redis, ray, triton, models"),
+        (
+            "1: x",
+            "1: there is no such key; there are state_dir, listen, control, "
+            "gateway, redis, ray, triton, registry, models",
+        ),
         ("gateway: {1: x}", "gateway.1: there is no such key; there are gateway.workers"),
         ("gateway: 7", "gateway: 7 is given, but it takes a section of keys"),
         ("models: {name: x}", "models: {'name': 'x'} is given, but it takes a list"),
@@ -306,7 +323,8 @@ def test_the_example_is_what_it_says() -> None:
     example = load_settings(EXAMPLE)
     given_model = example.models[0]
     assert dict(given_model.shares) == {1: 900_000, 2: 100_000}
-    plain = load_settings(None, {"state_dir": example.state_dir})
+    sources = list(example.registry.sources)
+    plain = load_settings(None, {"state_dir": example.state_dir, "registry.sources": sources})
     assert example.model_copy(update={"models": ()}) == plain
     assert given_model.versions[0].model_dump(exclude={"version", "path"}) == {
         name: field.default

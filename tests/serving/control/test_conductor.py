@@ -12,7 +12,7 @@ import pytest
 from router.codec import digest_of, encode_policy, encode_snapshot
 from router.epoch import NO_HEAD, Entry, Head, Snapshot, Step, step
 from router.policy import WHOLE, Arm, Policy
-from serving.control.conductor import Conductor, PoolSpec, Recoverable
+from serving.control.conductor import Conductor, Recoverable
 from serving.control.errors import StoreDamaged
 from serving.control.fake_store import FakeStore
 from serving.control.publishing import NOTHING, State
@@ -22,6 +22,7 @@ from serving.control.store import connect
 from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Endpoint
 from serving.leases import GatewayLease, Recovery, remembered
+from serving.pools import PoolSpec
 from serving.settings import ModelSettings, Settings
 from tests.valkey import Gateway
 
