@@ -86,3 +86,7 @@ class StoreUnavailable(RegistryError):  # noqa: N818 - as above
 
 class StoreDamaged(StoreUnavailable):
     """The store answers, but holds something that nobody of ours wrote."""
+
+
+class StoreUnsuitable(RegistryError):  # noqa: N818 - as above
+    """The store's server can never do what is asked of it."""

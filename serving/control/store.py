@@ -1,10 +1,9 @@
-"""The store in Redis: the only file of the control room that speaks to it, and where its errors become ours.
+"""The store in Redis: its keys, and what is asked of the server.
 
 Moving the head is one script (`publish.lua`), so that no reader sees half a change; an answer to an operator waits
 until the write is on disk. Leases expire by the server's clock. What a change is, and when it is tried again, is
-`serving.control.publishing`; what the keys are called is `serving.leases`.
-
-Embedded Valkey, Valkey and Redis 6.2 or newer are all the same to it.
+`serving.control.publishing`; what the keys are called is `serving.leases`; what every store of ours in Redis has is
+`registry.redis_store`.
 """
 
 from __future__ import annotations
@@ -12,20 +11,14 @@ from __future__ import annotations
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
 
-from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
-
+from registry.redis_store import ANSWER_KEPT_MS, TIMEOUT_S, Errors, RedisStore, reply
 from router.codec import decode_policy, decode_snapshot, digest_of
 from router.epoch import NO_HEAD, Head
-from router.errors import PolicyError
 from router.policy import Policy
 from router.request_id import SECRET_BYTES
 from serving.control.errors import StoreDamaged, StoreUnavailable, StoreUnsuitable
@@ -51,13 +44,17 @@ _Lease = TypeVar("_Lease")
 KEPT_EPOCHS = 100_000
 """How many epochs the lineage goes back."""
 
-_OLDEST_SERVER = (6, 2)
 _REPLACED_KEPT_MS = 24 * 60 * 60 * 1000
-_ANSWER_KEPT_MS = 60_000
-_DISK_MS = 1_000
-"""How long a change waits for the disk; shorter than the socket's timeout, or the answer would be lost with it."""
 _MOST_ENTRIES = 1_000
-_CONNECTIONS = 16
+
+_ERRORS = Errors(
+    misaddressed=SluiceError,
+    unsuitable=StoreUnsuitable,
+    unavailable=StoreUnavailable,
+    damaged=StoreDamaged,
+    meanwhile="Gateways go on with the policy that they run; changes have to wait until it is back.",
+    kept="policies",
+)
 
 _PUBLISH = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 
@@ -78,7 +75,7 @@ return gone
 """
 
 
-def connect(url: str, namespace: str, *, timeout_s: float = 3.0) -> Store:
+def connect(url: str, namespace: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     """A store at that address; nothing is sent before it is first used.
 
     Args:
@@ -89,63 +86,28 @@ def connect(url: str, namespace: str, *, timeout_s: float = 3.0) -> Store:
     Raises:
         SluiceError: the address cannot be used; its text does not repeat it, since it may hold a password.
     """
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=min(timeout_s, 1.0),
-            socket_keepalive=True,
-            health_check_interval=15,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=2),
-        )
-        where = _without_password(url)
-    except (ValueError, redis_errors.RedisError):
-        raise SluiceError(
-            "The store's address cannot be used.", "Write it like redis://:password@host:6379/0."
-        ) from None
-    return Store(Redis.from_pool(pool), Keys(namespace), where)
+    return Store(url, Keys(namespace), timeout_s)
 
 
-class Store:
+class Store(RedisStore):
     """One installation's keys on one Redis server. Make it with `connect`.
 
     Args:
-        client: connected lazily.
+        url: the server's.
         keys: what they are called.
-        where: the address for error texts, without user and password.
+        timeout_s: how long one command may take.
     """
 
-    def __init__(self, client: Redis, keys: Keys, where: str) -> None:
-        self._redis = client
+    def __init__(self, url: str, keys: Keys, timeout_s: float) -> None:
+        super().__init__(url, _ERRORS, timeout_s)
         self.keys = keys
-        self.where = where
-
-    async def close(self) -> None:
-        """Gives the connections back."""
-        await self._redis.aclose()
-
-    async def check(self) -> tuple[str, ...]:
-        """One sentence for each thing about the server that could cost data; none where all is well.
-
-        Raises:
-            StoreUnsuitable: it is too old.
-        """
-        async with self._boundary():
-            pipe = self._redis.pipeline(transaction=False)
-            for section in ("server", "memory", "persistence", "replication"):
-                pipe.info(section)
-            facts = {name: value for part in await pipe.execute() for name, value in part.items()}
-        _check_age(str(facts.get("redis_version", "0")), self.where)
-        return tuple(_warnings(facts))
 
     # Policies
 
     async def head(self) -> Head:
         """The current head, `NO_HEAD` where there is none."""
         async with self._boundary():
-            return head_from(await _reply(self._redis.hgetall(self.keys.head))) or NO_HEAD
+            return head_from(await reply(self._redis.hgetall(self.keys.head))) or NO_HEAD
 
     async def state(self) -> State:
         """The head and its snapshot."""
@@ -201,13 +163,13 @@ class Store:
         if not asked:
             return {}
         async with self._boundary():
-            found = await _reply(self._redis.hmget(self.keys.lineage, [str(epoch) for epoch in asked]))
+            found = await reply(self._redis.hmget(self.keys.lineage, [str(epoch) for epoch in asked]))
         return {epoch: value.decode() for epoch, value in zip(asked, found, strict=True) if value is not None}
 
     async def ledger(self, limit: int) -> Sequence[Recorded]:
         """The newest entries, newest first."""
         async with self._boundary():
-            found = await _reply(self._redis.xrevrange(self.keys.ledger, count=max(1, min(limit, _MOST_ENTRIES))))
+            found = await reply(self._redis.xrevrange(self.keys.ledger, count=max(1, min(limit, _MOST_ENTRIES))))
             return [_recorded(entry_id.decode(), fields[b"entry"]) for entry_id, fields in found]
 
     # Leases
@@ -232,7 +194,7 @@ class Store:
             pipe.set(key, value, px=max(1, round(ttl_s * 1000)), get=True)
             before = (await pipe.execute())[1]
             if before != value.encode():
-                await _reply(self._redis.publish(self.keys.endpoint_changes, key))
+                await reply(self._redis.publish(self.keys.endpoint_changes, key))
 
     async def drop(self, endpoint: Endpoint) -> None:
         """Gives an endpoint's lease back; gateways hear of it at once."""
@@ -247,7 +209,7 @@ class Store:
     async def recovery(self, digest: str) -> Recovery | None:
         """What a gateway that runs this digest handed back in full, None where none did."""
         async with self._boundary():
-            said = await _reply(self._redis.get(self.keys.recovery(digest)))
+            said = await reply(self._redis.get(self.keys.recovery(digest)))
             return None if said is None else decode_recovery(said)
 
     # Keys of request ids
@@ -255,7 +217,7 @@ class Store:
     async def id_keys(self) -> IdKeys | None:
         """The keys, None where there are none yet."""
         async with self._boundary():
-            return id_keys_from(await _reply(self._redis.hgetall(self.keys.id_keys)))
+            return id_keys_from(await reply(self._redis.hgetall(self.keys.id_keys)))
 
     async def ensure_keys(self) -> IdKeys:
         """The keys; the first one is made if there is none."""
@@ -298,27 +260,12 @@ class Store:
             "gateway_prefix": self.keys.gateway(""),
             "channel": self.keys.epochs,
             "replaced_kept_ms": _REPLACED_KEPT_MS,
-            "answer_kept_ms": _ANSWER_KEPT_MS,
+            "answer_kept_ms": ANSWER_KEPT_MS,
         }
-
-    async def _durably(self, script: str, keys: Sequence[str], said: Sequence[str]) -> tuple[Any, bool]:
-        """The script's answer, and whether what it wrote is confirmed to be on disk.
-
-        Both commands travel on one connection, for WAITAOF waits for what its own connection wrote.
-        """
-        async with self._boundary():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.eval(script, len(keys), *keys, *said)
-            pipe.execute_command("WAITAOF", 1, 0, _DISK_MS)
-            answer, confirmed = await pipe.execute(raise_on_error=False)
-            if isinstance(answer, Exception):
-                raise answer
-        # A server without WAITAOF or without an AOF answers with an error. On a timeout it returns, and counts less.
-        return answer, isinstance(confirmed, list) and confirmed[0] >= 1
 
     async def _blob(self, key: str, digest: str) -> bytes:
         async with self._boundary():
-            blob = await _reply(self._redis.get(key))
+            blob = await reply(self._redis.get(key))
         if blob is None or digest_of(blob) != digest:
             lacks = "has lost" if blob is None else "holds other bytes under"
             raise StoreDamaged(
@@ -330,29 +277,16 @@ class Store:
     async def _leased(self, index: str, key_of: Callable[[bytes], str]) -> list[bytes]:
         """The values of the leases in that index that are alive; the others leave the index."""
         async with self._boundary():
-            members = sorted(await _reply(self._redis.smembers(index)))
+            members = sorted(await reply(self._redis.smembers(index)))
             if not members:
                 return []
             keys = [key_of(member) for member in members]
-            values = await _reply(self._redis.mget(keys))
+            values = await reply(self._redis.mget(keys))
             lapsed = [pair for *pair, value in zip(members, keys, values, strict=True) if value is None]
             if lapsed:
                 names = [index, *(key for _, key in lapsed)]
-                await _reply(self._redis.eval(_FORGET_LAPSED, len(names), *names, *(member for member, _ in lapsed)))
+                await reply(self._redis.eval(_FORGET_LAPSED, len(names), *names, *(member for member, _ in lapsed)))
         return [value for value in values if value is not None]
-
-    @asynccontextmanager
-    async def _boundary(self) -> AsyncIterator[None]:
-        """Within it, errors of the server, the network and the bytes become ours, without any password."""
-        try:
-            yield
-        except (redis_errors.RedisError, OSError) as error:
-            raise StoreUnavailable(
-                f"The store at {self.where} {_in_words(error)}.",
-                "Gateways go on with the policy that they run; changes have to wait until it is back.",
-            ) from error
-        except (ValueError, KeyError, TypeError, PolicyError) as error:
-            raise StoreDamaged(f"The store at {self.where} holds what this release cannot read: {error}") from error
 
 
 def _readable(values: Iterable[bytes], decode: Callable[[bytes], _Lease]) -> Iterable[_Lease]:
@@ -360,55 +294,6 @@ def _readable(values: Iterable[bytes], decode: Callable[[bytes], _Lease]) -> Ite
     for value in values:
         with suppress(ValueError):
             yield decode(value)
-
-
-async def _reply(command: Any) -> Any:  # noqa: ANN401 - redis-py types its commands for both of its clients at once
-    return await command
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _in_words(error: Exception) -> str:
-    for kind, words in _WORDS:
-        if isinstance(error, kind):
-            return words
-    return f"refused a command: {error}"
-
-
-# The order counts: the first that fits is taken, and redis-py's network errors are each other's children.
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (redis_errors.AuthenticationError, "does not accept our user or password"),
-    (redis_errors.AuthorizationError, "does not let our user connect"),
-    (redis_errors.NoPermissionError, "does not let our user run a command that we need"),
-    (redis_errors.BusyLoadingError, "is still reading its data from disk"),
-    (redis_errors.ReadOnlyError, "is a replica and takes no writes"),
-    (redis_errors.OutOfMemoryError, "is out of memory"),
-    (redis_errors.TimeoutError, "did not answer in time"),
-    (redis_errors.ConnectionError, "cannot be reached"),
-    (OSError, "cannot be reached"),
-)
-
-
-def _check_age(version: str, where: str) -> None:
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < _OLDEST_SERVER:
-        raise StoreUnsuitable(
-            f"The store at {where} is Redis {version}, which is too old.",
-            f"Use Valkey, or Redis {'.'.join(map(str, _OLDEST_SERVER))} or newer.",
-        )
-
-
-def _warnings(facts: Mapping[str, Any]) -> Iterable[str]:
-    policy = facts.get("maxmemory_policy")
-    if policy != "noeviction":
-        yield f"The store's maxmemory-policy is {policy}, so a full server forgets policies: set it to noeviction."
-    if not facts.get("aof_enabled"):
-        yield "The store writes no append-only file, so a restart forgets changes: set appendonly to yes."
-    if facts.get("connected_slaves") and "min_slaves_good_slaves" not in facts:
-        yield "The store has replicas and does not wait for any, so a failover forgets: set min-replicas-to-write to 1."
 
 
 def _recorded(entry_id: str, said: bytes) -> Recorded:

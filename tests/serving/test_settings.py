@@ -150,8 +150,10 @@ def test_all_mistakes_are_named_together(monkeypatch: pytest.MonkeyPatch) -> Non
         ("ray: {zzz: 1}", "ray.zzz: there is no such key; there are ray.address, ray.num_cpus"),
         (
             "1: x",
-            "1: there is no such key; there are state_dir, listen, control, "
-            "gateway, redis, ray, triton, registry, models",
+            (
+                "1: there is no such key; there are state_dir, listen, control, "
+                "gateway, redis, ray, triton, registry, models"
+            ),
         ),
         ("gateway: {1: x}", "gateway.1: there is no such key; there are gateway.workers"),
         ("gateway: 7", "gateway: 7 is given, but it takes a section of keys"),

@@ -14,7 +14,7 @@ import redis.asyncio
 
 from router.policy import Arm, Policy
 from serving.control import store as store_module
-from serving.control.errors import StoreDamaged, StoreUnavailable, StoreUnsuitable
+from serving.control.errors import StoreDamaged, StoreUnavailable
 from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Endpoint
@@ -137,14 +137,6 @@ async def test_a_server_that_may_forget_is_told_about(store: Store, raw: redis.a
         await raw.config_set("appendonly", "yes")
     assert [("noeviction" in one, "append-only" in one) for one in warnings] == [(True, False), (False, True)]
     assert not durable
-
-
-def test_a_server_that_is_too_old_is_refused() -> None:
-    """Redis 6.0 cannot do what is asked of it, 6.2 can."""
-    store_module._check_age("6.2.0", "redis://h")
-    store_module._check_age("10.0", "redis://h")
-    with pytest.raises(StoreUnsuitable, match="too old"):
-        store_module._check_age("6.0.16", "redis://h")
 
 
 async def test_a_killed_server_is_found_again_with_everything(tmp_path: Path) -> None:
