@@ -1,4 +1,4 @@
-"""What follows a failed attempt: decided here, carried out by the exchange.
+"""What follows a failed attempt: decided here, carried out by `attempts`.
 
 A candidate's failure must not be the client's, and answering it by stable must not become a weapon: Triton answers 500
 to some malformed requests, and a body that kills one replica would walk through the fleet. So: a request is sent a

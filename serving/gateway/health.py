@@ -1,7 +1,7 @@
 """Whether a replica is left alone for a while, because it refused, broke off, was late or unavailable time and again.
 
 Decides by what it is told and by a time that it is given; who asks replicas how they are is `worker`. What counts as a
-failure is decided in `exchange`: an error that may be the request's own fault is never one, so that no client can
+failure is decided in `attempts`: an error that may be the request's own fault is never one, so that no client can
 eject a replica by what it sends.
 """
 

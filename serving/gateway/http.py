@@ -20,7 +20,6 @@ from serving.errors import STATUS, Refusal
 from serving.gateway import answers
 from serving.gateway.config import WorkerConfig
 from serving.gateway.exchange import STREAM_FROM, Exchange
-from serving.gateway.remembered import END
 from serving.gateway.request import Bad, HeadBuilder, RequestHead, broken
 
 if TYPE_CHECKING:
@@ -80,14 +79,14 @@ class ClientConnection(asyncio.Protocol):
         if not self._draws_head:  # the clock of a head runs from its first byte: slow drops do not reset it
             self._waits_since = self._worker.loop.time()
         between = self._receiving is None and not self._draws_head and not self._fed
-        end = data.find(END) + len(END)
-        head = self._worker.heads.get(data[:end]) if between else None
-        if head is not None and head.length == len(data) - end:
-            self._take_whole(head, data[end:])
+        known = self._worker.heads.whole(data) if between else None
+        if known is not None:
+            head, body = known
+            self._take_whole(head, body)
         else:
             self._take(data)
             if between and self._receiving is None:
-                self._remember(data, end)
+                self._remember(data)
         if self._exchanges:
             self._exchanges[0].proceed()
             if len(self._exchanges) > 1 or not self._writable:
@@ -337,11 +336,11 @@ class ClientConnection(asyncio.Protocol):
         self._receiving = None
         exchange.receive_end()
 
-    def _remember(self, data: bytes, end: int) -> None:
+    def _remember(self, data: bytes) -> None:
         """Keeps the head of what was one plain request, whole in one read."""
         head, self._parsed = self._parsed, None
-        if head is not None and head.plain and head.length == len(data) - end:
-            self._worker.heads.put(data[:end], head)
+        if head is not None and head.plain:
+            self._worker.heads.put(data, head)
 
     def _parse(self, data: bytes | memoryview) -> None:
         while True:

@@ -1,6 +1,6 @@
 """What a request line asks for: the HTTP surface of the Open Inference Protocol as one table.
 
-Only names the operation; who answers it (the gateway itself or a model version) is `exchange`'s business. Results
+Only names the operation; who answers it (the gateway itself or a model version) is `dispatch`'s business. Results
 are remembered, for a client sends the same few paths again and again.
 """
 

@@ -7,28 +7,49 @@ short heads, only so many, and all are forgotten when there are too many.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-Head = TypeVar("Head")
 END = b"\r\n\r\n"
 _LONGEST = 1024
 _MOST = 1024
 
 
+class HasLength(Protocol):
+    """A parsed head."""
+
+    @property
+    def length(self) -> int | None:
+        """Of the body in bytes, None where the head does not say."""
+
+
+Head = TypeVar("Head", bound=HasLength)
+
+
 class Remembered(Generic[Head]):
     """Parsed heads by their bytes, the empty line included."""
 
-    __slots__ = ("_by_bytes", "get")
+    __slots__ = ("_by_bytes",)
 
     def __init__(self) -> None:
         self._by_bytes: dict[bytes, Head] = {}
-        self.get = self._by_bytes.get
-        """The head of these bytes; None where they are new."""
 
-    def put(self, raw: bytes, head: Head) -> None:
-        """Keeps it for the next time."""
-        if len(raw) > _LONGEST or not (raw[:1].isalpha() and raw.endswith(END)):  # parsers skip empty lines in front
-            return
+    def whole(self, data: bytes) -> tuple[Head, bytes] | None:
+        """Head and body, where these bytes are one whole message whose head is known."""
+        end = data.find(END, 0, _LONGEST) + len(END)
+        head = self._by_bytes.get(data[:end])
+        return None if head is None or head.length != len(data) - end else (head, data[end:])
+
+    def put(self, data: bytes, head: Head) -> None:
+        """Keeps the head of these bytes for the next time, where they are one whole message.
+
+        Args:
+            data: what came in one read.
+            head: what the parser made of its beginning.
+        """
+        end = data.find(END, 0, _LONGEST) + len(END)
+        raw = data[:end]
+        if head.length != len(data) - end or not (raw[:1].isalpha() and raw.endswith(END)):
+            return  # parsers skip empty lines in front
         if len(self._by_bytes) >= _MOST:
             self._by_bytes.clear()
         self._by_bytes[raw] = head

@@ -8,6 +8,7 @@ when one breaks off.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, cast
 
@@ -16,7 +17,7 @@ from httptools import HttpParserError, HttpResponseParser
 from serving.endpoint import Endpoint
 from serving.gateway.counters import Outcome, Role, Series
 from serving.gateway.health import Health
-from serving.gateway.remembered import END, Remembered
+from serving.gateway.remembered import Remembered
 
 _HOP_BY_HOP = frozenset(
     (b"connection", b"content-length", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
@@ -48,27 +49,37 @@ class AnswerHead(NamedTuple):
 class Attempt(Protocol):
     """What a connection carries: told of everything that comes of it."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def awaits(self, upstream: Upstream) -> bool:
         """Whether it still waits for a connection to this upstream."""
 
+    @abstractmethod
     def on_connected(self, connection: UpstreamConnection) -> None:
         """A connection stands: the request may be written."""
 
+    @abstractmethod
     def on_refused(self, upstream: Upstream) -> None:
         """No connection came to stand."""
 
+    @abstractmethod
     def on_upstream_lost(self, connection: UpstreamConnection) -> None:
         """It broke before the answer was complete."""
 
+    @abstractmethod
     def on_upstream_full(self) -> None:
         """It takes no more for now."""
 
+    @abstractmethod
     def on_upstream_ready(self) -> None:
         """It takes more."""
 
+    @abstractmethod
     def on_answer(self, connection: UpstreamConnection, answer: AnswerHead, pieces: list[bytes]) -> None:
         """A part of the answer."""
 
+    @abstractmethod
     def on_answer_end(
         self, connection: UpstreamConnection, answer: AnswerHead, pieces: list[bytes], *, keep_alive: bool
     ) -> None:
@@ -262,11 +273,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._drop_from_pool()
             return
         between, self._between = self._between, False
-        end = data.find(END) + len(END)
-        known = self._upstream.known.get(data[:end]) if between else None
-        if known is not None and known.length == len(data) - end:
+        known = self._upstream.known.whole(data) if between else None
+        if known is not None:
             self._attempt = None
-            attempt.on_answer_end(self, known, [data[end:]], keep_alive=True)
+            head, body = known
+            attempt.on_answer_end(self, head, [body], keep_alive=True)
             return
         try:
             self._parser.feed_data(data)
@@ -276,8 +287,8 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._keep_alive = False
         answer = self._answer
-        if between and self._complete and self._keep_alive and answer is not None and answer.length == len(data) - end:
-            self._upstream.known.put(data[:end], answer)
+        if between and self._complete and self._keep_alive and answer is not None:
+            self._upstream.known.put(data, answer)
         self._hand_on(attempt)
 
     def eof_received(self) -> bool:

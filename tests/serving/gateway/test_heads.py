@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import zlib
 
 import pytest
@@ -412,44 +411,6 @@ async def test_a_large_body_in_chunks_over_the_limit() -> None:
         assert (await client.answer()).code == 413
         await eventually(lambda: not rig.upstream.connections)
         assert rig.requests == 0
-
-
-@pytest.mark.parametrize("levels", [512, 513])
-@pytest.mark.parametrize("start", [b"", b'"[[[\\"[[["', b" " * 400_000])
-@pytest.mark.parametrize("in_chunks", [False, True])
-async def test_nesting(rig: Rig, levels: int, start: bytes, *, in_chunks: bool) -> None:
-    """JSON of 512 levels passes, of 513 never reaches a model whole, wherever in the body it is."""
-    body = start + b"[" * levels
-    pieces = [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
-    answer = await rig.ask(post(chunked=pieces) if in_chunks else post(body=body))
-    await rig.rests()
-    assert answer.code == (200 if levels == 512 else 400)
-    assert rig.requests == (levels == 512)
-
-
-async def test_nesting_behind_a_large_json_part(rig: Rig) -> None:
-    """A JSON part so long that it is streamed is measured to its end, and the tensors after it are not."""
-    json = b" " * 300_000 + b"[" * 513
-    headers = [f"Inference-Header-Content-Length: {len(json)}"]
-    assert (await rig.ask(post(body=json + b"tensors", headers=headers))).code == 400
-    headers = ["Inference-Header-Content-Length: 300000"]
-    assert (await rig.ask(post(body=json, headers=headers))).code == 200
-    await rig.rests()
-    assert rig.requests == 1
-
-
-async def test_nesting_in_a_compressed_body(rig: Rig) -> None:
-    """Compression hides no depth: the body is measured inflated, and goes on as it came."""
-    deep, flat = gzip.compress(b"[" * 250_000), gzip.compress(b"[[1.5, 2.5]]" * 10)
-    assert (await rig.ask(post(body=deep, headers=["Content-Encoding: gzip"]))).code == 400
-    assert (await rig.ask(post(body=flat, headers=["Content-Encoding: gzip"]))).code == 200
-    assert [request.body for request in rig.upstream.requests] == [flat]
-
-
-@pytest.mark.parametrize("path", ["/v2/models/m/generate", "/v2/models/m/generate_stream"])
-async def test_nesting_counts_for_generation(rig: Rig, path: str) -> None:
-    """Every path with a JSON body is measured."""
-    assert (await rig.ask(post(path, b"[" * 513))).code == 400
 
 
 async def test_own_answers(rig: Rig) -> None:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from serving.errors import Refusal
 from serving.gateway.nesting import DEEPEST, Gauge, gauge_for, surely_shallow
+from tests.serving.gateway.rig import Rig
+from tests.serving.gateway.wire import post
 
 MOST = 1_000_000
 JSONISH = st.text(alphabet='[]{}"\\ab,:\n', max_size=60).map(str.encode)
@@ -138,3 +140,41 @@ def test_time_grows_with_the_length_alone(unit: bytes) -> None:
         return best
 
     assert took_s(80_000) < 10 * max(took_s(20_000), 0.001)
+
+
+@pytest.mark.parametrize("levels", [512, 513])
+@pytest.mark.parametrize("start", [b"", b'"[[[\\"[[["', b" " * 400_000])
+@pytest.mark.parametrize("in_chunks", [False, True])
+async def test_nesting(rig: Rig, levels: int, start: bytes, *, in_chunks: bool) -> None:
+    """JSON of 512 levels passes, of 513 never reaches a model whole, wherever in the body it is."""
+    body = start + b"[" * levels
+    pieces = [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
+    answer = await rig.ask(post(chunked=pieces) if in_chunks else post(body=body))
+    await rig.rests()
+    assert answer.code == (200 if levels == 512 else 400)
+    assert rig.requests == (levels == 512)
+
+
+async def test_nesting_behind_a_large_json_part(rig: Rig) -> None:
+    """A JSON part so long that it is streamed is measured to its end, and the tensors after it are not."""
+    json = b" " * 300_000 + b"[" * 513
+    headers = [f"Inference-Header-Content-Length: {len(json)}"]
+    assert (await rig.ask(post(body=json + b"tensors", headers=headers))).code == 400
+    headers = ["Inference-Header-Content-Length: 300000"]
+    assert (await rig.ask(post(body=json, headers=headers))).code == 200
+    await rig.rests()
+    assert rig.requests == 1
+
+
+async def test_nesting_in_a_compressed_body(rig: Rig) -> None:
+    """Compression hides no depth: the body is measured inflated, and goes on as it came."""
+    deep, flat = gzip.compress(b"[" * 250_000), gzip.compress(b"[[1.5, 2.5]]" * 10)
+    assert (await rig.ask(post(body=deep, headers=["Content-Encoding: gzip"]))).code == 400
+    assert (await rig.ask(post(body=flat, headers=["Content-Encoding: gzip"]))).code == 200
+    assert [request.body for request in rig.upstream.requests] == [flat]
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m/generate", "/v2/models/m/generate_stream"])
+async def test_nesting_counts_for_generation(rig: Rig, path: str) -> None:
+    """Every path with a JSON body is measured."""
+    assert (await rig.ask(post(path, b"[" * 513))).code == 400

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from serving.gateway.remembered import END, Remembered
+from serving.gateway.upstream import AnswerHead
 from tests.serving.gateway.rig import Rig, eventually
 from tests.serving.gateway.upstream import ECHOES
 from tests.serving.gateway.wire import get, post
@@ -19,7 +20,7 @@ async def known(rig: Rig) -> bytes:
     request = post(body=b'{"n": 1}')
     for _ in range(2):
         assert (await rig.ask(request)).body == b'{"n": 1}'
-    assert rig.worker.heads.get(request[: request.find(END) + len(END)]) is not None
+    assert rig.worker.heads.whole(request) is not None
     return request
 
 
@@ -109,18 +110,45 @@ async def test_what_is_not_plain_is_not_remembered(rig: Rig) -> None:
             await client.send(request)
             await client.answer()
             client.close()
-        head = rig.worker.heads.get(request[: request.find(END) + len(END)])
+        head = rig.worker.heads._by_bytes.get(request[: request.find(END) + len(END)])
         assert head is None or head.plain
 
 
 def test_it_is_bounded() -> None:
     """Long heads are not kept, and no more than so many short ones."""
-    some: Remembered[int] = Remembered()
-    some.put(b"GET / HTTP/1.1\r\nA: " + b"x" * 2000 + END, 1)
-    some.put(END + b"GET / HTTP/1.1" + END, 1)
-    some.put(b"GET / HTTP/1.1", 1)
+    some: Remembered[AnswerHead] = Remembered()
+    head = AnswerHead(200, b"OK", b"", 0)
+    some.put(b"GET / HTTP/1.1\r\nA: " + b"x" * 2000 + END, head)
+    some.put(END + b"GET / HTTP/1.1" + END, head)
+    some.put(b"GET / HTTP/1.1", head)
+    some.put(b"GET / HTTP/1.1", head._replace(length=11))  # as many bytes as there would be behind an empty line
     assert not some._by_bytes
     for number in range(5_000):
-        some.put(b"GET /%d HTTP/1.1" % number + END, number)
+        some.put(b"GET /%d HTTP/1.1" % number + END, head._replace(code=number))
         assert len(some._by_bytes) <= 1_024
-    assert some.get(b"GET /4999 HTTP/1.1" + END) == 4_999
+    assert some.whole(b"GET /4999 HTTP/1.1" + END) == (head._replace(code=4_999), b"")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"{}" + END])
+def test_only_a_whole_message_is_known(body: bytes) -> None:
+    """A known head with less behind it, or with more, goes the long way; nothing is kept of what was not whole."""
+    some: Remembered[AnswerHead] = Remembered()
+    first, head = b"HTTP/1.1 200 OK" + END, AnswerHead(200, b"OK", b"", len(body))
+    for data in (first + body + b"x", (first + body)[:-1]):
+        some.put(data, head)
+        assert not some._by_bytes
+    some.put(first, head._replace(length=None))
+    assert not some._by_bytes
+    some.put(first + body, head)
+    assert some.whole(first + body) == (head, body)
+    assert some.whole(first + body + b"x") is None
+    assert some.whole((first + body)[:-1]) is None
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_the_longest_head_that_is_kept(over: int) -> None:
+    """A head of 1 KiB, the empty line included, is kept; one byte more is not."""
+    some: Remembered[AnswerHead] = Remembered()
+    first = b"A" * (1024 - len(END) + over) + END
+    some.put(first + b"{}", AnswerHead(200, b"OK", b"", 2))
+    assert bool(some.whole(first + b"{}")) is (not over)

@@ -13,12 +13,11 @@ from router.choose import shadowed
 from router.policy import WHOLE, Arm, Policy, Role, Shadow
 from tests.serving.gateway.rig import Rig, eventually, running
 from tests.serving.gateway.upstream import CLOSES, HANGS, RESETS, Reply, ScriptedUpstream, Then, answers
-from tests.serving.gateway.wire import chunks, get, ok, post
+from tests.serving.gateway.wire import CHUNKED, chunks, get, ok, post
 
 STABLE, CANDIDATE, SHADOW = 1, 2, 3
 SHADOWED = Policy(STABLE, shadows=(Shadow(SHADOW),))
 BOTH = {STABLE: 1, SHADOW: 1}
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 MEBIBYTE = b"x" * 1024 * 1024
 
 

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 Headers = tuple[tuple[bytes, bytes], ...]
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+"""The head of an answer in chunks."""
+UNTIL_END = b"HTTP/1.1 200 OK\r\n\r\n"
+"""The head of an answer that ends with its connection."""
 _BODILESS = frozenset((204, 304))
 _FIRST_FINAL = 200
 _LONGEST_CHUNK_LINE = 1000
