@@ -1,0 +1,1 @@
+"""A hundred new versions, one after the other, under load: does a client ever notice?"""

@@ -1,0 +1,1 @@
+"""A Triton model that says who it is."""
