@@ -36,8 +36,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_builder", "_closing", "_deaf", "_draws_head", "_ends", "_eof", "_exchanges", "_fed", "_held",
-        "_lingers_until", "_moved", "_parsed", "_parser", "_reading", "_receiving", "_resuming", "_transport",
-        "_upgrading", "_waits_since", "_worker", "_writable",
+        "_left", "_lingers_until", "_moved", "_parsed", "_parser", "_passes", "_reading", "_receiving", "_resuming",
+        "_transport", "_upgrading", "_waits_since", "_worker", "_writable",
     )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
@@ -50,6 +50,8 @@ class ClientConnection(asyncio.Protocol):
         self._draws_head = False
         self._moved = False  # a head, a body or a part of one was completed by the read under way
         self._fed = 0  # bytes since then: the parser itself sets no limit to heads, chunk extensions and trailers
+        self._left = 0  # bytes of the body still to come, where its length is known
+        self._passes = False  # they go past the parser, which would copy each
         self._upgrading: RequestHead | None = None
         self._resuming = False  # the next head is our own synthetic one
         self._reading = True
@@ -78,12 +80,14 @@ class ClientConnection(asyncio.Protocol):
             return
         if not self._draws_head:  # the clock of a head runs from its first byte: slow drops do not reset it
             self._waits_since = self._worker.loop.time()
+        if self._passes:
+            data = self._take_body(data)
         between = self._receiving is None and not self._draws_head and not self._fed
         known = self._worker.heads.whole(data) if between else None
         if known is not None:
             head, body = known
             self._take_whole(head, body)
-        else:
+        elif data:
             self._take(data)
             if between and self._receiving is None:
                 self._remember(data)
@@ -168,11 +172,13 @@ class ClientConnection(asyncio.Protocol):
             self._upgrading = head
         else:
             self._parsed = head
+        self._left = head.length or 0
         self._begin(Exchange(self, self._worker, head))
 
     def on_body(self, piece: bytes) -> None:
         """A piece of the body, chunk framing removed."""
         self._moved = True
+        self._left -= len(piece)
         if self._receiving is not None:
             self._receiving.receive(piece)
 
@@ -323,9 +329,27 @@ class ClientConnection(asyncio.Protocol):
         self._parse(data)
         if self._moved:
             self._fed = 0
+            self._passes = self._left > 0 and self._receiving is not None
         else:
             self._fed += len(data)
             self._check_head_size(self._fed)
+
+    def _take_body(self, data: bytes) -> bytes:
+        """More of a body that has nothing to parse; what came after it, if this was its end."""
+        exchange = self._receiving
+        if exchange is None:
+            return b""
+        piece, data = data[: self._left], data[self._left :]
+        self._left -= len(piece)
+        exchange.receive(piece)
+        if self._left or self._receiving is None:
+            return b""
+        self._passes = False
+        self._parser = HttpRequestParser(self)  # the old one waits for the body
+        self._receiving = None
+        exchange.receive_end()
+        self._deaf |= bool(data) and not exchange.keep_alive
+        return b"" if self._deaf else data
 
     def _take_whole(self, head: RequestHead, body: bytes) -> None:
         """A whole request whose head is known: what the parser would have made of it, without the parser."""

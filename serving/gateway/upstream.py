@@ -193,7 +193,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_answer", "_attempt", "_between", "_complete", "_headers", "_keep_alive", "_length", "_loop", "_named",
-        "_parser", "_phrase", "_pieces", "_surplus", "_transport", "_upstream", "full", "rested_at",
+        "_parser", "_phrase", "_pieces", "_rest", "_surplus", "_transport", "_upstream", "full", "rested_at",
     )  # fmt: skip
 
     def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
@@ -215,6 +215,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False
         self._surplus = False
         self._between = False  # nothing of the answer has come yet
+        self._rest = 0  # bytes of the body still to come past the parser, which would copy each
 
     @property
     def gone(self) -> bool:
@@ -272,6 +273,10 @@ class UpstreamConnection(asyncio.Protocol):
         if attempt is None:  # bytes that nobody asked for
             self._drop_from_pool()
             return
+        if self._rest:
+            self._take_rest(data)
+            self._hand_on(attempt)
+            return
         between, self._between = self._between, False
         known = self._upstream.known.whole(data) if between else None
         if known is not None:
@@ -287,8 +292,11 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._keep_alive = False
         answer = self._answer
-        if between and self._complete and self._keep_alive and answer is not None:
-            self._upstream.known.put(data, answer)
+        if answer is not None:
+            if not self._complete:
+                self._pass_by_parser(answer)
+            elif between and self._keep_alive:
+                self._upstream.known.put(data, answer)
         self._hand_on(attempt)
 
     def eof_received(self) -> bool:
@@ -386,6 +394,24 @@ class UpstreamConnection(asyncio.Protocol):
         if names:
             self._headers = [line for line in self._headers if line.partition(b":")[0].lower() not in names]
 
+    def _pass_by_parser(self, answer: AnswerHead) -> None:
+        """A body whose length is known has nothing to parse, and begins in the read that ended its head."""
+        if answer.length is not None and not self._surplus:
+            self._rest = answer.length - sum(map(len, self._pieces))
+
+    def _take_rest(self, data: bytes) -> None:
+        """More of such a body, or its end."""
+        over = len(data) - self._rest
+        if over < 0:
+            self._rest = -over
+        else:
+            self._parser = HttpResponseParser(self)  # the old one waits for the body
+            self._rest, self._complete = 0, True
+            if over:  # bytes after the answer: take it, and trust the connection no further
+                self._keep_alive = False
+                data = data[:-over]
+        self._pieces.append(data)
+
     def _hand_on(self, attempt: Attempt) -> None:
         answer = self._answer
         if answer is None:
@@ -409,6 +435,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._complete = False
         self._keep_alive = False
         self._surplus = False
+        self._rest = 0
 
     def _lost(self) -> None:
         attempt, self._attempt = self._attempt, None
