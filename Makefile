@@ -11,7 +11,7 @@ ARGS ?=
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test test-slow fuzz bench check clean
+.PHONY: help demo test test-slow fuzz bench proof-flips check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ fuzz: $(INSTALLED) ## a hundred thousand byte streams against the HTTP front (FU
 bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: under four minutes)
 	@$(VENV)/bin/python -m loadtests.compare $(ARGS)
 
+proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)
+	@$(VENV)/bin/python -m loadtests.flips $(ARGS)
+
 check: $(INSTALLED) ## lint, formatting, types and the walls between the rooms
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
@@ -47,7 +50,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "Sluice needs Python 3.11 or 3.12, and '$(PYTHON)' is none: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): about 2 GB, some minutes the first time."
-	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev]'
+	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev,mlflow]'
 	@touch $@
 
 $(BENCH): $(INSTALLED)

@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -28,6 +28,7 @@ from registry.roots import Location, Roots, locate
 from registry.tree import File, LocalTree, Measured, Tree, check_count, check_path, measure, read, tree_of
 
 _INCOMING = ".incoming"
+_LARGEST_GLANCE = 1_048_576
 
 
 class ArtifactStore:
@@ -36,23 +37,53 @@ class ArtifactStore:
     Args:
         root: its address: a local path, or any that fsspec has the driver for.
         sources: where artifacts may be brought from.
+        allow_pickle: whether a scikit-learn model's pickle is an artifact; loading one runs its author's code.
 
     Raises:
         Unacceptable: the address cannot be used.
     """
 
-    def __init__(self, root: str, sources: Roots) -> None:
+    def __init__(self, root: str, sources: Roots, *, allow_pickle: bool = False) -> None:
         self._where = locate(root)
         self._files, self._root = _opened(self._where)
         self._sources = sources
+        self._allow_pickle = allow_pickle
 
-    def bring(self, address: str, *, kind: ArtifactKind | None = None, expected: str | None = None) -> Artifact:
+    def look(self, address: str, kind: ArtifactKind | None = None) -> tuple[Location, ArtifactKind]:
+        """Where the address leads, and what kind of artifact lies there by its files' names. Nothing is copied.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+            Unacceptable: it is not admitted, or no artifact, or of another kind.
+        """
+        place = self._sources.admit(address)
+        return place, kind_of(_tree_at(place).paths(), kind, allow_pickle=self._allow_pickle)
+
+    def measured(self, address: str, kind: ArtifactKind | None = None) -> Artifact:
+        """What `bring` would give, without copying anything: all of it is read.
+
+        Raises:
+            StoreUnavailable, Unacceptable: as for `look`.
+        """
+        place, found = self.look(address, kind)
+        measured = measure(_tree_at(place))
+        return Artifact(found, measured.digest, measured.size_bytes)
+
+    def bring(
+        self,
+        address: str,
+        *,
+        kind: ArtifactKind | None = None,
+        expected: str | None = None,
+        hear: Callable[[int], object] = lambda _: None,
+    ) -> Artifact:
         """Copies what is at the address into the store, unless it is there already.
 
         Args:
             address: below one of the sources.
             kind: what its sender takes it for; None to have it told from the files.
             expected: the digest that its sender computed; None for none.
+            hear: is told how many bytes were copied, block by block; what it raises breaks off, and nothing is left.
 
         Raises:
             Corrupted: it has another digest.
@@ -61,11 +92,11 @@ class ArtifactStore:
         """
         tree = _tree_at(self._sources.admit(address))
         paths = tree.paths()
-        found = kind_of(paths, kind)
+        found = kind_of(paths, kind, allow_pickle=self._allow_pickle)
         incoming = f"{self._root}/{_INCOMING}/{secrets.token_hex(16)}"
         with self._translated("be written"):
             try:
-                measured = tree_of(self._copied_in(tree, path, incoming) for path in paths)
+                measured = tree_of(self._copied_in(tree, path, incoming, hear) for path in paths)
                 if expected not in (None, measured.digest):
                     raise Corrupted(address, str(expected), measured.digest)
                 self._keep(measured, incoming)
@@ -105,6 +136,31 @@ class ArtifactStore:
         with self._translated("be read"):
             self._check(digest, measure(self._tree(digest)))
 
+    def glance(self, digest: str, path: str) -> bytes | None:
+        """One small file of the store's copy, to be shown and not to be served: it is not measured.
+
+        Args:
+            digest: of the artifact.
+            path: of the file in it.
+
+        Returns:
+            What is in it; None where there is no such file.
+
+        Raises:
+            NotFound: the store has no such artifact.
+            Unacceptable: the file is too large to be shown.
+        """
+        check_path(path)
+        tree = self._tree(digest)
+        with self._translated("be read"):
+            if path not in tree.paths():
+                return None
+            with tree.reading(path) as file:
+                found = file.read(_LARGEST_GLANCE + 1)
+        if len(found) > _LARGEST_GLANCE:
+            raise Unacceptable(f"The artifact's {path} is larger than {_LARGEST_GLANCE:,} bytes.")
+        return found
+
     def has(self, digest: str) -> bool:
         """Whether there is a copy; whether it is whole is said by `verify`."""
         check_digest("artifact's digest", digest)
@@ -132,12 +188,17 @@ class ArtifactStore:
     def _is_local(self) -> bool:
         return isinstance(self._files, LocalFileSystem)
 
-    def _copied_in(self, tree: Tree, path: str, incoming: str) -> File:
+    def _copied_in(self, tree: Tree, path: str, incoming: str, hear: Callable[[int], object]) -> File:
         target = f"{incoming}/{path}"
         if self._is_local:
             self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
         with self._files.open(target, "wb") as copy:
-            file = read(tree, path, copy.write)
+
+            def write(block: bytes) -> None:
+                copy.write(block)
+                hear(len(block))
+
+            file = read(tree, path, write)
             if self._is_local:  # or a version could be on disk, and its files not
                 copy.flush()
                 os.fsync(copy.fileno())

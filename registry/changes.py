@@ -116,8 +116,18 @@ class Answer:
     durable: bool = False
 
 
-def registering(facts: Facts, contents: Contents, number: VersionNumber, *, who: str) -> Change | None:
+def registering(
+    facts: Facts, contents: Contents, number: VersionNumber, *, who: str, why: str = "", verified: bool = False
+) -> Change | None:
     """The change that registers these contents under that number; None where that is what the number is already.
+
+    Args:
+        facts: of the model, that version and the parent.
+        contents: what it is made of.
+        number: what it is to be called.
+        who: for the audit log.
+        why: for the audit log.
+        verified: whether it has loaded and answered already, so that no moment is without that.
 
     Raises:
         Conflict: the number is something else, or once was.
@@ -133,11 +143,13 @@ def registering(facts: Facts, contents: Contents, number: VersionNumber, *, who:
         facts.standing(contents.parent)
     version = Version(facts.model, number, contents, who, facts.now_ms)
     digest = contents.artifact.digest
-    entry = AuditEntry(who, "register", facts.model, f"version {int(number)}", None, f"artifact {digest}")
-    return Change(facts.model, facts.revision, entry, created=version, states={number: State.REGISTERED})
+    state = moved(State.REGISTERED, Event.VERIFY) if verified else State.REGISTERED
+    after = f"{state}, artifact {digest}"
+    entry = AuditEntry(who, "register", facts.model, f"version {int(number)}", None, after, why)
+    return Change(facts.model, facts.revision, entry, created=version, states={number: state})
 
 
-def next_number(facts: Facts, contents: Contents) -> VersionNumber:
+def next_number(facts: Facts, contents: Contents, above: int = 0) -> VersionNumber:
     """The number to register these contents under: the newest if it has them already, else the one after it.
 
     So somebody who never heard the answer may ask again without making a second version.
@@ -145,11 +157,12 @@ def next_number(facts: Facts, contents: Contents) -> VersionNumber:
     Args:
         facts: of the model, its newest version among them.
         contents: to be registered.
+        above: numbers up to this one are taken elsewhere.
     """
     newest = facts.listed.get(VersionNumber(facts.newest)) if facts.newest else None
     if newest and newest.contents_digest == digest_of(contents):
         return newest.number
-    return VersionNumber(facts.newest + 1)
+    return VersionNumber(max(facts.newest, above) + 1)
 
 
 def pointing(

@@ -1,7 +1,8 @@
 """What kind of artifact a tree of files is, told from their names alone: nothing is opened, for opening can run code.
 
 A pickle is none of them. Loading one runs whatever its author wrote into it, so a scikit-learn model comes through
-skops, and a torch model as an exported program.
+skops, and a torch model as an exported program. Only where the caller allows pickles is one taken for what it most
+often holds, a scikit-learn model.
 """
 
 from __future__ import annotations
@@ -35,21 +36,22 @@ _SUFFIXES: Mapping[str, ArtifactKind] = MappingProxyType(
         ".skops": ArtifactKind.SKLEARN,
     }
 )
-_PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pth"})
+_SKLEARN_PICKLES = frozenset({".pkl", ".pickle", ".joblib"})
+_PICKLES = _SKLEARN_PICKLES | {".pth"}
 _TRITON_CONFIGURATION = "config.pbtxt"
 
 
-def kind_of(paths: Iterable[str], declared: ArtifactKind | None = None) -> ArtifactKind:
+def kind_of(paths: Iterable[str], declared: ArtifactKind | None = None, *, allow_pickle: bool = False) -> ArtifactKind:
     """The kind of the tree with these files (relative paths, separated by slashes).
 
     A Triton model directory has `config.pbtxt` and a numbered folder; anything else has exactly one model file at its
-    top, beside whatever belongs to it.
+    top, beside whatever belongs to it. With `allow_pickle`, that may be a scikit-learn model's pickle.
 
     Raises:
         Unacceptable: it is none, it could be several, or it is not what was declared.
     """
     files = [PurePosixPath(path) for path in paths]
-    found = _found(files)
+    found = _found(files, allow_pickle=allow_pickle)
     if declared is not None and declared is not found:
         raise Unacceptable(
             f"The artifact was declared as {declared}, and its files are of the kind {found}.",
@@ -58,18 +60,32 @@ def kind_of(paths: Iterable[str], declared: ArtifactKind | None = None) -> Artif
     return found
 
 
-def _found(files: list[PurePosixPath]) -> ArtifactKind:
+def model_file(paths: Iterable[str], *, allow_pickle: bool = False) -> str:
+    """The one model file at the top of a tree that is no Triton model directory.
+
+    Raises:
+        Unacceptable: there is none, or there are several.
+    """
+    files = [PurePosixPath(path) for path in paths]
+    top = [file for file in files if len(file.parts) == 1]
+    models = [file for file in top if file.suffix in _SUFFIXES]
+    if not models and allow_pickle:
+        models = [file for file in top if file.suffix in _SKLEARN_PICKLES]
+    if not models:
+        raise _none_found(files)
+    if len(models) > 1:
+        names = ", ".join(sorted(map(str, models)))
+        raise Unacceptable(f"The artifact has several model files: {names}.", "Keep one; each is a version of its own.")
+    return str(models[0])
+
+
+def _found(files: list[PurePosixPath], *, allow_pickle: bool) -> ArtifactKind:
     if PurePosixPath(_TRITON_CONFIGURATION) in files:
         if not any(len(file.parts) > 1 and _is_version(file.parts[0]) for file in files):
             raise Unacceptable("The Triton model directory has no version's folder, such as 1/, beside config.pbtxt.")
         return ArtifactKind.TRITON
-    models = [file for file in files if len(file.parts) == 1 and file.suffix in _SUFFIXES]
-    if len(models) == 1:
-        return _SUFFIXES[models[0].suffix]
-    if models:
-        names = ", ".join(sorted(map(str, models)))
-        raise Unacceptable(f"The artifact has several model files: {names}.", "Keep one; each is a version of its own.")
-    raise _none_found(files)
+    model = PurePosixPath(model_file(map(str, files), allow_pickle=allow_pickle))
+    return _SUFFIXES.get(model.suffix, ArtifactKind.SKLEARN)
 
 
 def _none_found(files: list[PurePosixPath]) -> Unacceptable:

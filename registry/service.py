@@ -11,8 +11,9 @@ them, who then asks for `verify`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from registry.changes import (
@@ -26,11 +27,22 @@ from registry.changes import (
     unnamed,
     unpointing,
 )
+from registry.codec import digest_of
 from registry.committing import Commits, commit, facts_with_newest
 from registry.diff import VersionDiff, diff
 from registry.errors import NotFound, Unacceptable
 from registry.lifecycle import TAKES_AWAY, Event, Standing
-from registry.models import Alias, AliasName, Contents, Listed, ModelListed, ModelName, Version, VersionNumber
+from registry.models import (
+    Alias,
+    AliasName,
+    Contents,
+    Listed,
+    ModelListed,
+    ModelName,
+    Version,
+    VersionNumber,
+    check_digest,
+)
 
 MOST_LISTED = 10_000
 """Versions, models or audit entries in one page."""
@@ -117,9 +129,12 @@ class Registry:
         contents: Contents,
         *,
         who: str,
+        why: str = "",
         number: int | None = None,
         serves: int | None = None,
         force: bool = False,
+        verified: bool = False,
+        above: int = 0,
     ) -> Registered:
         """Registers these contents. Doing so again is harmless: it finds what is there.
 
@@ -127,10 +142,13 @@ class Registry:
             model: made if it is not there.
             contents: what the version is made of; its artifact must already be in the artifact store.
             who: registers it.
+            why: for the audit log.
             number: what it is to be called; None for the next free number, or the newest version's if that has the
                 same contents.
             serves: the version whose clients it must be able to serve; None for none.
             force: register it even if it cannot.
+            verified: whether it has loaded and answered already: then it is verified from its first moment.
+            above: numbers up to this one are taken elsewhere, and are not given to it.
 
         Raises:
             Conflict: the number is something else.
@@ -147,14 +165,70 @@ class Registry:
         async def decide() -> Change | None:
             nonlocal chosen
             facts = await facts_with_newest(self._store, name, asked)
-            chosen = wanted or next_number(facts, contents)
-            return registering(facts, contents, chosen, who=who)
+            chosen = wanted or next_number(facts, contents, above)
+            return registering(facts, contents, chosen, who=who, why=why, verified=verified)
 
         change, answer = await commit(self._store, name, decide)
         if change is not None and change.created is not None:
             return Registered(change.created, created=True, durable=answer.durable)
         there = await self.show(name, chosen)
         return Registered(there.version, created=False, durable=False)
+
+    async def check(
+        self,
+        model: str,
+        contents: Contents,
+        *,
+        number: int | None = None,
+        serves: int | None = None,
+        force: bool = False,
+        measured: bool = True,
+    ) -> None:
+        """Refuses now what `register` would refuse then, as far as it can be known before.
+
+        Args:
+            model: as for `register`, as all of these but the last.
+            contents: what the version is to be made of.
+            number: what it is to be called.
+            serves: the version whose clients it must be able to serve.
+            force: it need not.
+            measured: whether the contents' artifact is the one that it will be; else it counts for nothing.
+
+        Raises:
+            Conflict, NotFound, Unacceptable: as for `register`.
+        """
+        name, wanted = ModelName(model), None if number is None else VersionNumber(number)
+        if serves is not None and not force:
+            await self._check_serves(name, contents, VersionNumber(serves))
+        facts = await self._store.facts(name, [one for one in (contents.parent, wanted) if one is not None])
+        if contents.parent is not None:
+            facts.standing(contents.parent)
+        if wanted is None:
+            return
+        there = None if measured else await self._store.version(name, wanted)
+        if there is not None:  # somebody may be asking again, and brings the same artifact again
+            contents = replace(contents, artifact=there.contents.artifact)
+        registering(facts, contents, wanted, who="nobody")
+
+    async def holders(self, digest: str) -> Sequence[str]:
+        """Every version that is made of this artifact, in words; it looks at all versions of all models."""
+        check_digest("artifact's digest", digest)
+        found: list[str] = []
+        after = ""
+        while models := await self.models(after=after, limit=MOST_LISTED):
+            for model in models:
+                found += [f"{model.name} version {int(one)}" for one in await self._made_of(model.name, digest)]
+            after = models[-1].name
+        return found
+
+    async def same(self, model: str, contents: Contents) -> Shown | None:
+        """The newest version that has the same contents, None where none has."""
+        wanted = digest_of(contents)
+        async for listed in self._all(ModelName(model)):
+            if listed.contents_digest == wanted:
+                with suppress(NotFound):  # deleted between the two looks
+                    return await self.show(model, listed.number)
+        return None
 
     async def show(self, model: str, version: int | str) -> Shown:
         """A version, by its number or an alias of it.
@@ -255,6 +329,16 @@ class Registry:
     async def diff(self, model: str, before: int | str, after: int | str) -> VersionDiff:
         """What is different between two versions of a model."""
         return diff((await self.show(model, before)).version, (await self.show(model, after)).version)
+
+    async def _made_of(self, model: ModelName, digest: str) -> Sequence[VersionNumber]:
+        return [listed.number async for listed in self._all(model) if listed.artifact_digest == digest]
+
+    async def _all(self, model: ModelName) -> AsyncIterator[Listed]:
+        below: int | None = None
+        while page := await self._store.listed(model, below=below, limit=MOST_LISTED):
+            for listed in page:
+                yield listed
+            below = page[-1].number
 
     async def _check_serves(self, model: ModelName, contents: Contents, stable: VersionNumber) -> None:
         there = (await self.show(model, stable)).version

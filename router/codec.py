@@ -2,6 +2,9 @@
 
 Two equal values have equal bytes, so a digest names a value and an immutable blob never needs a version of its own.
 What a reader does not understand it refuses as a whole: half a policy is not a policy.
+
+What was added to policies is written only where it is used, and names the form of reader that it needs: a policy
+that uses none of it keeps its bytes, its digest and the readers it had.
 """
 
 from __future__ import annotations
@@ -13,10 +16,15 @@ from typing import Any
 
 from router.epoch import Entry, Snapshot
 from router.errors import PolicyError
-from router.policy import Arm, Policy, Role, Shadow
+from router.match import How, Match, Place
+from router.policy import Arm, OverCapacity, Policy, Role, Rule, Shadow
+from router.unit import FieldSource, JsonSource, UnitSource
 
-READER = 1
-"""The newest form that this code reads and the one that it writes."""
+READER = 2
+"""The newest form that this code reads: 2 added rules, unit sources, and conditions and budgets of shadows."""
+
+_SNAPSHOT = 1
+"""The form of snapshots, which has not changed."""
 
 
 def digest_of(blob: bytes) -> str:
@@ -26,7 +34,13 @@ def digest_of(blob: bytes) -> str:
 
 def encode_policy(policy: Policy) -> bytes:
     """The policy's canonical bytes."""
-    return _canonical({"reader": READER, **policy_as_dict(policy)})
+    return _canonical({"reader": reader_of(policy), **policy_as_dict(policy)})
+
+
+def reader_of(policy: Policy) -> int:
+    """The oldest form of reader that understands this policy."""
+    new = policy.rules or policy.unit_sources or any(map(_says_more, policy.shadows))
+    return READER if new or policy.over_capacity is not OverCapacity.REFUSE else 1
 
 
 def decode_policy(blob: bytes) -> Policy:
@@ -41,7 +55,7 @@ def decode_policy(blob: bytes) -> Policy:
 def encode_snapshot(snapshot: Snapshot) -> bytes:
     """The snapshot's canonical bytes."""
     models = {name: [entry.digest, entry.revision] for name, entry in snapshot.models.items()}
-    return _canonical({"reader": READER, "epoch": snapshot.epoch, "parent": snapshot.parent, "models": models})
+    return _canonical({"reader": _SNAPSHOT, "epoch": snapshot.epoch, "parent": snapshot.parent, "models": models})
 
 
 def decode_snapshot(blob: bytes) -> Snapshot:
@@ -74,28 +88,92 @@ def policy_as_dict(policy: Policy) -> dict[str, Any]:
         "repeatable": policy.repeatable,
     }
     if policy.shadows:  # a policy without any has the bytes that it had before there were shadows
-        said["shadows"] = [{"version": s.version, "sample_ppm": s.sample_ppm, "salt": s.salt} for s in policy.shadows]
+        said["shadows"] = [shadow_as_dict(shadow) for shadow in policy.shadows]
+    if policy.over_capacity is not OverCapacity.REFUSE:  # likewise
+        said["over_capacity"] = policy.over_capacity.value
+    if policy.rules:
+        said["rules"] = [rule_as_dict(rule) for rule in policy.rules]
+    if policy.unit_sources:
+        said["unit_sources"] = [_source_as_dict(source) for source in policy.unit_sources]
     return said
 
 
 def policy_from_dict(fields: Mapping[str, Any]) -> Policy:
     """The policy in plain values; unknown keys are refused, for a policy half understood is none."""
-    known = {"stable", "arms", "shadows", "salt", "unit_header", "allow_override", "repeatable"}
-    _refuse_unknown("policy", fields, known)
+    known = {"stable", "arms", "shadows", "salt", "unit_header", "allow_override", "repeatable", "over_capacity"}
+    late = {"rules", "unit_sources"}
+    _refuse_unknown("policy", fields, known | late)
     try:
         for arm in fields["arms"]:
             _refuse_unknown("arm", arm, {"version", "share_ppm", "offset_ppm", "role"})
         arms = tuple(Arm(a["version"], a["share_ppm"], a["offset_ppm"], Role(a["role"])) for a in fields["arms"])
-        given = fields.get("shadows", ())
-        for shadow in given:
-            _refuse_unknown("shadow", shadow, {"version", "sample_ppm", "salt"})
-        shadows = tuple(Shadow(s["version"], s["sample_ppm"], s["salt"]) for s in given)
-        rest = {key: fields[key] for key in known - {"arms", "shadows"}}
-        return Policy(arms=arms, shadows=shadows, **rest)
+        shadows = tuple(map(shadow_from_dict, fields.get("shadows", ())))
+        rules = tuple(map(rule_from_dict, fields.get("rules", ())))
+        sources = tuple(map(_source_from_dict, fields.get("unit_sources", ())))
+        over = OverCapacity(fields.get("over_capacity", OverCapacity.REFUSE))
+        rest = {key: fields[key] for key in known - {"arms", "shadows", "over_capacity"}}
+        return Policy(arms=arms, shadows=shadows, over_capacity=over, rules=rules, unit_sources=sources, **rest)
     except PolicyError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PolicyError(f"this is no policy: {error!r}") from error
+
+
+def shadow_as_dict(shadow: Shadow) -> dict[str, Any]:
+    """The shadow as plain values; conditions and budgets only where it has any."""
+    said: dict[str, Any] = {"version": shadow.version, "sample_ppm": shadow.sample_ppm, "salt": shadow.salt}
+    if shadow.when:
+        said["when"] = [_match_as_dict(match) for match in shadow.when]
+    budgets = {"max_per_s": shadow.max_per_s, "max_in_flight": shadow.max_in_flight}
+    return said | {name: budget for name, budget in budgets.items() if budget is not None}
+
+
+def shadow_from_dict(fields: Mapping[str, Any]) -> Shadow:
+    """The shadow in plain values; raises what its values raise."""
+    _refuse_unknown("shadow", fields, {"version", "sample_ppm", "salt", "when", "max_per_s", "max_in_flight"})
+    when = tuple(map(_match_from_dict, fields.get("when", ())))
+    budgets = (fields.get("max_per_s"), fields.get("max_in_flight"))
+    return Shadow(fields["version"], fields["sample_ppm"], fields["salt"], when, *budgets)
+
+
+def rule_as_dict(rule: Rule) -> dict[str, Any]:
+    """The rule as plain values."""
+    return {"version": rule.version, "when": [_match_as_dict(match) for match in rule.when]}
+
+
+def rule_from_dict(fields: Mapping[str, Any]) -> Rule:
+    """The rule in plain values; raises what its values raise."""
+    _refuse_unknown("rule", fields, {"version", "when"})
+    return Rule(fields["version"], tuple(map(_match_from_dict, fields["when"])))
+
+
+def _says_more(shadow: Shadow) -> bool:
+    return bool(shadow.when) or shadow.max_per_s is not None or shadow.max_in_flight is not None
+
+
+def _match_as_dict(match: Match) -> dict[str, Any]:
+    return {"place": match.place.value, "name": match.name, "how": match.how.value, "values": list(match.values)}
+
+
+def _match_from_dict(fields: Mapping[str, Any]) -> Match:
+    _refuse_unknown("condition", fields, {"place", "name", "how", "values"})
+    if not isinstance(fields["values"], list):  # a text would pass for a list of letters
+        raise PolicyError("the values of a condition are a list")
+    return Match(fields["name"], tuple(fields["values"]), How(fields["how"]), Place(fields["place"]))
+
+
+def _source_as_dict(source: UnitSource) -> dict[str, Any]:
+    if isinstance(source, FieldSource):
+        return {"place": source.place.value, "name": source.name}
+    return {"json": source.path, "max_bytes": source.max_bytes}
+
+
+def _source_from_dict(fields: Mapping[str, Any]) -> UnitSource:
+    if "json" in fields:
+        _refuse_unknown("unit source", fields, {"json", "max_bytes"})
+        return JsonSource(fields["json"], fields["max_bytes"])
+    _refuse_unknown("unit source", fields, {"place", "name"})
+    return FieldSource(fields["name"], Place(fields["place"]))
 
 
 def _refuse_unknown(what: str, fields: Mapping[str, Any], known: set[str]) -> None:

@@ -17,17 +17,32 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from router.errors import PolicyError
+from router.match import Match, check_conditions, check_field_name
+from router.unit import UnitSource, check_sources
 
 WHOLE = 1_000_000
 """All traffic, in parts per million."""
 
 LONGEST_SALT = 256
 
+MOST_RULES = 64
+"""Every request that no rule claims is held against all of them."""
+
+LARGEST_BUDGET = 1_000_000
+
 LARGEST_VERSION = 2**31 - 1
 """Versions travel in 32 bits (`router.request_id`); Triton's folders are numbered the same way."""
 
-_HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _SHARE = re.compile(r"(?P<number>\d{1,7}(?:\.\d{1,6})?)\s*(?P<unit>%|ppm)", re.ASCII)
+
+
+class OverCapacity(StrEnum):
+    """What becomes of a change that would send a version more than its replicas carry."""
+
+    REFUSE = "refuse"
+    CLAMP = "clamp"
+    """The version gets what it carries."""
+    IGNORE = "ignore"
 
 
 class Role(StrEnum):
@@ -73,16 +88,48 @@ class Shadow:
         version: which.
         sample_ppm: of how many units, in parts per million.
         salt: mixed into the sample's hash, so that a sample is drawn from all arms alike.
+        when: the conditions that a request must fulfil, all of them; none means every request.
+        max_per_s: the budget: copies per second that one gateway may send; None is as many as the sample gives.
+        max_in_flight: the budget: copies that one gateway may have under way; None is as many as it has room for.
     """
 
     version: int
     sample_ppm: int = WHOLE
     salt: str = "shadow"
+    when: tuple[Match, ...] = ()
+    max_per_s: int | None = None
+    max_in_flight: int | None = None
 
     def __post_init__(self) -> None:
         check_version(self.version)
         _check_ppm("sample", self.sample_ppm)
-        _check_salt(self.salt)
+        check_salt(self.salt)
+        check_conditions(self.when)
+        _check_budget("copies per second", self.max_per_s)
+        _check_budget("copies under way", self.max_in_flight)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A version for every request that fulfils all the conditions, whatever its unit.
+
+    Attributes:
+        version: which; it may be one that has no share.
+        when: the conditions, at least one: what is to hold for everybody is a share.
+    """
+
+    version: int
+    when: tuple[Match, ...]
+
+    def __post_init__(self) -> None:
+        check_version(self.version)
+        check_conditions(self.when)
+        if not self.when:
+            raise PolicyError(f"the rule for version {self.version} has no condition: give it a share instead")
+
+    def words(self) -> str:
+        """The conditions as part of a sentence."""
+        return " and ".join(match.words() for match in self.when)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +144,10 @@ class Policy:
         allow_override: whether a client may choose a version by the `sluice-version` header.
         repeatable: whether a request may be sent twice, that is, whether the model has no side effects.
         shadows: versions that get copies, beside all of the above.
+        over_capacity: what becomes of a change that would send a version more than it carries. For those who change
+            policies; routing does not look at it.
+        rules: versions for requests that fulfil conditions; the first that applies decides, before any arm.
+        unit_sources: where a unit's name is looked for, in order, when `unit_header` is not there.
     """
 
     stable: int
@@ -106,17 +157,25 @@ class Policy:
     allow_override: bool = False
     repeatable: bool = True
     shadows: tuple[Shadow, ...] = ()
+    over_capacity: OverCapacity = OverCapacity.REFUSE
+    rules: tuple[Rule, ...] = ()
+    unit_sources: tuple[UnitSource, ...] = ()
     ranges: tuple[tuple[int, int, Arm], ...] = field(init=False, repr=False, compare=False)
     """(first bucket, first bucket after, arm) for each arm that owns any: what the hot path walks."""
+    salted: bytes = field(init=False, repr=False, compare=False)
+    """The salt and one zero byte: what the hot path puts before a unit."""
 
     def __post_init__(self) -> None:
         check_version(self.stable)
-        _check_salt(self.salt)
+        check_salt(self.salt)
         for name in ("allow_override", "repeatable"):
             if not isinstance(getattr(self, name), bool):
                 raise PolicyError(f"{name} is {getattr(self, name)!r}: it is true or false")
-        if not _HEADER_NAME.fullmatch(self.unit_header):
-            raise PolicyError(f"{self.unit_header!r} is no header name: use lower-case letters, digits and hyphens")
+        if not isinstance(self.over_capacity, OverCapacity):
+            raise PolicyError(f"over_capacity is {self.over_capacity!r}: it is one of {', '.join(OverCapacity)}")
+        check_field_name(self.unit_header)
+        check_sources(self.unit_sources)
+        _check_rules(self.rules)
         _check_versions_differ(self.stable, self.arms)
         _check_shadows_differ(self.shadows)
         if self.shadows and not self.repeatable:
@@ -125,13 +184,14 @@ class Policy:
         object.__setattr__(self, "arms", arms)
         owners = [arm for arm in arms if arm.share_ppm]
         _check_disjoint(owners)
+        object.__setattr__(self, "salted", self.salt.encode() + b"\0")
         object.__setattr__(self, "ranges", tuple((arm.offset_ppm, arm.end_ppm, arm) for arm in owners))
 
     @property
     def versions(self) -> tuple[int, ...]:
         """Every version that the policy names, each once, stable first."""
-        named = (self.stable, *(arm.version for arm in self.arms), *(shadow.version for shadow in self.shadows))
-        return tuple(dict.fromkeys(named))
+        others = (one.version for many in (self.arms, self.shadows, self.rules) for one in many)
+        return tuple(dict.fromkeys((self.stable, *others)))
 
     def shares(self) -> Mapping[int, int]:
         """Parts per million by version; sums to exactly 1,000,000."""
@@ -190,7 +250,10 @@ def check_version(version: object) -> None:
         raise PolicyError(f"{version!r} is no version: versions are whole numbers from 1 to {LARGEST_VERSION}")
 
 
-def _check_salt(salt: str) -> None:
+def check_salt(salt: object) -> None:
+    """Refuses what cannot be mixed into a hash, one zero byte after it."""
+    if not isinstance(salt, str):
+        raise PolicyError(f"{salt!r} is no salt: it is text")
     try:
         encoded = salt.encode()
     except UnicodeEncodeError as error:
@@ -202,6 +265,20 @@ def _check_salt(salt: str) -> None:
 def _check_ppm(what: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= WHOLE:
         raise PolicyError(f"{value!r} is no {what}: it is a whole number of parts per million, 0 to {WHOLE:,}")
+
+
+def _check_budget(what: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_BUDGET:
+        raise PolicyError(f"{value!r} is no budget of {what}: it is a whole number from 1 to {LARGEST_BUDGET:,}")
+
+
+def _check_rules(rules: object) -> None:
+    if not isinstance(rules, tuple) or not all(isinstance(rule, Rule) for rule in rules):
+        raise PolicyError("rules are a tuple of rules")
+    if len(rules) > MOST_RULES:
+        raise PolicyError(f"there are {len(rules)} rules: at most {MOST_RULES}")
 
 
 def _check_versions_differ(stable: int, arms: tuple[Arm, ...]) -> None:

@@ -1,12 +1,16 @@
 """Where one version of a model is served: the value that a replica's lease carries to the gateways.
 
 An endpoint is written by the replica that serves it (or by whoever registers a Triton that runs elsewhere) and
-read by every gateway. How long it is believed, and how it travels, is left to the store of leases.
+read by every gateway. How long it is believed, and how it travels, is left to the store of leases. Beside it stands
+what else a replica says of itself, to the control room alone: how busy its server is, and how earlier ones died.
 """
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 """What a model may be called: it is a folder's name, a part of a URL's path and a value in a configuration."""
@@ -14,6 +18,15 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 _LARGEST_PORT = 65_535
 _LARGEST_VERSION = 2**63 - 1
+
+LONGEST_WORDS = 2_000
+"""Characters of a server's last words that are kept."""
+
+RECENT_MS = 10 * 60 * 1000
+"""For how long a crash makes the next start wait."""
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,91 @@ class Endpoint:
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a replica says of its server, beside where it is.
+
+    Args:
+        pending: requests that Triton holds and has not answered; None where that is not known.
+        throughput: requests per second that it answered in its warm-up burst; None where none was measured.
+    """
+
+    pending: int | None = None
+    throughput: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what is no count and no rate.
+
+        Raises:
+            ValueError: naming the field and its value.
+        """
+        if self.pending is not None and (type(self.pending) is not int or self.pending < 0):
+            raise ValueError(f"A load's pending is {self.pending!r}: it must be a whole number, 0 or more, or null.")
+        rate = self.throughput
+        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not _is_rate(rate)):
+            raise ValueError(f"A load's throughput is {rate!r}: it must be a finite number, 0 or more, or null.")
+
+
+NO_LOAD = Load()
+"""Of a replica that says nothing of it, and of every static endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A server that ended without being asked to, or did not come up.
+
+    Args:
+        at_ms: when, milliseconds since 1970; the store that keeps it puts its own clock's time here.
+        exit_code: of the process, negative for a signal; None where there is none (it hung and was ended).
+        host: where it ran.
+        words: its last lines; only the last 2,000 characters are kept.
+    """
+
+    at_ms: int
+    exit_code: int | None
+    host: str
+    words: str
+
+    def __post_init__(self) -> None:
+        """Cuts the words."""
+        object.__setattr__(self, "words", self.words[-LONGEST_WORDS:])
+
+
+def pause_s(crashes: Sequence[Crash]) -> float:
+    """How many seconds a start waits after so many crashes: 1, 2, 4 … 60; 0 after none."""
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(len(crashes) - 1, 16)) if crashes else 0.0
+
+
+def next_start_ms(crashes: Sequence[Crash], now_ms: int) -> int | None:
+    """Until when the next start waits, milliseconds since 1970; None where it does not. A first crash costs no pause.
+
+    Args:
+        crashes: of one version, newest first.
+        now_ms: the time, by the clock that the crashes have theirs from.
+    """
+    recent = [crash for crash in crashes if now_ms - crash.at_ms < RECENT_MS]
+    if len(recent) < 2:  # noqa: PLR2004 - see above
+        return None
+    until = recent[0].at_ms + round(pause_s(recent[1:]) * 1000)
+    return until if until > now_ms else None
+
+
+def encode_leased(endpoint: Endpoint, load: Load | None) -> str:
+    """What a lease holds: the endpoint's JSON, and the load as one more field, which `decode` passes over."""
+    if load is None:
+        return endpoint.encode()
+    return json.dumps({**asdict(endpoint), "load": asdict(load)}, separators=(",", ":"), sort_keys=True)
+
+
+def decode_load(text: str | bytes) -> Load:
+    """The load in a lease; `NO_LOAD` where it says none, or none that can be read."""
+    try:
+        said: Any = json.loads(text)["load"]
+        return Load(said.get("pending"), said.get("throughput"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return NO_LOAD
+
+
 def decode(text: str | bytes) -> Endpoint:
     """The endpoint that `Endpoint.encode` wrote. Fields of a newer release are passed over.
 
@@ -82,3 +180,7 @@ def _text(name: str, value: object, allowed: re.Pattern[str]) -> None:
 def _number(name: str, value: object, least: int, most: int) -> None:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"The endpoint's {name} is {value!r}: it must be a whole number from {least} to {most}.")
+
+
+def _is_rate(value: float) -> bool:
+    return math.isfinite(value) and value >= 0

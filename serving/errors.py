@@ -101,6 +101,12 @@ class Refusal(Enum):
     UNACCEPTABLE = "unacceptable"
     NO_REVISION = "no-revision"
     STORE_UNREACHABLE = "store-unreachable"
+    UNKNOWN_VERSION = "unknown-version"
+    UNKNOWN_OPERATION = "unknown-operation"
+    IN_USE = "in-use"
+    CORRUPTED = "corrupted"
+    DID_NOT_START = "did-not-start"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,5 +149,11 @@ STATUS: Mapping[Refusal, Status] = MappingProxyType(
         Refusal.UNACCEPTABLE: Status(422, None),
         Refusal.NO_REVISION: Status(428, None),
         Refusal.STORE_UNREACHABLE: Status(503, None, retry_after_s=1),
+        Refusal.UNKNOWN_VERSION: Status(404, None),
+        Refusal.UNKNOWN_OPERATION: Status(404, None),
+        Refusal.IN_USE: Status(409, None),
+        Refusal.CORRUPTED: Status(422, None),
+        Refusal.DID_NOT_START: Status(422, None),
+        Refusal.BROKEN: Status(500, None),
     }
 )

@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,11 +22,19 @@ import uvicorn
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from serving.control.api import create_app
+from registry.artifacts import ArtifactStore
+from registry.roots import Roots
+from registry.service import Registry
+from registry.store import connect as connect_registry
+from serving.control.api import Workshop, create_app
 from serving.control.conductor import Conductor, declared_pools
+from serving.control.deploying import Deployments
+from serving.control.operations import Operations
 from serving.control.probe import TritonProbe
+from serving.control.registering import performers
 from serving.control.service import ControlService, declared_in
 from serving.control.store import Store, connect
+from serving.control.usage import Routable, Usage
 from serving.errors import SettingsError, SluiceError, StartFailed
 from serving.gateway.config import WorkerConfig
 from serving.gateway.supervisor import Supervisor
@@ -38,6 +46,8 @@ APP = "sluice"
 _CPUS = 0.1
 _CALLS_AT_ONCE = 100
 _GRACE_S = 5.0
+_STARTS = 4
+"""How many times as long as one server may take all replicas of a version may take to get ready."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +58,13 @@ class Installation:
         settings: all of them; each reads its part.
         redis_url: the store's address, with its password.
         handover: path of the Unix socket that gives the listening sockets; empty where a replica opens its own.
+        boot: names this start; a replica that takes another's place has the same.
     """
 
     settings: Settings
     redis_url: str
     handover: str = ""
+    boot: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 def build(arguments: Mapping[str, str]) -> serve.Application:
@@ -187,13 +199,31 @@ class Control:
         settings = installation.settings
         self._store: Store = connect(installation.redis_url, settings.redis.namespace)
         self._probe = TritonProbe()
+        self._registry_store = connect_registry(installation.redis_url, settings.redis.namespace)
         service = ControlService(self._store, declared_in(settings.models))
+        users = Usage(service)
+        registry = Registry(self._registry_store, users)
+        service.routable = Routable(registry)
         pools = ServePools(settings, installation.redis_url)
-        conductor = Conductor(
-            service, self._store, pools, settings.models, probe=self._probe, lease_s=settings.redis.lease_s
+        artifacts = ArtifactStore(
+            settings.registry.artifacts or str(settings.state_dir / "artifacts"), Roots.of(settings.registry.sources)
         )
+        deployments = Deployments(
+            service, self._store, pools, registry, declared_pools(settings.models),
+            patience_s=_STARTS * settings.triton.ready_timeout_s,
+        )  # fmt: skip
+        of_the_registry = performers(registry, artifacts, pools, service, settings)
+        operations = Operations(self._store, {**of_the_registry, **deployments.performers()})
+        users.operations = operations
+        conductor = Conductor(
+            service, self._store, pools, settings.models,
+            probe=self._probe, operations=operations, boot=installation.boot, lease_s=settings.redis.lease_s,
+        )  # fmt: skip
         listener = _listener(installation, "control", settings.control.host, settings.control.port)
-        config = uvicorn.Config(create_app(service), log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+        workshop = Workshop(registry, operations, artifacts, settings.registry.allow_pickle)
+        config = uvicorn.Config(
+            create_app(service, workshop), log_config=None, lifespan="off", timeout_graceful_shutdown=2
+        )
         self._server = uvicorn.Server(config)
         self._tasks = [
             asyncio.create_task(self._server.serve(sockets=[listener])),
@@ -216,6 +246,7 @@ class Control:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._probe.close()
         await self._store.close()
+        await self._registry_store.close()
 
 
 def _listener(installation: Installation, name: str, host: str, port: int) -> socket.socket:

@@ -23,6 +23,7 @@ from serving.endpoint import Endpoint
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _GATEWAY_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_KEYS = 256
+_BY_VERSION = ("requests", "in_flight_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,62 @@ class Keys:
         """Hash: key id to base64 secret, and `current`. Read it with `id_keys_from`."""
         return self._of("idkeys")
 
+    @property
+    def wishes(self) -> str:
+        """Hash: "model/version" to what an operator wants to run."""
+        return self._of("wishes")
+
+    @property
+    def wish_revisions(self) -> str:
+        """Hash: "model/version" to the revision of its wish; the empty field counts them all."""
+        return self._of("wishes:revisions")
+
+    @property
+    def touched(self) -> str:
+        """Hash: "model/version" to when it was last routed to, deployed or woken, milliseconds since 1970."""
+        return self._of("touched")
+
+    @property
+    def boot(self) -> str:
+        """The start of the installation that last said so."""
+        return self._of("boot")
+
+    @property
+    def operations(self) -> str:
+        """Sorted set: ids of all operations, in the order in which they began."""
+        return self._of("operations")
+
+    @property
+    def unfinished_operations(self) -> str:
+        """Set: ids of those that have not ended."""
+        return self._of("operations:unfinished")
+
+    @property
+    def ended_operations(self) -> str:
+        """Sorted set: ids of those that have, in the order in which they ended."""
+        return self._of("operations:ended")
+
+    @property
+    def operation_holders(self) -> str:
+        """Hash: what one operation at a time may hold, to the id of the one that does; the empty field counts."""
+        return self._of("operations:holders")
+
+    def operation(self, operation_id: str) -> str:
+        """Hash: one operation's record, revision and times."""
+        return self._of(f"operation:{operation_id}")
+
+    def operation_runner(self, operation_id: str) -> str:
+        """Whoever runs that operation, for as long as it says so: a lease."""
+        return self._of(f"operation:{operation_id}:runner")
+
+    def operations_of(self, model: str) -> str:
+        """Sorted set: ids of that model's operations."""
+        return self._of(f"operations:of:{model}")
+
+    def crashes(self, model: str, version: int) -> str:
+        """Stream of how that version's servers died, which expires."""
+        return self._of(f"crashes:{model}:{version}")
+
     def policy(self, digest: str) -> str:
         """A policy's canonical bytes, immutable."""
         return self._of(f"policy:{digest}")
@@ -127,6 +184,7 @@ class GatewayLease:
         connections: open ones.
         in_flight: requests that are being answered.
         requests: answered so far, by "model/version".
+        in_flight_by: requests that are being answered, by "model/version"; those without any are left out.
     """
 
     id: str
@@ -141,6 +199,7 @@ class GatewayLease:
     connections: int = 0
     in_flight: int = 0
     requests: Mapping[str, int] = field(default_factory=dict)
+    in_flight_by: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _GATEWAY_ID.fullmatch(self.id):
@@ -149,7 +208,11 @@ class GatewayLease:
             _check_count(name, getattr(self, name))
         for name in ("boot", "host", "digest", "held"):
             _check_text(name, getattr(self, name), optional=name == "held")
-        object.__setattr__(self, "requests", MappingProxyType(dict(self.requests)))
+        for name in _BY_VERSION:
+            counts = dict(getattr(self, name))
+            for version, count in counts.items():
+                _check_count(f"{name} of {version}", count)
+            object.__setattr__(self, name, MappingProxyType(counts))
 
     def runs(self, head: Head) -> bool:
         """Whether this is what it acknowledges."""
@@ -157,7 +220,8 @@ class GatewayLease:
 
     def encode(self) -> str:
         """The lease as JSON, which `decode_gateway` reads."""
-        plain = {name: getattr(self, name) for name in _LEASE_FIELDS} | {"requests": dict(self.requests)}
+        plain = {name: getattr(self, name) for name in _LEASE_FIELDS}
+        plain |= {name: dict(plain[name]) for name in _BY_VERSION}
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
 
@@ -173,7 +237,7 @@ def decode_gateway(text: str | bytes) -> GatewayLease:
     said = json.loads(text)
     try:
         return GatewayLease(**{name: said[name] for name in _LEASE_FIELDS if name in said})
-    except (TypeError, AttributeError, KeyError) as error:
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(f"this is no gateway's lease: {error}") from error
 
 

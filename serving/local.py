@@ -249,7 +249,12 @@ def _missing(client: ControlClient, wanted: set[tuple[str, int]]) -> tuple[str, 
     failed = next((p["message"] for p in status["pools"] if p["state"] == "DEPLOY_FAILED"), "")
     if failed:
         return "", f"A pool did not come up: {failed}"
-    ready = {(model["name"], one["version"]) for model in status["models"] for one in model["versions"] if one["ready"]}
+    ready = {
+        (model["name"], one["version"])
+        for model in status["models"]
+        for one in model["versions"]
+        if one["ready"] or one.get("asleep")  # nothing routes to it, and it is not to be kept warm
+    }
     if late := sorted(wanted - ready):
         return ", ".join(f"{model} {version}" for model, version in late), ""
     routed = {model["name"] for model in status["models"] if model["revision"]}

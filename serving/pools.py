@@ -7,17 +7,23 @@ one pool as it is wanted. How it is brought about is the conductor's; what Trito
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from registry.signature import TensorSpec
 from serving.kinds import number, whole
 
 PRIORITY_LEVELS = 1_000
 _LONGEST_DELAY_US = 10_000_000
+_DIGEST_LENGTH = 12
+
+HOW_MANY = frozenset({"replicas", "max_replicas", "target_in_flight", "keep_warm_s"})
+"""Options that say how many servers there are and for how long, not what each of them is."""
 
 
 class PoolOptions(BaseModel):
@@ -120,6 +126,14 @@ class PoolOptions(BaseModel):
         return self.replicas if self.max_replicas is None else self.max_replicas
 
 
+class PoolKey(NamedTuple):
+    """What names a pool: two that would start different servers have different digests (`PoolSpec.digest`)."""
+
+    model: str
+    version: int
+    digest: str
+
+
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
     """One pool: a version of a model, where it comes from, and how it is run.
@@ -150,8 +164,25 @@ class PoolSpec:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What names it: (model, version)."""
+        """Whose it is: (model, version)."""
         return self.model, self.version
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits of the SHA-256 of all that its servers are started with.
+
+        The number of replicas and what it follows from (`HOW_MANY`) are no part of it. What was said counts, not what
+        follows from it: an option that is said to be as it would be anyway may override a Triton directory's own.
+        """
+        plain = self.plain()
+        plain["options"] = {name: value for name, value in plain["options"].items() if name not in HOW_MANY}
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+    @property
+    def key_with_digest(self) -> PoolKey:
+        """What names it."""
+        return PoolKey(self.model, self.version, self.digest)
 
     def __str__(self) -> str:
         """'digits version 3'."""
@@ -163,7 +194,7 @@ class PoolSpec:
         return {
             "model": self.model,
             "version": self.version,
-            "options": self.options.model_dump(mode="json", exclude_defaults=True),
+            "options": self.options.model_dump(mode="json", exclude_unset=True),
             **{name: text for name, text in said.items() if text},
         }
 
@@ -178,3 +209,52 @@ class PoolSpec:
             return cls(**{**plain, "options": PoolOptions.model_validate(plain.get("options", {}))})
         except TypeError as error:
             raise ValueError(f"a pool cannot be read from {json.dumps(dict(plain))[:200]}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """One pool as it is.
+
+    Attributes:
+        key: what names it.
+        state: in Serve's words: DEPLOYING, RUNNING, UNHEALTHY, DEPLOY_FAILED, DELETING.
+        message: what is wrong, in a sentence of ours where there is one; else what Serve says.
+        replicas_running: how many have started.
+        replicas_wanted: how many there are to be.
+    """
+
+    key: PoolKey
+    state: str
+    message: str = ""
+    replicas_running: int = 0
+    replicas_wanted: int = 0
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.key.model
+
+    @property
+    def version(self) -> int:
+        """The model's version."""
+        return self.key.version
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a trial of a version found (`serving.triton.trial`).
+
+    Attributes:
+        inputs: as the running model says them, without the batch dimension.
+        outputs: likewise.
+        config: the config.pbtxt that it ran with.
+        latency_ms: of one request at a time, the median once it had settled.
+        throughput: requests a second that one server answered when it had as many as it works on at once; None where
+            that would have measured its cache.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    config: str
+    latency_ms: float
+    throughput: float | None

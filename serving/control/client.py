@@ -58,6 +58,7 @@ class ChangeAnswer(PolicyAnswer):
     acknowledged: Acknowledged
     durable: bool
     took_ms: float
+    notes: NotRequired[list[str]]
 
 
 class ExplainAnswer(TypedDict):
@@ -86,11 +87,15 @@ class GatewayStatus(TypedDict):
 
 
 class VersionStatus(TypedDict):
-    """One version of a model, with how many endpoints are ready, and who starts them (`pool` or `static`)."""
+    """One version of a model, with how many endpoints are ready, and who starts them (`pool` or `static`).
+
+    It is asleep where it has no servers because nothing routes to it.
+    """
 
     version: int
     ready: int
     source: str
+    asleep: bool
 
 
 class ModelStatus(TypedDict):
@@ -104,12 +109,16 @@ class ModelStatus(TypedDict):
 
 
 class PoolStatus(TypedDict):
-    """The Serve application that runs one version."""
+    """The servers of one version, and how they died lately."""
 
     model: str
     version: int
     state: str
     message: str
+    ready: int
+    wanted: int
+    crashes: int
+    last_words: str
 
 
 class StoreStatus(TypedDict):
@@ -165,11 +174,11 @@ class ControlClient:
         Raises:
             ControlError: as for every call here: no answer, a refusal, or somebody else at that address.
         """
-        return cast("StatusAnswer", self._call("GET", "status", StatusAnswer))
+        return cast("StatusAnswer", self.call("GET", "status", StatusAnswer))
 
     def policy(self, model: str) -> PolicyAnswer:
         """A model's policy and its revision."""
-        return cast("PolicyAnswer", self._call("GET", f"{_model_path(model)}/policy", PolicyAnswer))
+        return cast("PolicyAnswer", self.call("GET", f"{_model_path(model)}/policy", PolicyAnswer))
 
     def set_policy(self, model: str, policy: PolicyBody, *, revision: int, wait_s: float = 2.0) -> ChangeAnswer:
         """Writes a policy over the revision that was read, and waits until the gateways run it.
@@ -183,14 +192,14 @@ class ControlClient:
         Raises:
             ControlError: with status 409 and what is there now, when somebody else was faster.
         """
-        answer = self._call(
+        answer = self.call(
             "PUT",
             f"{_model_path(model)}/policy",
             ChangeAnswer,
             params=[("wait_s", f"{wait_s:g}")],
             headers={"If-Match": f'"{revision}"'},
             json={"policy": policy},
-            timeout=self._timeout_s + wait_s,
+            wait_s=wait_s,
         )
         return cast("ChangeAnswer", answer)
 
@@ -198,11 +207,23 @@ class ControlClient:
         """Which version a request of this unit, with these headers, would reach."""
         asked = [("unit", unit)] if unit is not None else []
         params = [*asked, *(("header", f"{name}:{value}") for name, value in headers)]
-        return cast("ExplainAnswer", self._call("GET", f"{_model_path(model)}/explain", ExplainAnswer, params=params))
+        return cast("ExplainAnswer", self.call("GET", f"{_model_path(model)}/explain", ExplainAnswer, params=params))
 
-    def _call(self, method: str, path: str, shape: Any, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's
+    def call(self, method: str, path: str, shape: Any, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's
+        """The JSON that one path answers; `shape` is the TypedDict whose keys it must have."""
+        return self._body(self.answer(method, path, **request), shape)
+
+    def answer(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's
+        """What one path below /api/v1 answers, refusals among it.
+
+        Args:
+            method: of HTTP.
+            path: below /api/v1.
+            request: as httpx takes it; `wait_s` is how much longer than usual the answer may take, seconds.
+        """
+        request["timeout"] = self._timeout_s + request.pop("wait_s", 0.0)
         try:
-            response = self._http.request(method, f"{self.url}/api/v1/{path}", **request)
+            return self._http.request(method, f"{self.url}/api/v1/{path}", **request)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise ControlError(f"{self.url!r} is no address", "write it like http://127.0.0.1:8080") from error
         except httpx.ConnectError as error:
@@ -213,19 +234,29 @@ class ControlClient:
             raise ControlError(f"{self.url} did not answer in time", hint) from error
         except httpx.HTTPError as error:
             raise ControlError(f"{self.url} broke off: {str(error) or type(error).__name__}", "try again") from error
-        return self._body(response, shape)
 
-    def _body(self, response: httpx.Response, shape: Any) -> dict[str, Any]:  # noqa: ANN401 - a TypedDict's class
-        try:
-            body = response.json()
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            body = None
+    def check(self, response: httpx.Response) -> httpx.Response:
+        """The same answer.
+
+        Raises:
+            ControlError: it is a refusal, or none of a control API.
+        """
+        body = _json_in(response)
         if response.status_code >= _HTTP_ERROR and isinstance(body, dict) and ("detail" in body or "title" in body):
             raise _refused(response.status_code, body)
-        if not response.is_success or not isinstance(body, dict) or not shape.__required_keys__ <= body.keys():
-            sentence = f"what answers at {self.url} (HTTP {response.status_code}) is no control API of this release"
-            raise ControlError(sentence, "name the right address with --url", response.status_code)
+        if not response.is_success:
+            raise self._stranger(response)
+        return response
+
+    def _body(self, response: httpx.Response, shape: Any) -> dict[str, Any]:  # noqa: ANN401 - a TypedDict's class
+        body = _json_in(self.check(response))
+        if not isinstance(body, dict) or not shape.__required_keys__ <= body.keys():
+            raise self._stranger(response)
         return body
+
+    def _stranger(self, response: httpx.Response) -> ControlError:
+        sentence = f"what answers at {self.url} (HTTP {response.status_code}) is no control API of this release"
+        return ControlError(sentence, "name the right address with --url", response.status_code)
 
 
 def shares_of(policy: PolicyBody) -> dict[int, int]:
@@ -237,6 +268,13 @@ def shares_of(policy: PolicyBody) -> dict[int, int]:
 def shares_in_words(shares: Mapping[int, int]) -> str:
     """'1: 90 %, 2: 10 %'."""
     return ", ".join(f"{version}: {format_share(share)}" for version, share in shares.items())
+
+
+def _json_in(response: httpx.Response) -> object:
+    try:
+        return response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
 
 
 def _model_path(model: str) -> str:

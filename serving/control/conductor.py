@@ -16,10 +16,12 @@ from typing import Protocol
 from router.codec import encode_policy, encode_snapshot
 from router.epoch import NO_HEAD, Head
 from serving.control.errors import StoreDamaged, StoreUnavailable
+from serving.control.keeper import PoolKeeper, Pools, PoolStore
 from serving.control.publishing import NOTHING, Answer, Publication, State
 from serving.control.recovery import Plan, plan, publication
-from serving.control.service import ControlService, PoolState, Store
-from serving.endpoint import Endpoint
+from serving.control.service import ControlService
+from serving.control.statics import Probe, StaticKeeper, static_endpoints
+from serving.control.tasks import end
 from serving.leases import Recovery
 from serving.pools import PoolSpec
 from serving.settings import ModelSettings
@@ -28,23 +30,9 @@ _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _RENEWALS_PER_LEASE = 3
-_DEPLOY_AGAIN_S = 10.0
 
 
-class Pools(Protocol):
-    """Where pools run (Ray Serve)."""
-
-    async def deploy(self, versions: Sequence[PoolSpec]) -> None:
-        """Starts these, together, and returns once they are started or have failed."""
-
-    async def states(self) -> Mapping[tuple[str, int], PoolState]:
-        """Those that are there, by (model, version)."""
-
-    async def remove(self, versions: Sequence[tuple[str, int]]) -> None:
-        """Takes these away."""
-
-
-class Recoverable(Store, Protocol):
+class Recoverable(PoolStore, Protocol):
     """What a recovery needs of the store beside the rest."""
 
     async def head(self) -> Head:
@@ -60,7 +48,11 @@ class Recoverable(Store, Protocol):
         """Writes all of it, or nothing."""
 
 
-Probe = Callable[[Endpoint], Awaitable[bool]]
+class Runs(Protocol):
+    """A loop of somebody else's that belongs to the control room (`serving.control.operations`)."""
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
 
 
 class Conductor:
@@ -69,9 +61,11 @@ class Conductor:
     Args:
         service: publishes first policies, and shows the pools' states.
         store: where everything is kept.
-        pools: where pools run.
+        pools: where pools run (Ray Serve).
         models: what the settings declare.
         probe: whether a static endpoint answers (`serving.control.probe`).
+        operations: the loop of long work; None for none.
+        boot: names this start of the whole installation; see `PoolKeeper`.
         lease_s: how long a lease lives.
         clock: seconds that only go forward.
     """
@@ -84,31 +78,43 @@ class Conductor:
         models: Sequence[ModelSettings],
         *,
         probe: Probe,
+        operations: Runs | None = None,
+        boot: str = "",
         lease_s: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
         self._store = store
-        self._pools = pools
+        self._keeper = PoolKeeper(service, store, pools, declared_pools(models), boot=boot, clock=clock)
+        self._tick_s = min(_TICK_S, lease_s / _RENEWALS_PER_LEASE)
+        self._static = StaticKeeper(store, static_endpoints(models), probe, lease_s=lease_s, look_s=self._tick_s)
+        self._operations = operations
         self._models = models
-        self._probe = probe
         self._lease_s = lease_s
         self._clock = clock
         self._in_contact_since: float | None = None
         self._has_head = False
         self._has_begun = False
-        self._deploy_at = clock()
-        self._deployed = False
+        self._settled = False
         self._told: dict[str, str] = {}
 
     async def run(self) -> None:
         """All duties, until cancelled."""
-        tick_s = min(_TICK_S, self._lease_s / _RENEWALS_PER_LEASE)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._forever("keeping policies and keys", self.settle, tick_s))
-            group.create_task(self._forever("renewing static endpoints", self.renew_static, tick_s))
-            group.create_task(self._forever("starting the pools", self.start_pools, tick_s))
-            group.create_task(self._forever("looking at the pools", self.look_at_pools, tick_s))
+        duties: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("keeping policies and keys", self.settle),
+            ("renewing static endpoints", self.renew_static),
+            ("keeping the pools", self.keep_pools),
+            ("looking at the pools", self.look_at_pools),
+        ]
+        if self._operations is not None:
+            duties.append(("doing long work", self._operations.run))
+        loops = [asyncio.create_task(self._forever(name, duty), name=name) for name, duty in duties]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            await end(loops)
+            await self._static.close()
+            await self._keeper.close()
 
     async def settle(self) -> None:
         """Keys for request ids, first policies, and a recovery where one is called for."""
@@ -117,31 +123,23 @@ class Conductor:
         except StoreUnavailable as error:
             if not isinstance(error, StoreDamaged):
                 self._in_contact_since = None
+                self._settled = False
             raise
 
     async def renew_static(self) -> None:
         """Leases for the endpoints that somebody else runs, while they answer; those that do not, lapse."""
-        endpoints = static_endpoints(self._models)
-        ready = await asyncio.gather(*(self._probe(endpoint) for endpoint in endpoints))
-        for endpoint, answers in zip(endpoints, ready, strict=True):
-            if answers:
-                await self._store.hold(endpoint, self._lease_s)
+        try:
+            await self._static.renew()
+        finally:
+            self._service.silent = self._static.silent
 
-    async def start_pools(self) -> None:
-        """Starts the pools that the settings declare and that are not there; once, but until it has worked."""
-        if self._deployed or self._clock() < self._deploy_at:
-            return
-        self._deploy_at = self._clock() + _DEPLOY_AGAIN_S
-        there = await self._pools.states()
-        missing = [wanted for wanted in declared_pools(self._models) if wanted.key not in there]
-        if missing:
-            await self._pools.deploy(missing)
-        self._deployed = True
+    async def keep_pools(self) -> None:
+        """Starts, scales, replaces and takes away what is not as it is to be."""
+        await self._keeper.keep(sure=self._settled)
 
     async def look_at_pools(self) -> None:
-        """Their states, for the status."""
-        states = await self._pools.states()
-        self._service.pools = tuple(states[key] for key in sorted(states))
+        """Their states and crashes, for the status."""
+        await self._keeper.look()
 
     async def _settle(self) -> None:
         await self._store.ensure_keys()
@@ -152,7 +150,7 @@ class Conductor:
             self._in_contact_since = now
         # Leases that could not be renewed during an outage, or that went with the head, say nothing about their
         # owners until all had time to.
-        settled = now - self._in_contact_since >= self._lease_s
+        settled = self._settled = now - self._in_contact_since >= self._lease_s
         self._has_head = shown != NO_HEAD
         self._has_begun = self._has_begun or self._has_head
         called_for = await self._plan(shown)
@@ -211,7 +209,7 @@ class Conductor:
         }
         return Recovery(called_for.shown, encode_snapshot(shown.snapshot), policies)
 
-    async def _forever(self, name: str, duty: Callable[[], Awaitable[None]], tick_s: float) -> None:
+    async def _forever(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
         while True:
             began = self._clock()
             try:
@@ -220,7 +218,7 @@ class Conductor:
                 self._tell(name, error)
             else:
                 self._tell(name, None)
-            await asyncio.sleep(max(0.0, tick_s - (self._clock() - began)))
+            await asyncio.sleep(max(0.0, self._tick_s - (self._clock() - began)))
 
     def _tell(self, name: str, error: Exception | None) -> None:
         """Once when it begins to fail, once for each new reason, and once when it works again."""
@@ -243,14 +241,4 @@ def declared_pools(models: Iterable[ModelSettings]) -> list[PoolSpec]:
         for model in models
         for one in model.versions
         if one.path
-    ]
-
-
-def static_endpoints(models: Iterable[ModelSettings]) -> list[Endpoint]:
-    """The endpoints that the settings declare, and that somebody else runs."""
-    return [
-        Endpoint(host=place.host, http_port=place.port, grpc_port=0, model=model.name, version=one.version)
-        for model in models
-        for one in model.versions
-        for place in one.endpoints
     ]

@@ -26,8 +26,24 @@ class Unknown(SluiceError):  # noqa: N818 - as above
     """There is no such model, version or request."""
 
 
+class UnknownOperation(Unknown):
+    """There is no such operation, or not any more."""
+
+
 class Unacceptable(SluiceError):  # noqa: N818 - as above
     """Understood, and refused as it stands."""
+
+
+class Busy(SluiceError):  # noqa: N818 - as above
+    """Another operation is under way that excludes this one; the sentence names it."""
+
+
+class InUse(SluiceError):  # noqa: N818 - as above
+    """What is to be taken away is needed; the sentence says by whom."""
+
+
+class Overloaded(SluiceError):  # noqa: N818 - as above
+    """As much is under way as may be."""
 
 
 class Conflict(SluiceError):  # noqa: N818 - as above

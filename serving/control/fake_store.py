@@ -15,13 +15,14 @@ from router.epoch import NO_HEAD, Head
 from router.policy import Policy
 from router.request_id import SECRET_BYTES
 from serving.control.errors import StoreDamaged, StoreUnavailable
-from serving.control.publishing import NOTHING, Answer, Change, Publication, Published, Recorded, State
+from serving.control.fake_records import FakeRecords
+from serving.control.publishing import NOTHING, Answer, Change, LedgerEntry, Publication, Published, Recorded, State
 from serving.control.publishing import publish as publish_change
-from serving.endpoint import Endpoint
+from serving.endpoint import NO_LOAD, Endpoint, Load
 from serving.leases import GatewayLease, IdKeys, Recovery, next_key_id
 
 
-class FakeStore:
+class FakeStore(FakeRecords):
     """What `serving.control.store.Store` does, without a server.
 
     Args:
@@ -29,6 +30,7 @@ class FakeStore:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock, self._reach, self._write_ledger)
         self._clock = clock
         self._head = NO_HEAD
         self._blobs: dict[str, bytes] = {}
@@ -37,6 +39,7 @@ class FakeStore:
         self._answers: dict[str, Answer] = {}
         self._gateways: dict[str, tuple[GatewayLease, float]] = {}
         self._endpoints: dict[str, tuple[Endpoint, float]] = {}
+        self._loads: dict[str, Load] = {}
         self._recoveries: dict[str, Recovery] = {}
         self._id_keys: IdKeys | None = None
         self.heard: list[str] = []
@@ -84,7 +87,7 @@ class FakeStore:
         self._head = publication.head._replace(parent=publication.expected)
         self._blobs |= {**publication.policies, publication.head.digest: publication.snapshot}
         self._lineage |= {**publication.lineage, publication.head.epoch: publication.head.digest}
-        self._ledger.append(Recorded(f"{len(self._ledger) + 1}-0", int(time.time() * 1000), publication.entry))
+        self._write_ledger(publication.entry)
         self.heard.append(f"{publication.head.epoch} {publication.head.digest}")
         answer = Answer(done=True, head=self._head, members=frozenset(self._alive(self._gateways)), durable=True)
         self._answers[publication.nonce] = answer
@@ -107,13 +110,18 @@ class FakeStore:
 
     async def endpoints(self) -> Sequence[Endpoint]:
         """The endpoints whose lease is alive, by model and version."""
-        self._reach()
-        alive = [self._endpoints[name][0] for name in self._alive(self._endpoints)]
-        return sorted(alive, key=lambda one: (one.model, one.version, one.host, one.http_port))
+        return [endpoint for endpoint, _ in await self.endpoint_loads()]
 
-    async def hold(self, endpoint: Endpoint, ttl_s: float) -> None:
+    async def endpoint_loads(self) -> Sequence[tuple[Endpoint, Load]]:
+        """The same, each with what its replica says of its server."""
+        self._reach()
+        alive = [(self._endpoints[name][0], self._loads[name]) for name in self._alive(self._endpoints)]
+        return sorted(alive, key=lambda one: (one[0].model, one[0].version, one[0].host, one[0].http_port))
+
+    async def hold(self, endpoint: Endpoint, ttl_s: float, load: Load | None = None) -> None:
         """Takes or renews an endpoint's lease."""
         self._reach()
+        self._loads[endpoint.key] = load or NO_LOAD
         if endpoint.key not in self._alive(self._endpoints):
             self.heard.append(endpoint.key)
         self._endpoints[endpoint.key] = endpoint, self._clock() + ttl_s
@@ -161,6 +169,10 @@ class FakeStore:
         self._head = NO_HEAD
         self._blobs.clear()
         self._lineage.clear()
+        self._wishes.clear()
+
+    def _write_ledger(self, entry: LedgerEntry) -> None:
+        self._ledger.append(Recorded(f"{len(self._ledger) + 1}-0", int(time.time() * 1000), entry))
 
     def _reach(self) -> None:
         if self.down:

@@ -9,26 +9,63 @@ How a store swaps a head is `serving.control.store`; when things are looked at i
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Protocol
 
 from router.choose import Facts, explain
 from router.epoch import NO_HEAD, Head
-from router.errors import PolicyError, RequestIdError
-from router.policy import WHOLE, Arm, Policy, format_share
-from router.request_id import KeyRing, RequestId
+from router.errors import RequestIdError
+from router.policy import WHOLE, OverCapacity, Policy, format_share
+from router.request_id import KeyRing
+from serving.control.capacity import Excess, excesses
 from serving.control.errors import Conflict, StoreUnavailable, Unacceptable, Unknown
 from serving.control.publishing import Answer, Published, Recorded, State
-from serving.endpoint import Endpoint
+from serving.control.rates import Rates
+from serving.control.succession import next_policy
+from serving.control.views import (
+    Acknowledged,
+    Changed,
+    Current,
+    Decoded,
+    Explained,
+    ModelView,
+    PoolView,
+    Status,
+    VersionView,
+    Wanted,
+)
+from serving.control.wishes import ModelVersion, Wish
+from serving.endpoint import Endpoint, Load
 from serving.leases import GatewayLease, IdKeys
 from serving.settings import ModelSettings
+
+__all__ = [
+    "Acknowledged",
+    "Changed",
+    "ControlService",
+    "Current",
+    "Decoded",
+    "Explained",
+    "Leases",
+    "ModelView",
+    "Policies",
+    "PoolView",
+    "Records",
+    "Routable",
+    "Status",
+    "Store",
+    "VersionView",
+    "Wanted",
+    "acknowledged",
+    "acknowledges",
+    "declared_in",
+    "next_policy",
+    "routed_in",
+]
 
 LONGEST_WAIT_S = 30.0
 _LOOK_S = 0.02
@@ -60,6 +97,9 @@ class Leases(Protocol):
     async def endpoints(self) -> Sequence[Endpoint]:
         """The endpoints."""
 
+    async def endpoint_loads(self) -> Sequence[tuple[Endpoint, Load]]:
+        """The same, each with what its replica says of its server."""
+
     async def hold(self, endpoint: Endpoint, ttl_s: float) -> None:
         """Takes or renews an endpoint's lease."""
 
@@ -79,6 +119,9 @@ class Records(Protocol):
     async def ensure_keys(self) -> IdKeys:
         """The same; the first one is made if there is none."""
 
+    async def wishes(self) -> Sequence[Wish]:
+        """What operators want to run."""
+
     async def check(self) -> tuple[str, ...]:
         """One sentence for each thing about the server that could cost data."""
 
@@ -87,120 +130,15 @@ class Store(Policies, Leases, Records, Protocol):
     """All that the control room needs of a store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A policy as an operator asks for it: what is left out stays as it is.
+class Routable(Protocol):
+    """Who knows which versions must not get traffic (the registry)."""
 
-    Attributes:
-        stable: the version that takes what the arms leave.
-        shares: parts per million by version, stable not among them.
-        unit_header: the header that names the unit; None keeps it.
-        allow_override: whether clients may choose; None keeps it.
-        repeatable: whether requests may be sent twice; None keeps it.
-    """
-
-    stable: int
-    shares: Mapping[int, int] = field(default_factory=dict)
-    unit_header: str | None = None
-    allow_override: bool | None = None
-    repeatable: bool | None = None
+    async def __call__(self, model: str, versions: Collection[int], /) -> Sequence[str]:
+        """A sentence for each of these versions that must not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
-    """What one model runs: its policy, how often it was changed, and the epoch that this was read at."""
-
-    model: str
-    revision: int
-    epoch: int
-    policy: Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """Which members of an epoch run it.
-
-    Attributes:
-        of: how many there are.
-        by: how many run it, or a later one.
-        expired: ids of those whose lease lapsed before they said so.
-        waiting: ids of those that had not said so yet.
-    """
-
-    of: int
-    by: int
-    expired: tuple[str, ...]
-    waiting: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """A change that took place, and who runs it by now."""
-
-    current: Current
-    acknowledged: Acknowledged
-    durable: bool
-    took_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """Which version a request would reach and why; no version where that would be drawn at random."""
-
-    version: int | None
-    reason: str
-    bucket: int | None
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What a request id says; the model is None where none that is known has that hash."""
-
-    model: str | None
-    said: RequestId
-
-
-@dataclass(frozen=True, slots=True)
-class PoolState:
-    """The Serve application that runs one version: its state in Serve's words, and what Serve says of it."""
-
-    model: str
-    version: int
-    state: str
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class VersionView:
-    """One version of a model: how many endpoints are ready, and who starts them (`pool` or `static`)."""
-
-    version: int
-    ready: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelView:
-    """A model at a glance; revision 0 and no policy before the first."""
-
-    name: str
-    revision: int
-    policy: Policy | None
-    versions: tuple[VersionView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Everything at a glance; empty where the store does not answer, with the reason among the warnings."""
-
-    head: Head
-    gateways: tuple[GatewayLease, ...]
-    endpoints: tuple[Endpoint, ...]
-    models: tuple[ModelView, ...]
-    pools: tuple[PoolState, ...]
-    reachable: bool
-    warnings: tuple[str, ...]
+async def _all_routable(_model: str, _versions: Collection[int], /) -> Sequence[str]:
+    return ()
 
 
 class ControlService:
@@ -209,6 +147,7 @@ class ControlService:
     Args:
         store: where everything is kept.
         declared: by model and version, who starts its endpoints (`pool` or `static`); see `declared_in`.
+        routable: which versions must not get traffic.
         clock: seconds that only go forward.
     """
 
@@ -217,13 +156,26 @@ class ControlService:
         store: Store,
         declared: Mapping[str, Mapping[int, str]] = MappingProxyType({}),
         *,
+        routable: Routable = _all_routable,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._declared = declared
         self._clock = clock
-        self.pools: tuple[PoolState, ...] = ()
-        """As the conductor last saw them."""
+        self.routable = routable
+        # As the conductor last saw them.
+        self.pools: tuple[PoolView, ...] = ()
+        self.asleep: frozenset[ModelVersion] = frozenset()
+        self.silent: tuple[Endpoint, ...] = ()
+        self.rates = Rates()
+
+    async def wishes(self) -> Sequence[Wish]:
+        """What operators want to run beside what the settings declare."""
+        return await self._store.wishes()
+
+    def source_of(self, model: str, version: int) -> str | None:
+        """Who starts the endpoints of a version that the settings declare: `pool` or `static`; None of another one."""
+        return self._declared.get(model, {}).get(version)
 
     async def current(self, model: str) -> Current:
         """What the model runs.
@@ -258,7 +210,7 @@ class ControlService:
             who: for the ledger.
             why: for the ledger.
             wait_s: how long to wait for the gateways; the change stands in any case.
-            force: whether a share may go to a version without a ready endpoint.
+            force: whether a share may go to a version without a ready endpoint, or be more than a version carries.
 
         Raises:
             Unknown: no such model, or no such version.
@@ -266,13 +218,14 @@ class ControlService:
             Conflict: somebody else was faster.
         """
         began = self._clock()
-        published = await self._published(model, wanted, expected, who=who, why=why, force=force)
+        published, notes = await self._published(model, wanted, expected, who=who, why=why, force=force)
         acknowledged = await self._acknowledged(published.answer, min(wait_s, LONGEST_WAIT_S))
         return Changed(
             Current(model, published.revision, published.answer.head.epoch, published.policy),
             acknowledged,
             published.answer.durable,
             self._clock() - began,
+            notes,
         )
 
     async def ensure_policy(
@@ -330,7 +283,8 @@ class ControlService:
 
     async def models(self) -> tuple[ModelView, ...]:
         """Every model that is declared, has a policy or has an endpoint."""
-        return await self._models(await self._store.state(), await self._store.endpoints())
+        state, endpoints = await self._store.state(), await self._store.endpoints()
+        return await self._models(state, endpoints, await self._store.wishes())
 
     async def status(self) -> Status:
         """Everything at a glance, even where the store does not answer."""
@@ -339,10 +293,16 @@ class ControlService:
             state = await self._store.state()
             endpoints = await self._store.endpoints()
             gateways = await self._store.gateways()
-            models = await self._models(state, endpoints)
+            models = await self._models(state, endpoints, await self._store.wishes())
         except StoreUnavailable as error:
-            return Status(NO_HEAD, (), (), (), self.pools, reachable=False, warnings=(error.sentence,))
-        return Status(state.head, tuple(gateways), tuple(endpoints), models, self.pools, True, warnings)
+            warned = (error.sentence, *map(_silent_words, self.silent))
+            return Status(NO_HEAD, (), (), (), self.pools, reachable=False, warnings=warned, silent=self.silent)
+        warned = (*warnings, *map(_silent_words, self.silent), *map(_stray_words, self._strays))
+        return Status(state.head, tuple(gateways), tuple(endpoints), models, self.pools, True, warned, self.silent)
+
+    @property
+    def _strays(self) -> tuple[PoolView, ...]:
+        return tuple(pool for pool in self.pools if pool.stray)
 
     async def _current(self, state: State, model: str) -> Current | None:
         entry = state.snapshot.models.get(model)
@@ -352,18 +312,21 @@ class ControlService:
 
     async def _published(
         self, model: str, wanted: Wanted, expected: int | None, *, who: str, why: str, force: bool
-    ) -> Published:
+    ) -> tuple[Published, tuple[str, ...]]:
         for _ in range(_RETRIES):
             state = await self._store.state()
             current = await self._current(state, model)
             revision = current.revision if current else 0
+            before = current.policy if current else None
             if expected is not None and expected != revision:
-                raise Conflict(model, expected, revision, current.policy if current else None)
-            await self._refuse_unserved(state, model, wanted, current.policy if current else None, force=force)
-            policy = next_policy(current.policy if current else None, wanted)
+                raise Conflict(model, expected, revision, before)
+            await self._refuse_unserved(state, model, wanted, before, force=force)
+            policy = next_policy(before, wanted)
+            await self._refuse_unroutable(model, policy)
+            policy, notes = (policy, ()) if force else await self._within_capacity(model, before, policy)
             try:
                 # Always against the revision that it was computed from, or it would undo what came in between.
-                return await self._store.change(model, policy, revision, who=who, why=why)
+                return await self._store.change(model, policy, revision, who=who, why=why), notes
             except Conflict:
                 if expected is not None:
                     raise
@@ -371,12 +334,45 @@ class ControlService:
             f"The policy of {model} keeps changing.", "Send the change with the revision that it is for."
         )
 
+    async def _refuse_unroutable(self, model: str, policy: Policy) -> None:
+        """Whoever insists does not get past this: the registry knows better whether it may run."""
+        declared = self._declared.get(model, {})
+        if said := await self.routable(model, sorted(routed_in(policy) - declared.keys())):
+            raise Unacceptable(said[0], "Verify it first, with `sluice models verify`.")
+
+    async def _within_capacity(
+        self, model: str, before: Policy | None, after: Policy
+    ) -> tuple[Policy, tuple[str, ...]]:
+        """The policy, or the one that its versions carry, with a sentence for each share that is smaller for it."""
+        if after.over_capacity is OverCapacity.IGNORE:
+            return after, ()
+        ready = await self._store.endpoint_loads()
+        rate = self.rates.of(model)
+        over = excesses(model, before, after, rate, ready)
+        arms = {arm.version: arm.share_ppm for arm in after.arms}
+        clamped = [one for one in over if one.version in arms and after.over_capacity is OverCapacity.CLAMP]
+        shares = arms | {one.version: one.carried_ppm for one in clamped}
+        clamped_policy = after.with_shares(shares) if clamped else after
+        refused = [one for one in over if one not in clamped] or [
+            # What an arm does not carry goes to stable, which must carry it.
+            one
+            for one in excesses(model, before, clamped_policy, rate, ready)
+            if one.version == after.stable
+        ]
+        if refused:
+            raise Unacceptable(
+                str(refused[0]),
+                "Give it more replicas or a smaller share, or insist with ?force=true.",
+            )
+        return clamped_policy, tuple(_clamped_words(one) for one in clamped)
+
     async def _refuse_unserved(
         self, state: State, model: str, wanted: Wanted, current: Policy | None, *, force: bool
     ) -> None:
         await self._refuse_unknown_model(state, model)
         ready = {one.version for one in await self._store.endpoints() if one.model == model}
-        known = {*self._declared.get(model, ()), *ready, *(current.versions if current else ())}
+        wished = {wish.spec.version for wish in await self._store.wishes() if wish.spec.model == model}
+        known = {*self._declared.get(model, ()), *ready, *wished, *(current.versions if current else ())}
         if strays := sorted({wanted.stable, *wanted.shares} - known):
             raise Unknown(f"The model {model} has no version {strays[0]}.", f"It has {_listed(known)}.")
         if force:
@@ -386,13 +382,16 @@ class ControlService:
         if unserved := sorted(version for version, share in asked.items() if share > 0 and version not in ready):
             raise Unacceptable(
                 f"Version {unserved[0]} of {model} has no endpoint that is ready, and would get traffic.",
-                "Wait until it is ready, or insist with ?force=true.",
+                "It is asleep: deploy it, which wakes it, or insist with ?force=true."
+                if (model, unserved[0]) in self.asleep
+                else "Wait until it is ready, or insist with ?force=true.",
             )
 
     async def _refuse_unknown_model(self, state: State, model: str) -> None:
         if model in self._declared or model in state.snapshot.models:
             return
         served = {one.model for one in await self._store.endpoints()}
+        served |= {wish.spec.model for wish in await self._store.wishes()}
         if model not in served:
             known = {*self._declared, *state.snapshot.models, *served}
             raise Unknown(f"There is no model {model!r}.", f"There is {_listed(known)}." if known else "There is none.")
@@ -407,21 +406,38 @@ class ControlService:
                 return seen
             await asyncio.sleep(_LOOK_S)
 
-    async def _models(self, state: State, endpoints: Sequence[Endpoint]) -> tuple[ModelView, ...]:
-        names = {*self._declared, *state.snapshot.models, *(one.model for one in endpoints)}
-        return tuple([await self._view(name, state, endpoints) for name in sorted(names)])
+    async def _models(
+        self, state: State, endpoints: Sequence[Endpoint], wishes: Sequence[Wish]
+    ) -> tuple[ModelView, ...]:
+        wished: dict[str, dict[int, str]] = {}
+        for wish in wishes:
+            wished.setdefault(wish.spec.model, {})[wish.spec.version] = "pool"
+        names = {*self._declared, *wished, *state.snapshot.models, *(one.model for one in endpoints)}
+        return tuple([await self._view(name, state, endpoints, wished.get(name, {})) for name in sorted(names)])
 
-    async def _view(self, name: str, state: State, endpoints: Sequence[Endpoint]) -> ModelView:
+    async def _view(
+        self, name: str, state: State, endpoints: Sequence[Endpoint], wished: Mapping[int, str]
+    ) -> ModelView:
         current = await self._current(state, name)
-        declared = self._declared.get(name, {})
+        sources = {**self._declared.get(name, {}), **wished}
         ready = [one.version for one in endpoints if one.model == name]
-        versions = {*declared, *ready, *(current.policy.versions if current else ())}
+        versions = {*sources, *ready, *(current.policy.versions if current else ())}
         return ModelView(
             name,
             current.revision if current else 0,
             current.policy if current else None,
-            tuple(VersionView(one, ready.count(one), declared.get(one, "static")) for one in sorted(versions)),
+            tuple(
+                VersionView(one, ready.count(one), sources.get(one, "static"), (name, one) in self.asleep)
+                for one in sorted(versions)
+            ),
         )
+
+
+def routed_in(policy: Policy) -> set[int]:
+    """The versions that it gives traffic to: stable, those with a share, a rule, or a shadow's sample."""
+    shares = {version for version, share in policy.shares().items() if share}
+    rules = {rule.version for rule in policy.rules}
+    return {policy.stable, *shares, *rules, *(shadow.version for shadow in policy.shadows if shadow.sample_ppm)}
 
 
 def declared_in(models: Iterable[ModelSettings]) -> Mapping[str, Mapping[int, str]]:
@@ -429,58 +445,17 @@ def declared_in(models: Iterable[ModelSettings]) -> Mapping[str, Mapping[int, st
     return {model.name: {one.version: "pool" if one.path else "static" for one in model.versions} for model in models}
 
 
-def next_policy(current: Policy | None, wanted: Wanted) -> Policy:
-    """The policy that is wanted, computed from the one that runs, so that units stay where they can.
-
-    The salt is drawn with the first policy and kept: another one would deal out all units anew.
-
-    Raises:
-        Unacceptable: there can be no such policy.
-    """
-    try:
-        base = (
-            _with_stable(current, wanted.stable) if current else Policy(wanted.stable, salt=secrets.token_urlsafe(12))
-        )
-        kept = replace(
-            base,
-            unit_header=base.unit_header if wanted.unit_header is None else wanted.unit_header,
-            allow_override=base.allow_override if wanted.allow_override is None else wanted.allow_override,
-            repeatable=base.repeatable if wanted.repeatable is None else wanted.repeatable,
-        )
-        return kept.with_shares(wanted.shares)
-    except PolicyError as error:
-        raise Unacceptable(f"There can be no such policy: {error}.") from error
-
-
-def _with_stable(current: Policy, stable: int) -> Policy:
-    """The same policy with another stable version.
-
-    The old stable version becomes an arm without a share, which begins where the old one owned most: whatever share
-    it is given next is then made of units that it had. Those of the new stable version stay with it, for it owns
-    what no arm does.
-    """
-    if stable == current.stable:
-        return current
-    others = tuple(arm for arm in current.arms if arm.version != stable)
-    return replace(current, stable=stable, arms=(*others, Arm(current.stable, 0, _widest_gap(current))))
-
-
-def _widest_gap(policy: Policy) -> int:
-    """The first bucket of the widest range that stable owns."""
-    edges = [(0, 0), *((start, end) for start, end, _ in policy.ranges), (WHOLE, WHOLE)]
-    return max(((left[1], right[0] - left[1]) for left, right in pairwise(edges)), key=lambda gap: gap[1])[0]
-
-
 def acknowledged(answer: Answer, alive: Iterable[GatewayLease]) -> Acknowledged:
     """Which members of the epoch run it or a later one, given the leases that are alive now."""
     leases = {lease.id: lease for lease in alive}
-    run = {name for name in answer.members & leases.keys() if _has(leases[name], answer.head)}
+    run = {name for name in answer.members & leases.keys() if acknowledges(leases[name], answer.head)}
     expired = answer.members - leases.keys()
     waiting = answer.members - run - expired
     return Acknowledged(len(answer.members), len(run), tuple(sorted(expired)), tuple(sorted(waiting)))
 
 
-def _has(lease: GatewayLease, head: Head) -> bool:
+def acknowledges(lease: GatewayLease, head: Head) -> bool:
+    """Whether the gateway runs that head, or a later one."""
     return lease.epoch > head.epoch or lease.runs(head)
 
 
@@ -502,3 +477,19 @@ def _drawn_at_random(policy: Policy) -> str:
 
 def _listed(known: Iterable[object]) -> str:
     return ", ".join(map(str, sorted(known, key=str)))
+
+
+def _clamped_words(excess: Excess) -> str:
+    return f"{excess} It gets {format_share(excess.carried_ppm)}, what it carries."
+
+
+def _silent_words(endpoint: Endpoint) -> str:
+    where = f"{endpoint.host}:{endpoint.http_port}"
+    return f"The static endpoint of {endpoint.model} version {endpoint.version} at {where} does not answer."
+
+
+def _stray_words(pool: PoolView) -> str:
+    return (
+        f"A pool of {pool.model} version {pool.version} runs though nobody wants it; it stays because a policy routes "
+        "to it. Deploy the version, or give its traffic to another one."
+    )

@@ -11,50 +11,29 @@ from __future__ import annotations
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from registry.redis_store import ANSWER_KEPT_MS, TIMEOUT_S, Errors, RedisStore, reply
+from registry.redis_store import TIMEOUT_S
 from router.codec import decode_policy, decode_snapshot, digest_of
 from router.epoch import NO_HEAD, Head
 from router.policy import Policy
 from router.request_id import SECRET_BYTES
-from serving.control.errors import StoreDamaged, StoreUnavailable, StoreUnsuitable
+from serving.control.base_store import ANSWER_KEPT_MS, reply
+from serving.control.errors import StoreDamaged
+from serving.control.leases_store import LeaseStore
+from serving.control.operations_store import OperationStore
 from serving.control.publishing import NOTHING, Answer, Change, LedgerEntry, Publication, Published, Recorded, State
 from serving.control.publishing import publish as publish_change
-from serving.endpoint import Endpoint
-from serving.endpoint import decode as decode_endpoint
-from serving.errors import SluiceError
-from serving.leases import (
-    GatewayLease,
-    IdKeys,
-    Keys,
-    Recovery,
-    decode_gateway,
-    decode_recovery,
-    head_from,
-    id_keys_from,
-    next_key_id,
-)
-
-_Lease = TypeVar("_Lease")
+from serving.control.wishes_store import WishStore, encode_entry
+from serving.leases import IdKeys, Keys, head_from, id_keys_from, next_key_id
 
 KEPT_EPOCHS = 100_000
 """How many epochs the lineage goes back."""
 
 _REPLACED_KEPT_MS = 24 * 60 * 60 * 1000
 _MOST_ENTRIES = 1_000
-
-_ERRORS = Errors(
-    misaddressed=SluiceError,
-    unsuitable=StoreUnsuitable,
-    unavailable=StoreUnavailable,
-    damaged=StoreDamaged,
-    meanwhile="Gateways go on with the policy that they run; changes have to wait until it is back.",
-    kept="policies",
-)
 
 _PUBLISH = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 
@@ -63,15 +42,6 @@ _ADD_ID_KEY = """
 if (redis.call('HGET', KEYS[1], 'current') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3], 'current', ARGV[2])
 return 1
-"""
-
-# Looks once more before it forgets: the lease may have come back since its absence was seen.
-_FORGET_LAPSED = """
-local gone = 0
-for i = 2, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 0 then gone = gone + redis.call('SREM', KEYS[1], ARGV[i - 1]) end
-end
-return gone
 """
 
 
@@ -89,18 +59,8 @@ def connect(url: str, namespace: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     return Store(url, Keys(namespace), timeout_s)
 
 
-class Store(RedisStore):
-    """One installation's keys on one Redis server. Make it with `connect`.
-
-    Args:
-        url: the server's.
-        keys: what they are called.
-        timeout_s: how long one command may take.
-    """
-
-    def __init__(self, url: str, keys: Keys, timeout_s: float) -> None:
-        super().__init__(url, _ERRORS, timeout_s)
-        self.keys = keys
+class Store(LeaseStore, WishStore, OperationStore):
+    """One installation's keys on one Redis server. Make it with `connect`."""
 
     # Policies
 
@@ -172,46 +132,6 @@ class Store(RedisStore):
             found = await reply(self._redis.xrevrange(self.keys.ledger, count=max(1, min(limit, _MOST_ENTRIES))))
             return [_recorded(entry_id.decode(), fields[b"entry"]) for entry_id, fields in found]
 
-    # Leases
-
-    async def gateways(self) -> Sequence[GatewayLease]:
-        """The gateways whose lease is alive, by id."""
-        found = await self._leased(self.keys.gateways, lambda member: self.keys.gateway(member.decode()))
-        return sorted(_readable(found, decode_gateway), key=lambda lease: lease.id)
-
-    async def endpoints(self) -> Sequence[Endpoint]:
-        """The endpoints whose lease is alive, by model and version."""
-        found = await self._leased(self.keys.endpoints, bytes.decode)
-        endpoints = _readable(found, decode_endpoint)
-        return sorted(endpoints, key=lambda one: (one.model, one.version, one.host, one.http_port))
-
-    async def hold(self, endpoint: Endpoint, ttl_s: float) -> None:
-        """Takes or renews an endpoint's lease; gateways hear of it where it is new."""
-        key, value = self.keys.endpoint(endpoint), endpoint.encode()
-        async with self._boundary():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.sadd(self.keys.endpoints, key)
-            pipe.set(key, value, px=max(1, round(ttl_s * 1000)), get=True)
-            before = (await pipe.execute())[1]
-            if before != value.encode():
-                await reply(self._redis.publish(self.keys.endpoint_changes, key))
-
-    async def drop(self, endpoint: Endpoint) -> None:
-        """Gives an endpoint's lease back; gateways hear of it at once."""
-        key = self.keys.endpoint(endpoint)
-        async with self._boundary():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.delete(key)
-            pipe.srem(self.keys.endpoints, key)
-            pipe.publish(self.keys.endpoint_changes, key)
-            await pipe.execute()
-
-    async def recovery(self, digest: str) -> Recovery | None:
-        """What a gateway that runs this digest handed back in full, None where none did."""
-        async with self._boundary():
-            said = await reply(self._redis.get(self.keys.recovery(digest)))
-            return None if said is None else decode_recovery(said)
-
     # Keys of request ids
 
     async def id_keys(self) -> IdKeys | None:
@@ -242,7 +162,6 @@ class Store(RedisStore):
 
     def _said(self, publication: Publication) -> dict[str, Any]:
         head = publication.head
-        entry = publication.entry
         return {
             "expected": publication.expected,
             "epoch": str(head.epoch),
@@ -254,9 +173,7 @@ class Store(RedisStore):
             "lineage": {str(epoch): digests for epoch, digests in publication.lineage.items()}
             | {str(head.epoch): head.digest},
             "forgotten": str(head.epoch - KEPT_EPOCHS),
-            "entry": json.dumps(
-                {"kind": entry.kind, "who": entry.who, "why": entry.why, "facts": dict(entry.facts)}, sort_keys=True
-            ),
+            "entry": encode_entry(publication.entry),
             "gateway_prefix": self.keys.gateway(""),
             "channel": self.keys.epochs,
             "replaced_kept_ms": _REPLACED_KEPT_MS,
@@ -273,27 +190,6 @@ class Store(RedisStore):
                 "Gateways go on with what they run; the conductor publishes that again once they hand it back.",
             )
         return cast("bytes", blob)
-
-    async def _leased(self, index: str, key_of: Callable[[bytes], str]) -> list[bytes]:
-        """The values of the leases in that index that are alive; the others leave the index."""
-        async with self._boundary():
-            members = sorted(await reply(self._redis.smembers(index)))
-            if not members:
-                return []
-            keys = [key_of(member) for member in members]
-            values = await reply(self._redis.mget(keys))
-            lapsed = [pair for *pair, value in zip(members, keys, values, strict=True) if value is None]
-            if lapsed:
-                names = [index, *(key for _, key in lapsed)]
-                await reply(self._redis.eval(_FORGET_LAPSED, len(names), *names, *(member for member, _ in lapsed)))
-        return [value for value in values if value is not None]
-
-
-def _readable(values: Iterable[bytes], decode: Callable[[bytes], _Lease]) -> Iterable[_Lease]:
-    # One lease that nobody can read must not hide all the others.
-    for value in values:
-        with suppress(ValueError):
-            yield decode(value)
 
 
 def _recorded(entry_id: str, said: bytes) -> Recorded:

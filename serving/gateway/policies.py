@@ -268,6 +268,7 @@ class Follower:
             id=self._config.worker, boot=self._boot, pid=os.getpid(), host=host, http_port=port, epoch=head.epoch,
             digest=head.digest, held=self._held, workers=1, connections=len(worker.clients),
             in_flight=len(worker.in_flight), requests=worker.table.totals(),
+            in_flight_by=worker.table.in_flight(),
         )  # fmt: skip
 
     def _take_key(self, said: Mapping[bytes, bytes]) -> None:

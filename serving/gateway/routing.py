@@ -165,6 +165,11 @@ class Table:
         """Requests that are over by 'model/version' that they were assigned to, since this worker began."""
         return {f"{model}/{version}": state.requests for (model, version), state in self._states.items()}
 
+    def in_flight(self) -> dict[str, int]:
+        """Requests that are being answered by 'model/version' that they were assigned to; none for no request."""
+        states = self._states.items()
+        return {f"{model}/{version}": state.in_flight for (model, version), state in states if state.in_flight}
+
     def series(self) -> Iterator[tuple[Upstream | None, str, int, Role, Series]]:
         """Every series with its replica (None for all that are gone), model, version and role."""
         for upstream in (*self._upstreams.values(), *self._leaving):

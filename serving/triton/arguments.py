@@ -5,12 +5,18 @@ How the pool is run is `pool.py`'s; this file imports no Ray, so that whoever co
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from serving.errors import SettingsError
+from serving.pools import PoolOptions, PoolSpec
 from serving.triton.layout import ModelVersion
+
+_LEAST_PORTS = 3
+"""Of a server: HTTP, gRPC, metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +26,19 @@ class PoolArguments:
     Args:
         model: the model's name.
         version: 1 or more.
-        path: the artifact folder, the same on every node.
         state_dir: where a replica may write; its Triton repository is laid out there.
-        redis_url: where the endpoint leases are kept.
+        redis_url: where the endpoint leases are kept; empty for a trial, which holds none.
+        path: the artifact folder, the same on every node; empty where `artifact` is given.
+        artifact: SHA-256 of a registered artifact, which each replica loads into a folder of its own.
+        artifacts: the address of the store that keeps it.
+        kind: of the registered artifact (`registry.kinds`).
+        signature: of the registered version, as JSON in the form of `signature.json`.
+        example: the JSON body of a v2 inference request to warm up with; empty for the artifact's own, or zeros.
+        allow_pickle: whether a scikit-learn model may be a pickle.
+        options: how it is run, as `serving.pools.PoolOptions` says it; what is left out is as it is there.
         redis_namespace: what the keys there begin with.
         lease_s: how long a lease holds without being renewed, in seconds.
-        device: "cpu" or "gpu".
-        replicas: how many replicas.
         num_cpus: the share of cores that Ray reserves for a replica; fractions, or few fit on a small machine.
-        num_gpus: the share of GPUs, where the device is "gpu".
-        instance_count: how many copies of a torch program run at once in a replica.
-        max_batch_size: how many rows are merged into one forward pass at most; 0: requests are never merged.
-        batch_delay_us: how many microseconds a request waits for company.
-        threads: how many threads torch may use in one instance.
         host: the address that Triton binds to.
         first_port: the lowest port that Triton may take.
         last_port: the highest.
@@ -45,19 +51,19 @@ class PoolArguments:
 
     model: str
     version: int
-    path: str
     state_dir: str
     redis_url: str
+    path: str = ""
+    artifact: str = ""
+    artifacts: str = ""
+    kind: str = ""
+    signature: str = ""
+    example: str = ""
+    allow_pickle: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     redis_namespace: str = "sluice"
     lease_s: float = 3.0
-    device: str = "cpu"
-    replicas: int = 1
     num_cpus: float = 0.1
-    num_gpus: float = 1.0
-    instance_count: int = 1
-    max_batch_size: int = 64
-    batch_delay_us: int = 0
-    threads: int = 1
     host: str = "127.0.0.1"
     first_port: int = 21_000
     last_port: int = 21_999
@@ -77,47 +83,57 @@ class PoolArguments:
         mistakes = [
             f"{name} is {value!r}: it must be {allowed}" for name, value, good, allowed in self._rules if not good
         ]
+        mistakes += _mistakes_in(self.options)
         if mistakes:
             raise SettingsError(f"The pool of {self.model} version {self.version} cannot be run:", "", mistakes)
-        _ = self.spec
+        _ = self.laid_out_from(Path(self.path))
 
     @property
     def _rules(self) -> tuple[tuple[str, object, bool, str], ...]:
         ports = (self.first_port, self.last_port)
+        enough = 1 <= ports[0] <= ports[1] - _LEAST_PORTS + 1 and ports[1] <= 65_535  # noqa: PLR2004
+        whence = (self.path, self.artifact)
         return (
-            ("replicas", self.replicas, self.replicas >= 1, "1 or more"),
+            ("(path, artifact)", whence, bool(self.path) != bool(self.artifact), "exactly one of the two"),
+            ("artifacts", self.artifacts, bool(self.artifacts) or not self.artifact, "the address of a store"),
             ("lease_s", self.lease_s, self.lease_s > 0, "more than 0 seconds"),
             ("num_cpus", self.num_cpus, self.num_cpus >= 0, "0 or more"),
-            ("num_gpus", self.num_gpus, self.num_gpus > 0, "more than 0"),
-            ("the port range", ports, 1 <= ports[0] < ports[1] <= 65_535, "two ports or more, from 1 to 65535"),  # noqa: PLR2004
+            ("the port range", ports, enough, f"{_LEAST_PORTS} ports or more, from 1 to 65535"),
             ("ready_timeout_s", self.ready_timeout_s, self.ready_timeout_s > 0, "more than 0 seconds"),
             ("drain_delay_s", self.drain_delay_s, self.drain_delay_s >= 0, "0 or more seconds"),
             ("drain_limit_s", self.drain_limit_s, self.drain_limit_s >= 0, "0 or more seconds"),
         )
 
     @property
-    def spec(self) -> ModelVersion:
-        """What each replica lays out."""
+    def how(self) -> PoolOptions:
+        """How it is run, as a value that has checked itself."""
+        return PoolOptions.model_validate(dict(self.options))
+
+    @property
+    def spec(self) -> PoolSpec:
+        """The pool that these are the arguments of."""
+        return PoolSpec(
+            self.model,
+            self.version,
+            self.how,
+            path=self.path,
+            artifact=self.artifact,
+            kind=self.kind,
+            signature=self.signature,
+            example=self.example,
+        )
+
+    def laid_out_from(self, folder: Path) -> ModelVersion:
+        """What a replica lays out, once its artifact is in that folder."""
         return ModelVersion(
             name=self.model,
             version=self.version,
-            path=Path(self.path),
-            device=self.device,
-            instance_count=self.instance_count,
-            max_batch_size=self.max_batch_size,
-            batch_delay_us=self.batch_delay_us,
-            threads=self.threads,
+            path=folder,
+            options=self.how,
+            kind=self.kind,
+            signature=self.signature,
+            allow_pickle=self.allow_pickle,
         )
-
-    @property
-    def capacity(self) -> int:
-        """How many requests a replica works on at once."""
-        return self.instance_count * max(1, self.max_batch_size)
-
-    @property
-    def gpus(self) -> float:
-        """How many GPUs Ray reserves for each replica."""
-        return self.num_gpus if self.device == "gpu" else 0.0
 
     def plain(self) -> dict[str, Any]:
         """The arguments as JSON can hold them; `read` is the way back."""
@@ -149,3 +165,14 @@ def missing_gpu(model: str, version: int, gpus: float, resources: Mapping[str, f
         f"{model} version {version} is to run on a GPU ({gpus:g} for each replica), "
         f"and this Ray cluster has {found:g}: use device cpu, or a cluster that has one."
     )
+
+
+def _mistakes_in(options: Mapping[str, Any]) -> list[str]:
+    try:
+        PoolOptions.model_validate(dict(options))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        return [
+            f"options.{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in found
+        ]
+    return []

@@ -30,7 +30,9 @@ VARIABLE = "SLUICE_TRITON_BINARY"
 
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _OLDEST_GLIBC = (2, 35)
+_NVIDIA = Path("/opt/tritonserver")
 _STUB = "triton_python_backend_stub"
+_CACHE_LIBRARY = Path("local/libtritoncache_local.so")
 _HINT = f"Name a tritonserver with {VARIABLE} or triton.binary, or install nvidia-pytriton 0.7.0."
 
 
@@ -43,12 +45,30 @@ class TritonBinary:
         backend_directory: for its --backend-directory; None where its own default is right.
         environment: the variables to set over those of this process.
         source: who named it: "settings", "SLUICE_TRITON_BINARY", "PATH" or "wheel".
+        cache_directory: for its --cache-directory; None where its own default is right.
     """
 
     path: Path
     backend_directory: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     source: str = "settings"
+    cache_directory: Path | None = None
+
+    def has_backend(self, name: str) -> bool:
+        """Whether it can run models with the backend of that name, such as onnxruntime."""
+        folders = self._folders(self.backend_directory, "backends")
+        return any((folder / name / f"libtriton_{name}.so").is_file() for folder in folders)
+
+    @property
+    def has_response_cache(self) -> bool:
+        """Whether it can keep answers in its memory."""
+        return any((folder / _CACHE_LIBRARY).is_file() for folder in self._folders(self.cache_directory, "caches"))
+
+    def _folders(self, named: Path | None, default: str) -> tuple[Path, ...]:
+        """Where it looks for such libraries: where it is told to, else beside its own folder or where NVIDIA has it."""
+        if named is not None:
+            return (named,)
+        return self.path.resolve().parent.parent / default, _NVIDIA / default
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +90,7 @@ class _Wheel:
         for file in sorted((self.server / "backends" / "python").iterdir()):
             if file.is_file():
                 yield file, Path("backends/python") / file.name
+        yield self.server / "caches" / _CACHE_LIBRARY, Path("caches") / _CACHE_LIBRARY
 
 
 def find(setting: str | None = None, environ: Mapping[str, str] = os.environ) -> TritonBinary:
@@ -125,7 +146,7 @@ def _from_wheel(environ: Mapping[str, str]) -> TritonBinary:
     _refuse_missing_stub(wheel)
     home = _placed(wheel, cache_folder(environ) / "triton" / f"pytriton-{wheel.version}-python{_PYTHON}")
     environment = _environment(environ, (wheel.libraries, *_folder_of_libpython()))
-    return TritonBinary(home / "bin" / "tritonserver", home / "backends", environment, "wheel")
+    return TritonBinary(home / "bin" / "tritonserver", home / "backends", environment, "wheel", home / "caches")
 
 
 def _wheel() -> _Wheel:

@@ -5,19 +5,18 @@ long as the process does. It runs with --model-control-mode=none, under which no
 into it: load is start, unload is stop. Ready means that this server, by the identity that it was given, says that
 exactly this version is ready; an open port or a yes on /ready could be another server's.
 
-Its own Prometheus endpoint stays off: it would be a third port to find and lose, and `statistics` says the same.
+A Python stub that ends by itself counts as the server's end, for Triton would go on and fail every request that it
+gives to that instance. What must not outlive the server is ended by a guard, if its owner has one (`guard.py`).
 
 Which server is run is `binary.py`'s, what it finds in its repository `layout.py`'s, when it is used its caller's.
 """
 
 import asyncio
-import contextlib
 import os
 import secrets
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,14 @@ from tritonclient.http import aio
 
 from serving import child
 from serving.errors import StartFailed
+from serving.triton import guard as guarding
+from serving.triton import stubs
 from serving.triton.binary import TritonBinary
+from serving.triton.flags import server_flags
+from serving.triton.guard import Guard
 from serving.triton.layout import Repository
 from serving.triton.log import TritonLog
+from serving.triton.ports import free_ports, near
 
 _LOOK_S = 0.05
 _CALL_TIMEOUT_S = 5.0
@@ -36,7 +40,6 @@ _PORT_RACES = 5
 """How often a port may be taken between its choice and the server's bind. Each costs a whole start."""
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the kernel keeps POSIX shared memory
-_EVERY_INTERFACE: Mapping[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound, here
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -65,6 +68,18 @@ class ServerOptions:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+class ServerDied(StartFailed):
+    """A server that ended before it was of use.
+
+    Attributes:
+        exit_code: as Popen says it.
+        words: its last lines.
+    """
+
+    exit_code: int | None = None
+    words: str = ""
+
+
 class TritonProcess:
     """A running tritonserver; made by `start`.
 
@@ -73,45 +88,77 @@ class TritonProcess:
         version: the version it serves.
         http_port: the port of its HTTP listener.
         grpc_port: the port of its gRPC listener.
+        metrics_port: the port of its Prometheus endpoint, which only this machine reaches.
+        near_host: where this machine reaches it.
     """
 
     def __init__(
-        self, binary: TritonBinary, repository: Repository, model: str, version: int, options: ServerOptions
+        self,
+        binary: TritonBinary,
+        repository: Repository,
+        model: str,
+        version: int,
+        options: ServerOptions,
+        *,
+        guard: Guard | None = None,
     ) -> None:
         """Starts the child; use `start`, which also waits for it."""
         self.model = model
         self.version = version
-        self.http_port, self.grpc_port = free_ports(options, 2)
+        self.near_host = near(options.host)
+        self.http_port, self.grpc_port, self.metrics_port = free_ports(
+            options.host, range(options.first_port, options.last_port + 1), 3
+        )
         self._options = options
-        self._identity = f"sluice-{secrets.token_hex(8)}"
+        self._identity = guard.mark if guard else f"sluice-{secrets.token_hex(8)}"
+        self._stubs: tuple[int, ...] = ()
         self._log = TritonLog(options.log_file)
         # What may fail comes before the child, which would otherwise run on without an owner.
         self._process = child.spawn(
             self._command(binary, repository),
-            env=_environment(binary, options),
+            env={**_environment(binary, options), guarding.VARIABLE: self._identity},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        if guard is not None:
+            guard.watch(self._process.pid)
         if self._process.stdout is not None:
             self._log.follow(self._process.stdout)
         self._client = aio.InferenceServerClient(
-            _address(options.host, self.http_port), conn_timeout=max(_CALL_TIMEOUT_S, options.ready_timeout_s)
+            self._address(self.http_port), conn_timeout=max(_CALL_TIMEOUT_S, options.ready_timeout_s)
         )
 
     @classmethod
     async def start(
-        cls, binary: TritonBinary, repository: Repository, model: str, version: int, options: ServerOptions
+        cls,
+        binary: TritonBinary,
+        repository: Repository,
+        model: str,
+        version: int,
+        options: ServerOptions,
+        *,
+        guard: Guard | None = None,
     ) -> "TritonProcess":
         """A server that is ready. Call this from a thread that lives as long as the process.
 
+        Args:
+            binary: which server.
+            repository: with the one version of the one model.
+            model: its name.
+            version: its number.
+            options: how the server is to run.
+            guard: ends what the server leaves behind, should it or this process be killed.
+
         Raises:
-            StartFailed: it ended or was not ready in time, with what Triton said last; or no port is free.
+            ServerDied: it ended, with what Triton said last.
+            StartFailed: it was not ready in time, with what Triton said last; or no port is free.
         """
         for _ in range(_PORT_RACES):
-            server = cls(binary, repository, model, version, options)
+            server = cls(binary, repository, model, version, options, guard=guard)
             try:
                 await server._until_ready()
+                server._stubs = await asyncio.to_thread(stubs.stubs_of, server.pid)
             except _PortTakenMeanwhile:
                 await server.stop(0.0)
             except BaseException:
@@ -127,8 +174,13 @@ class TritonProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the server runs."""
-        return child.alive(self._process)
+        """Whether the server and all its stubs run."""
+        return child.alive(self._process) and not any(map(stubs.has_ended, self._stubs))
+
+    @property
+    def metrics_url(self) -> str:
+        """Where it tells Prometheus what it has counted."""
+        return f"http://{self._address(self.metrics_port)}/metrics"
 
     @property
     def pid(self) -> int:
@@ -146,12 +198,27 @@ class TritonProcess:
         return self._log.last_error
 
     async def ended(self) -> None:
-        """Waits until the server has ended."""
-        await child.ended(self._process)
+        """Waits until the server, or one of its stubs, has ended."""
+        await stubs.first_ended((self.pid, *self._stubs))
+
+    def death(self) -> ServerDied:
+        """How it ended; ask once it has."""
+        lost = next(filter(stubs.has_ended, (self.pid, *self._stubs)), self.pid)
+        code = self._process.returncode if lost == self.pid else None
+        code = stubs.exit_code_of(lost) if code is None else code
+        who = "Triton" if lost == self.pid else "Triton's Python stub"
+        what = f"{who} {stubs.words_of(code)} while {self.model} version {self.version} ran"
+        died = ServerDied(f"{what}: {self.last_error or 'it gave no reason'}.", self._whereabouts)
+        died.exit_code, died.words = code, "\n".join((*self.log_lines, what))
+        return died
 
     async def metadata(self) -> dict[str, Any]:
         """The model's metadata, as the v2 protocol gives it."""
         return _object(await _within(self._client.get_model_metadata(self.model, str(self.version))))
+
+    async def config(self) -> dict[str, Any]:
+        """The model's configuration as the server completed it, in Triton's JSON."""
+        return _object(await _within(self._client.get_model_config(self.model, str(self.version))))
 
     async def statistics(self) -> dict[str, Any]:
         """The model's statistics, as Triton's extension gives them."""
@@ -193,12 +260,18 @@ class TritonProcess:
             f"--http-thread-count={options.http_threads}",
             f"--grpc-address={options.host}",
             f"--grpc-port={self.grpc_port}",
-            "--allow-metrics=false",
+            f"--metrics-address={self.near_host}",
+            f"--metrics-port={self.metrics_port}",
             "--allow-gpu-metrics=false",
+            "--allow-cpu-metrics=false",
             # Triton gives a stub 30 s, which several imports of torch at once on a small machine may exceed.
             f"--backend-config=python,stub-timeout-seconds={max(1, round(options.ready_timeout_s))}",
             f"--backend-config=python,shm-region-prefix-name={self._identity}",
+            *server_flags(repository, binary),
         ]
+
+    def _address(self, port: int) -> str:
+        return f"[{self.near_host}]:{port}" if ":" in self.near_host else f"{self.near_host}:{port}"
 
     def _clear_shared_memory(self) -> None:
         for region in _SHARED_MEMORY.glob(f"{self._identity}*"):
@@ -210,7 +283,7 @@ class TritonProcess:
             if not self.alive:
                 # The log's reader may be a moment behind what the server wrote.
                 await asyncio.to_thread(self._log.close)
-                raise self._failure(f"ended before {self.model} version {self.version} was ready")
+                raise self._died_early()
             if time.monotonic() > deadline:
                 waited = f"{self._options.ready_timeout_s:g} s"
                 raise self._failure(f"did not get {self.model} version {self.version} ready within {waited}")
@@ -227,49 +300,27 @@ class TritonProcess:
         except Exception:  # noqa: BLE001 - a server that is starting fails in many ways, and each means 'not yet'
             return False
 
-    def _failure(self, what: str) -> StartFailed:
+    def _died_early(self) -> StartFailed:
         said = self.last_error
         if said and "already in use" in said:
             return _PortTakenMeanwhile(said)
-        log = f" Its log is {self._options.log_file}." if self._options.log_file else ""
-        return StartFailed(
-            f"Triton {what}: {said or 'it gave no reason'}.",
-            f"Correct the artifact, or raise triton.ready_timeout_s if it only needs longer.{log}",
-        )
+        failure = self._failure(f"ended before {self.model} version {self.version} was ready")
+        died = ServerDied(failure.sentence, failure.hint)
+        died.exit_code, died.words = stubs.exit_code_of(self.pid), "\n".join(self.log_lines)
+        return died
+
+    def _failure(self, what: str) -> StartFailed:
+        hint = "Correct the artifact, or raise triton.ready_timeout_s if it only needs longer."
+        sentence = f"Triton {what}: {self.last_error or 'it gave no reason'}."
+        return StartFailed(sentence, f"{hint} {self._whereabouts}".strip())
+
+    @property
+    def _whereabouts(self) -> str:
+        return f"Its log is {self._options.log_file}." if self._options.log_file else ""
 
 
 class _PortTakenMeanwhile(StartFailed):
     """Another program bound the port first."""
-
-
-def free_ports(options: ServerOptions, count: int) -> list[int]:
-    """Ports of the range that nobody listens on now, in no order, so that servers that start together rarely meet.
-
-    Raises:
-        StartFailed: there are not that many.
-    """
-    # Not a matter of security; the system's generator has no state that forked processes would share.
-    candidates = secrets.SystemRandom().sample(
-        range(options.first_port, options.last_port + 1), options.last_port - options.first_port + 1
-    )
-    found = [port for port, _ in zip(_bindable(options.host, candidates), range(count), strict=False)]
-    if len(found) < count:
-        raise StartFailed(
-            f"No {count} ports from {options.first_port} to {options.last_port} are free on {options.host}.",
-            "Widen triton.port_range.",
-        )
-    return found
-
-
-def _bindable(host: str, candidates: Sequence[int]) -> Iterator[int]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in candidates:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As Triton binds: a connection of an earlier server that lingers does not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind((host, port))
-                yield port
 
 
 def _environment(binary: TritonBinary, options: ServerOptions) -> dict[str, str]:
@@ -277,14 +328,9 @@ def _environment(binary: TritonBinary, options: ServerOptions) -> dict[str, str]
     return {**threads, **os.environ, **binary.environment, **options.environment}
 
 
-def _address(host: str, port: int) -> str:
-    """Where this machine reaches a server that binds to `host`."""
-    near = _EVERY_INTERFACE.get(host, host)
-    return f"[{near}]:{port}" if ":" in near else f"{near}:{port}"
-
-
 async def _within(call: Any) -> Any:  # noqa: ANN401 - tritonclient ships no types
-    return await asyncio.wait_for(call, _CALL_TIMEOUT_S)
+    async with asyncio.timeout(_CALL_TIMEOUT_S):
+        return await call
 
 
 def _object(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - as above

@@ -21,10 +21,15 @@ from tritonclient.utils import InferenceServerException
 
 from serving.demo.train import DemoModels
 from serving.errors import StartFailed
+from serving.pools import PoolOptions
 from serving.triton.binary import find
+from serving.triton.burst import LASTS_S
+from serving.triton.guard import Guard, gone
 from serving.triton.layout import ModelVersion, write_repository
+from serving.triton.metrics import PendingCount
 from serving.triton.process import ServerOptions, TritonProcess
 from serving.triton.warmup import warm_up
+from tests.e2e.system import until
 
 pytestmark = pytest.mark.e2e
 
@@ -69,11 +74,19 @@ def picky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return artifact
 
 
-async def serve(artifact: Path, version: int, folder: Path, **how: Any) -> TritonProcess:  # noqa: ANN401 - fields of ModelVersion
+async def serve(
+    artifact: Path,
+    version: int,
+    folder: Path,
+    guard: Guard | None = None,
+    **how: Any,  # noqa: ANN401 - fields of PoolOptions
+) -> TritonProcess:
     """A warmed-up server of that artifact."""
-    repository = write_repository(ModelVersion("digits", version, artifact, **how), folder / f"repository-{version}")
+    repository = write_repository(
+        ModelVersion("digits", version, artifact, PoolOptions(**how)), folder / f"repository-{version}"
+    )
     options = ServerOptions(log_file=folder / f"triton-{version}.log")
-    server = await TritonProcess.start(find(), repository, "digits", version, options)
+    server = await TritonProcess.start(find(), repository, "digits", version, options, guard=guard)
     await warm_up(server, repository.example.read_bytes() if repository.example else None)
     return server
 
@@ -176,6 +189,7 @@ async def test_a_batch_is_one_pass_and_one_bad_request_spoils_no_other(picky: Pa
     try:
         values = [float(number) for number in range(16)]
         values[5] = -1.0
+        before = await executions(server)
         answers = await asyncio.gather(*(ask(server, value) for value in values), return_exceptions=True)
         failed = [index for index, answer in enumerate(answers) if isinstance(answer, BaseException)]
         assert failed == [5]
@@ -183,11 +197,15 @@ async def test_a_batch_is_one_pass_and_one_bad_request_spoils_no_other(picky: Pa
         assert [answer for answer in answers if isinstance(answer, float)] == [
             2 * value for value in values if value >= 0
         ]
-        (counted,) = (await server.statistics())["model_stats"]
-        # The three of the warm-up came one by one.
-        assert counted["execution_count"] - 3 < len(values)
+        assert await executions(server) - before < len(values)
     finally:
         await server.stop(10.0)
+
+
+async def executions(server: TritonProcess) -> int:
+    """How often the model has run."""
+    (counted,) = (await server.statistics())["model_stats"]
+    return int(counted["execution_count"])
 
 
 async def ask(server: TritonProcess, value: float) -> float:
@@ -245,24 +263,116 @@ def listening() -> set[int]:
     return {int(line.split()[1].rpartition(":")[2], 16) for line in lines if line.split()[3] == "0A"}
 
 
-def test_sigkill_of_the_parent_leaves_no_server_and_no_stub(models: DemoModels, tmp_path: Path) -> None:
-    """A parent that is killed with SIGKILL takes the server with it, and the stubs within 15 seconds."""
+def eventually_gone(pids: list[int], within_s: float) -> bool:
+    """Whether none of these runs after that time at the latest."""
+    deadline = time.monotonic() + within_s
+    while any(map(runs, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(runs, pids))
+
+
+def pending(count: PendingCount) -> int | None:
+    """What it is now; another task changes it."""
+    return count.value
+
+
+async def test_pending_requests_are_counted_by_the_server(picky: Path, tmp_path: Path) -> None:
+    """Requests that wait for company in Triton's queue are its pending count, on the port that the server says."""
+    server = await serve(picky, 3, tmp_path, batch_delay_us=2_000_000)
+    try:
+        waiting = [asyncio.create_task(ask(server, 1.0)) for _ in range(5)]
+        count = PendingCount(server.metrics_url, "digits", 3)
+        looking = asyncio.create_task(count.run())
+        async with asyncio.timeout(10.0):
+            while pending(count) != 5:  # noqa: ASYNC110 - a figure has no event
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*waiting)
+            while pending(count) != 0:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+        looking.cancel()
+    finally:
+        await server.stop(10.0)
+
+
+async def test_a_burst_measures_what_the_server_counts(models: DemoModels, tmp_path: Path) -> None:
+    """The throughput is of requests that the model really had, many at once."""
+    server = await serve(models.versions[1], 1, tmp_path)
+    try:
+        before = await requests(server)
+        warmth = await warm_up(server, None, at_once=16)
+        counted = await requests(server) - before - warmth.requests
+        assert warmth.throughput is not None
+        assert 0.9 * counted <= LASTS_S * warmth.throughput <= counted
+    finally:
+        await server.stop(10.0)
+
+
+async def requests(server: TritonProcess) -> int:
+    """How many requests the model has answered."""
+    (counted,) = (await server.statistics())["model_stats"]
+    return int(counted["inference_stats"]["success"]["count"])
+
+
+async def test_a_server_that_is_killed_takes_its_stubs_with_it(models: DemoModels, tmp_path: Path) -> None:
+    """Even while nobody has waited for it, so that its stub still finds its number; and its death is told."""
+    guard = Guard.start()
+    server = await serve(models.versions[1], 1, tmp_path, guard, instance_count=2)
+    try:
+        pids = family(server)
+        assert len(pids) == 3
+        os.kill(server.pid, signal.SIGKILL)
+        await asyncio.wait_for(server.ended(), 2.0)
+        assert not server.alive
+        assert await asyncio.to_thread(eventually_gone, pids, 5.0)
+        death = server.death()
+        assert death.exit_code == -signal.SIGKILL
+        assert "Triton was killed by SIGKILL while digits version 1 ran" in str(death)
+    finally:
+        await server.stop(0.0)
+        await gone(guard)
+
+
+async def test_a_stub_that_is_killed_is_the_servers_end(models: DemoModels, tmp_path: Path) -> None:
+    """Triton goes on without it and fails requests, so whoever watches the server is told that it has ended."""
+    guard = Guard.start()
+    server = await serve(models.versions[1], 1, tmp_path, guard, instance_count=2)
+    try:
+        stub = next(pid for pid in family(server) if pid != server.pid)
+        watching = asyncio.create_task(server.ended())
+        await asyncio.sleep(0.1)
+        assert not watching.done()
+        os.kill(stub, signal.SIGSEGV)
+        await asyncio.wait_for(watching, 5.0)
+        assert not server.alive
+        assert server.death().exit_code == -signal.SIGSEGV
+        assert "Triton's Python stub was killed by SIGSEGV" in server.death().words
+    finally:
+        await server.stop(0.0)
+        await gone(guard)
+
+
+def test_sigkill_of_the_parent_leaves_nothing(models: DemoModels, tmp_path: Path) -> None:
+    """A parent that is killed takes server, stubs, shared memory and folder with it, and its guard ends as well."""
     parent_code = textwrap.dedent(f"""
         import asyncio, sys
         from pathlib import Path
+        from serving.triton.guard import Guard
         from tests.e2e.test_triton import family, serve
         async def main():
-            server = await serve(Path({str(models.versions[1])!r}), 1, Path({str(tmp_path)!r}))
-            print(*family(server), flush=True)
+            guard = Guard.start(Path({str(tmp_path / "home")!r}))
+            server = await serve(Path({str(models.versions[1])!r}), 1, Path({str(tmp_path / "home")!r}), guard)
+            print(guard.mark, *family(server), flush=True)
             await asyncio.sleep(60)
         asyncio.run(main())
     """)
     with subprocess.Popen([sys.executable, "-c", parent_code], stdout=subprocess.PIPE, cwd=REPOSITORY) as parent:
         assert parent.stdout is not None
-        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        mark, *told = parent.stdout.readline().decode().split()
+        pids = [int(pid) for pid in told]
         assert len(pids) >= 2
         os.kill(parent.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 15.0
-    while any(map(runs, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(runs, pids))
+    assert eventually_gone(pids, 5.0)
+    until(lambda: not (tmp_path / "home").exists(), "the end of the folder", 5.0)
+    until(lambda: not list(Path("/dev/shm").glob(f"{mark}*")), "the end of shared memory", 5.0)  # noqa: S108
+    listed = ["ps", "-eo", "args="]
+    until(lambda: mark not in subprocess.run(listed, capture_output=True, text=True, check=True).stdout, "no guard", 5)

@@ -58,7 +58,7 @@ def test_registering_writes_the_version_and_who_made_it() -> None:
     assert change.created is not None
     assert (change.created.registered_by, change.created.registered_at_ms) == ("ada", 1_700_000_000_000)
     assert (change.expected, change.revision, change.states) == (7, 8, {4: State.REGISTERED})
-    after = f"artifact {contents(5).artifact.digest}"
+    after = f"registered, artifact {contents(5).artifact.digest}"
     assert change.entry == AuditEntry("ada", "register", "digits", "version 4", None, after)
 
 

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.choose import Choice, Facts, Reason, bucket_of, choose, drawn, explain, shadowed
-from router.policy import WHOLE, Arm, Policy, Role, Shadow
+from router.match import Match, Said, all_hold
+from router.policy import WHOLE, Arm, Policy, Role, Rule, Shadow
+from tests.router.cases import conditions, rules
 
 SPLIT = Policy(stable=1, arms=(Arm(2, 300_000), Arm(3, 200_000, 300_000, Role.CANARY)), salt="s")
 
@@ -91,6 +93,65 @@ def test_an_explanation_is_of_the_choice_that_is_made(unit: bytes, pinned: int |
 def test_an_override_that_is_not_allowed_is_explained_too() -> None:
     """The client learns why its header did nothing."""
     assert "does not let clients" in explain(SPLIT, Facts(b"u", override=2)).words
+
+
+fields = st.dictionaries(st.sampled_from([b"a", b"b", b"0"]), st.sampled_from([b"", b"a", b"ab", b"v1"]))
+
+
+@given(st.lists(rules, max_size=4), fields, st.booleans(), st.binary(max_size=8), st.none() | st.integers(1, 9))
+def test_the_first_rule_that_applies_decides_before_any_arm(
+    several: list[Rule], said: dict[bytes, bytes], grpc: bool, unit: bytes, pinned: int | None  # noqa: FBT001 (drawn)
+) -> None:  # fmt: skip
+    """After a version in the path and an override; where none applies, the arms do."""
+    policy = Policy(1, SPLIT.arms, "s", rules=tuple(several), allow_override=True)
+    facts = Facts(unit, pinned, None, Said(said, grpc))
+    applying = [rule for rule in several if all_hold(rule.when, facts.said)]
+    if pinned is not None:
+        assert choose(policy, facts) == Choice(pinned, Reason.PINNED)
+    elif applying:
+        assert choose(policy, facts) == Choice(applying[0].version, Reason.RULE)
+        assert choose(policy, facts._replace(override=7)) == Choice(7, Reason.OVERRIDE)
+    else:
+        assert choose(policy, facts) == drawn(SPLIT, unit)
+    assert explain(policy, facts).choice == choose(policy, facts)
+
+
+def test_a_policy_without_rules_looks_at_no_field() -> None:
+    """So a gateway need not have any at hand: what would fail when it is touched is not touched."""
+
+    class Untouchable(dict[bytes, bytes]):
+        def get(self, *_: object) -> bytes:
+            raise AssertionError("nobody may look")
+
+    said = Said(Untouchable())
+    assert choose(SPLIT, Facts(b"u", said=said)) == drawn(SPLIT, b"u")
+    assert shadowed(Policy(1, shadows=(Shadow(2),)), b"u", said) == (2,)
+
+
+def test_an_explanation_tells_the_rule_that_applied() -> None:
+    """Which one of how many, and on what; or that there were some and none did."""
+    ruled = Policy(1, rules=(Rule(2, (Match("x", ("a",)),)), Rule(3, (Match("x", ("b",)), Match("y", ("c",))))))
+    words = explain(ruled, Facts(b"u", said=Said({b"x": b"b", b"y": b"c"}))).words
+    assert words == "Rule 2 of 2 applies (x is 'b' and y is 'c'), so version 3 answers."
+    assert explain(ruled, Facts(b"u")).words.startswith("No rule applies (there are 2). The unit's bucket is")
+    assert "No rule" not in explain(ruled, Facts(b"u", pinned=5)).words
+
+
+def test_an_explanation_tells_who_gets_a_copy() -> None:
+    """One version or several, by sample and conditions."""
+    policy = Policy(1, shadows=(Shadow(2), Shadow(3, when=(Match("x", ("a",)),))))
+    assert explain(policy, Facts(b"u")).words.endswith("Beside that, a copy goes to version 2.")
+    assert explain(policy, Facts(b"u", said=Said({b"x": b"a"}))).words.endswith("Copies go to versions 2, 3.")
+
+
+@given(conditions, fields, st.booleans(), st.binary(max_size=8), st.integers(0, WHOLE))
+def test_a_shadow_gets_what_is_in_its_sample_and_fulfils_its_conditions(
+    when: tuple[Match, ...], said: dict[bytes, bytes], grpc: bool, unit: bytes, sample: int  # noqa: FBT001 (drawn)
+) -> None:  # fmt: skip
+    """Both, and nothing else."""
+    policy = Policy(1, shadows=(Shadow(2, sample, "x", when),))
+    wanted = bucket_of(b"x", unit) < sample and all_hold(when, Said(said, grpc))
+    assert shadowed(policy, unit, Said(said, grpc)) == ((2,) if wanted else ())
 
 
 def binomial_bounds(n: int, p: float, tail: float) -> tuple[int, int]:

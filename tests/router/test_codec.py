@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.codec import decode_policy, decode_snapshot, digest_of, encode_policy, encode_snapshot
+from router.codec import READER, decode_policy, decode_snapshot, digest_of, encode_policy, encode_snapshot, reader_of
 from router.epoch import Entry, Snapshot
 from router.errors import PolicyError
-from router.policy import WHOLE, Arm, Policy, Role, Shadow
+from router.match import How, Match, Place
+from router.policy import WHOLE, Arm, Policy, Role, Rule, Shadow
+from router.unit import FieldSource, JsonSource
+from tests.router.cases import policies_with_arms
 
 POLICY = Policy(
     1,
@@ -52,7 +55,7 @@ snapshots = st.builds(
 )
 
 
-@given(policies)
+@given(policies | policies_with_arms)
 def test_a_policy_comes_back_from_its_bytes(policy: Policy) -> None:
     """And encodes to the same bytes again."""
     blob = encode_policy(policy)
@@ -91,6 +94,48 @@ def test_the_bytes_with_shadows_never_change() -> None:
     assert decode_policy(changed(encode_policy(POLICY), shadows=[])) == POLICY
 
 
+RULED = Policy(
+    1,
+    shadows=(Shadow(2, 500_000, "x", (Match("x-tier", ("gold",)),), 50, 8), Shadow(3)),
+    rules=(Rule(4, (Match("x-tier", ("gold", "silver"), How.IN, Place.HEADER), Match("v", (r"v\d",), How.REGEX))),),
+    unit_sources=(FieldSource("device", Place.METADATA), JsonSource("$.user.id", 1_000)),
+)
+
+
+def test_the_bytes_with_rules_never_change() -> None:
+    """A golden vector; they name the form of reader that they need."""
+    assert encode_policy(RULED) == (
+        b'{"allow_override":false,"arms":[],"reader":2,"repeatable":true,"rules":[{"version":4,"when":['
+        b'{"how":"in","name":"x-tier","place":"header","values":["gold","silver"]},'
+        b'{"how":"regex","name":"v","place":"any","values":["v\\\\d"]}]}],"salt":"",'
+        b'"shadows":[{"max_in_flight":8,"max_per_s":50,"salt":"x","sample_ppm":500000,"version":2,'
+        b'"when":[{"how":"equals","name":"x-tier","place":"any","values":["gold"]}]},'
+        b'{"salt":"shadow","sample_ppm":1000000,"version":3}],"stable":1,"unit_header":"sluice-unit",'
+        b'"unit_sources":[{"name":"device","place":"metadata"},{"json":"$.user.id","max_bytes":1000}]}'
+    )
+    assert decode_policy(encode_policy(RULED)) == RULED
+
+
+def test_a_policy_that_uses_nothing_new_keeps_its_bytes_and_its_readers() -> None:
+    """Those that were written before there were rules are read, and are written again as they were."""
+    old = (
+        b'{"allow_override":true,"arms":[{"offset_ppm":0,"role":"canary","share_ppm":100000,"version":2}],"reader":1,'
+        b'"repeatable":true,"salt":"s","shadows":[{"salt":"shadow","sample_ppm":10000,"version":3}],"stable":1,'
+        b'"unit_header":"user"}'
+    )
+    assert encode_policy(decode_policy(old)) == old
+    assert digest_of(old) == "bcd67df4387f89864893b0839f933269cda35ab9cfcdd26952ce91b0780b8856"
+    assert [reader_of(policy) for policy in (POLICY, SHADOWED, RULED)] == [1, 1, READER]
+
+
+@pytest.mark.parametrize(
+    "new", [{"rules": RULED.rules}, {"unit_sources": RULED.unit_sources}, {"shadows": RULED.shadows}]
+)
+def test_whatever_is_new_needs_the_new_reader(new: dict[str, Any]) -> None:
+    """An old gateway refuses the whole policy then, and says that it is too old."""
+    assert reader_of(replace(Policy(1), **new)) == READER
+
+
 def test_the_order_in_which_models_were_named_does_not_matter() -> None:
     """Equal snapshots have one digest."""
     entries = {"a": Entry("1", 1), "b": Entry("2", 1)}
@@ -106,18 +151,29 @@ def changed(blob: bytes, **more: object) -> bytes:
 
 def test_what_a_newer_release_wrote_is_refused() -> None:
     """A policy half understood is none."""
-    with pytest.raises(PolicyError, match="form 2"):
-        decode_policy(changed(encode_policy(POLICY), reader=2))
-    with pytest.raises(PolicyError, match="form 2"):
-        decode_snapshot(changed(encode_snapshot(SNAPSHOT), reader=2))
+    with pytest.raises(PolicyError, match="form 3"):
+        decode_policy(changed(encode_policy(POLICY), reader=3))
+    with pytest.raises(PolicyError, match="form 3"):
+        decode_snapshot(changed(encode_snapshot(SNAPSHOT), reader=3))
 
 
 def test_unknown_keys_are_refused_wherever_they_are() -> None:
     """In a policy, in an arm, in a shadow and in a snapshot: each could change who answers."""
     arm = {"version": 2, "share_ppm": 1, "offset_ppm": 0, "role": "arm", "until": 5}
     shadow = {"version": 2, "sample_ppm": 1, "salt": "", "until": 5}
+    rule = {"version": 2, "when": [{"name": "x", "values": ["a"], "how": "equals", "place": "any", "until": 5}]}
+    source = {"json": "$.a", "max_bytes": 5, "until": 5}
     policy = encode_policy(POLICY)
-    for blob in (changed(policy, rules=[]), changed(policy, arms=[arm]), changed(policy, shadows=[shadow])):
+    for more in (
+        {"until": 5},
+        {"arms": [arm]},
+        {"shadows": [shadow]},
+        {"rules": [rule]},
+        {"rules": [{**rule, "until": 5}]},
+        {"unit_sources": [source]},
+        {"unit_sources": [{"name": "x", "place": "any", "until": 5}]},
+    ):
+        blob = changed(policy, **more)
         with pytest.raises(PolicyError, match="not understood"):
             decode_policy(blob)
     with pytest.raises(PolicyError, match="not understood"):
@@ -141,6 +197,14 @@ def test_unknown_keys_are_refused_wherever_they_are() -> None:
         {"shadows": [{"version": 2, "sample_ppm": 1, "salt": None}], "repeatable": True},
         {"shadows": [{"version": 2, "sample_ppm": 1, "salt": ""}] * 2, "repeatable": True},
         {"shadows": [{"version": 2, "sample_ppm": 1, "salt": ""}], "repeatable": False},
+        {"rules": 5},
+        {"rules": [5]},
+        {"rules": [{"version": 2, "when": []}]},
+        {"rules": [{"version": 2, "when": [{"name": "x", "values": "a", "how": "equals", "place": "any"}]}]},
+        {"rules": [{"version": 2, "when": [{"name": "x", "values": ["a"], "how": "like", "place": "any"}]}]},
+        {"unit_sources": [{"json": "user", "max_bytes": 5}]},
+        {"unit_sources": [{"json": "$.user"}]},
+        {"unit_sources": ["x"]},
         {"salt": 5},
         {"salt": "\ud800"},
         {"unit_header": None},

@@ -11,7 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import PolicyError
-from router.policy import LARGEST_VERSION, LONGEST_SALT, WHOLE, Arm, Policy, Role, Shadow, format_share, parse_share
+from router.match import Match
+from router.policy import (
+    LARGEST_VERSION,
+    LONGEST_SALT,
+    MOST_RULES,
+    WHOLE,
+    Arm,
+    Policy,
+    Role,
+    Rule,
+    Shadow,
+    format_share,
+    parse_share,
+)
+from router.unit import FieldSource
+
+RULE = Rule(9, (Match("x", ("a",)),))
 
 shares_of_a_few = st.dictionaries(st.integers(2, 6), st.integers(0, WHOLE), max_size=4).map(
     lambda asked: {version: share // max(1, len(asked)) for version, share in asked.items()}
@@ -122,6 +138,11 @@ def test_shares_that_cannot_be_are_refused(shares: dict[int, int]) -> None:
         ("allow_override", "yes"),
         ("repeatable", 1),
         ("shadows", (Shadow(2), Shadow(2, 5, "other"))),
+        ("rules", [RULE]),
+        ("rules", ("x",)),
+        ("rules", (RULE,) * (MOST_RULES + 1)),
+        ("unit_sources", [FieldSource("x")]),
+        ("unit_sources", (FieldSource("x"), FieldSource("x"))),
     ],
 )
 def test_a_policy_that_cannot_be_is_not_built(field: str, value: object) -> None:
@@ -151,12 +172,27 @@ def test_an_arm_beyond_the_last_bucket_is_not_built() -> None:
         {"salt": "a\0b"},
         {"salt": "s" * (LONGEST_SALT + 1)},
         {"salt": "\ud800"},
+        {"salt": 5},
+        {"when": [Match("x", ("a",))]},
+        {"max_per_s": 0},
+        {"max_per_s": True},
+        {"max_in_flight": 0.5},
+        {"max_in_flight": 10**9},
     ],
 )
 def test_a_shadow_that_cannot_be_is_not_built(fields: dict[str, object]) -> None:
     """Its version is one, its sample is whole parts of all units, its salt is text."""
     with pytest.raises(PolicyError):
         Shadow(**{"version": 2, **fields})  # type: ignore[arg-type]
+
+
+def test_a_rule_has_a_version_and_a_condition() -> None:
+    """What holds for everybody is a share, not a rule."""
+    with pytest.raises(PolicyError, match="no condition"):
+        Rule(2, ())
+    with pytest.raises(PolicyError):
+        Rule(0, RULE.when)
+    assert Policy(1, rules=(RULE,)).versions == (1, RULE.version)
 
 
 def test_a_shadow_gets_everything_unless_told_otherwise() -> None:

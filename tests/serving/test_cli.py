@@ -50,12 +50,23 @@ STATUS: dict[str, Any] = {
             "stable": 1,
             "shares": {"1": 999_900, "2": 100},
             "versions": [
-                {"version": 1, "ready": 1, "source": "pool"},
-                {"version": 2, "ready": 0, "source": "static"},
+                {"version": 1, "ready": 1, "source": "pool", "asleep": False},
+                {"version": 2, "ready": 0, "source": "static", "asleep": True},
             ],
         }
     ],
-    "pools": [{"model": "digits", "version": 2, "state": "starting", "message": "loading"}],
+    "pools": [
+        {
+            "model": "digits",
+            "version": 2,
+            "state": "DEPLOYING",
+            "message": "loading",
+            "ready": 0,
+            "wanted": 2,
+            "crashes": 3,
+            "last_words": "no memory",
+        }
+    ],
     "store": {"reachable": True, "warnings": ["appendfsync is everysec"]},
 }
 EXPLAIN = {"version": 2, "reason": "arm", "bucket": 123456, "words": "its bucket is the arm's"}
@@ -178,7 +189,9 @@ def test_status_shows_everything_at_a_glance(sluice: Command, control: Control) 
         "g-1",
         "8 (behind: no [contact])",
         "digits/1: 1,234",
-        "loading",
+        "asleep",
+        "0 of 2",
+        "loading no memory",
         "store: appendfsync",
     ):
         assert words in ran.out

@@ -19,7 +19,8 @@ from router.request_id import KeyRing, RequestId
 from serving.control.api import create_app
 from serving.control.client import ControlClient
 from serving.control.fake_store import FakeStore
-from serving.control.service import ControlService, PoolState
+from serving.control.service import ControlService
+from serving.control.views import PoolView
 from serving.endpoint import Endpoint
 from serving.leases import GatewayLease
 
@@ -225,7 +226,7 @@ async def test_the_status_has_the_shape_that_the_cli_reads(api: Api) -> None:
         GatewayLease("g1", "b", 1, "h", 8000, head.epoch, head.digest, requests={"digits/1": 3}), 600
     )
     api.store.gateway_says(GatewayLease("g2", "b", 1, "h", 8000, 9, "other", held="it forgot"), 600)
-    api.service.pools = (PoolState("digits", 1, "RUNNING"),)
+    api.service.pools = (PoolView("digits", 1, "RUNNING", digest="abc", ready=1, wanted=2, last_crash_ms=0),)
     status = (await api.http.get("/api/v1/status")).json()
     assert (status["epoch"], status["digest"], status["store"]) == (1, head.digest, {"reachable": True, "warnings": []})
     assert [(one["id"], one["current"], one["held"]) for one in status["gateways"]] == [
@@ -246,10 +247,12 @@ async def test_the_status_has_the_shape_that_the_cli_reads(api: Api) -> None:
             "revision": 1,
             "stable": 1,
             "shares": {"1": WHOLE},
-            "versions": [{"version": n, "ready": 1, "source": "pool"} for n in (1, 2)],
+            "versions": [{"version": n, "ready": 1, "source": "pool", "asleep": False} for n in (1, 2)],
         }
     ]
-    assert status["pools"] == [{"model": "digits", "version": 1, "state": "RUNNING", "message": ""}]
+    [pool] = status["pools"]
+    assert (pool["model"], pool["version"], pool["state"], pool["digest"]) == ("digits", 1, "RUNNING", "abc")
+    assert (pool["ready"], pool["wanted"], pool["last_crash_at"]) == (1, 2, "1970-01-01T00:00:00Z")
     assert (await api.http.get("/api/v1/models")).json() == {"models": status["models"]}
 
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from serving.control import api
 from serving.control import client as client_module
+from serving.control.api import policies, status
 from serving.control.client import ControlClient, PolicyBody, shares_in_words, shares_of
 from serving.errors import ControlError
 
@@ -149,18 +149,18 @@ def test_somebody_else_at_that_address_is_recognised(answer: httpx.Response) -> 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (client_module.PolicyAnswer, api.CurrentOut),
-        (client_module.ChangeAnswer, api.ChangedOut),
-        (client_module.Acknowledged, api.AcknowledgedOut),
-        (client_module.ExplainAnswer, api.ExplainedOut),
-        (client_module.StatusAnswer, api.StatusOut),
-        (client_module.GatewayStatus, api.GatewayOut),
-        (client_module.ModelStatus, api.ModelOut),
-        (client_module.VersionStatus, api.VersionOut),
-        (client_module.PoolStatus, api.PoolOut),
-        (client_module.StoreStatus, api.StoreOut),
-        (PolicyBody, api.PolicyIn),
-        (client_module.ArmBody, api.ArmIn),
+        (client_module.PolicyAnswer, policies.CurrentOut),
+        (client_module.ChangeAnswer, policies.ChangedOut),
+        (client_module.Acknowledged, policies.AcknowledgedOut),
+        (client_module.ExplainAnswer, policies.ExplainedOut),
+        (client_module.StatusAnswer, status.StatusOut),
+        (client_module.GatewayStatus, status.GatewayOut),
+        (client_module.ModelStatus, status.ModelOut),
+        (client_module.VersionStatus, status.ServedOut),
+        (client_module.PoolStatus, status.PoolOut),
+        (client_module.StoreStatus, status.StoreOut),
+        (PolicyBody, policies.PolicyIn),
+        (client_module.ArmBody, policies.ArmIn),
     ],
 )
 def test_client_and_api_mean_the_same_keys(ours: Any, theirs: type[BaseModel]) -> None:  # noqa: ANN401

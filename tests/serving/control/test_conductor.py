@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -14,10 +14,11 @@ from router.epoch import NO_HEAD, Entry, Head, Snapshot, Step, step
 from router.policy import WHOLE, Arm, Policy
 from serving.control.conductor import Conductor, Recoverable
 from serving.control.errors import StoreDamaged
+from serving.control.fake_pools import FakePools
 from serving.control.fake_store import FakeStore
 from serving.control.publishing import NOTHING, State
 from serving.control.recovery import plan, publication
-from serving.control.service import ControlService, PoolState, declared_in
+from serving.control.service import ControlService, declared_in
 from serving.control.store import connect
 from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Endpoint
@@ -44,35 +45,6 @@ MODELS: Sequence[ModelSettings] = Settings.model_validate(
 HALF = Policy(stable=1, arms=(Arm(2, 500_000),), salt="s")
 
 
-class FakePools:
-    """Pools that are there once they are deployed."""
-
-    def __init__(self) -> None:
-        self.there: dict[tuple[str, int], PoolState] = {}
-        self.failures = 0
-        self.deployed: list[list[tuple[str, int]]] = []
-        self.slow = asyncio.Event()
-        self.slow.set()
-
-    async def deploy(self, versions: Sequence[PoolSpec]) -> None:
-        """Starts them, unless it is to fail."""
-        await self.slow.wait()
-        if self.failures:
-            self.failures -= 1
-            raise RuntimeError("the cluster is full")
-        self.deployed.append([wanted.key for wanted in versions])
-        self.there |= {wanted.key: PoolState(*wanted.key, "RUNNING") for wanted in versions}
-
-    async def states(self) -> Mapping[tuple[str, int], PoolState]:
-        """Those that are there."""
-        return self.there
-
-    async def remove(self, versions: Sequence[tuple[str, int]]) -> None:
-        """Takes them away."""
-        for key in versions:
-            del self.there[key]
-
-
 class Room:
     """A control room around a store, with a clock that a test turns."""
 
@@ -80,7 +52,7 @@ class Room:
         self.now = 100.0
         self.fake = FakeStore(lambda: self.now)
         self.store: Recoverable = store or self.fake
-        self.pools = FakePools()
+        self.pools = FakePools(self.fake, at_once=True)
         self.answering = True
         self.service = ControlService(self.store, declared_in(MODELS))
         self.conductor = self.restarted()
@@ -173,39 +145,34 @@ async def test_a_restart_changes_nothing() -> None:
     assert (await room.fake.id_keys(), await room.fake.head()) == (keys, head)
 
 
-async def test_the_pools_that_are_not_there_are_started_together_and_once() -> None:
-    """Those that run already are left alone, static versions are nobody's to start."""
+async def test_what_the_settings_declare_is_started_and_shown() -> None:
+    """Static versions are nobody's to start; the states are as the conductor last saw them."""
     room = Room()
-    room.pools.there["digits", 1] = PoolState("digits", 1, "RUNNING")
-    for _ in range(3):
-        await room.conductor.start_pools()
-        room.now += 20
-    assert room.pools.deployed == [[("digits", 2)]]
-
-
-async def test_a_start_that_fails_is_tried_again() -> None:
-    """Not at once, and for as long as it takes."""
-    room = Room()
-    room.pools.failures = 1
-    with pytest.raises(RuntimeError):
-        await room.conductor.start_pools()
-    await room.conductor.start_pools()
-    assert room.pools.deployed == []
-    room.now += 10
-    await room.conductor.start_pools()
-    assert room.pools.deployed == [[("digits", 1), ("digits", 2)]]
-
-
-async def test_the_status_shows_the_pools_states() -> None:
-    """As the conductor last saw them."""
-    room = Room()
-    await room.conductor.start_pools()
+    await room.conductor.keep_pools()
     await room.conductor.look_at_pools()
-    assert [(one.version, one.state) for one in (await room.service.status()).pools] == [(1, "RUNNING"), (2, "RUNNING")]
+    assert [(one.version, one.state, one.ready) for one in (await room.service.status()).pools] == [
+        (1, "RUNNING", 1),
+        (2, "RUNNING", 1),
+    ]
+
+
+async def test_nothing_is_taken_away_before_the_store_has_settled() -> None:
+    """A store that came back a moment ago may have forgotten what is wanted."""
+    room = Room()
+    stray = PoolSpec("ghost", 1, path="p")
+    await room.pools.deploy([(stray, 1)])
+    await room.conductor.settle()
+    await room.conductor.keep_pools()
+    assert stray.key_with_digest in room.pools.there
+    await room.settle_for(3)
+    await room.conductor.keep_pools()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert stray.key_with_digest not in room.pools.there
 
 
 async def test_static_endpoints_are_leased_while_they_answer() -> None:
-    """Those that stop answering are not taken away at once: their lease lapses."""
+    """Those that stop answering are not taken away at once: their lease lapses, and the status says why."""
     room = Room()
     await room.conductor.renew_static()
     room.answering = False
@@ -214,6 +181,9 @@ async def test_static_endpoints_are_leased_while_they_answer() -> None:
     assert [one.http_port for one in await room.fake.endpoints()] == [9003]
     room.now += 2
     assert list(await room.fake.endpoints()) == []
+    status = await room.service.status()
+    assert [one.http_port for one in status.silent] == [9003]
+    assert any("digits version 3 at 127.0.0.1:9003 does not answer" in one for one in status.warnings)
 
 
 # Recovering.
@@ -371,7 +341,7 @@ def test_a_model_that_only_the_store_knows_is_kept() -> None:
 async def test_one_duty_that_hangs_delays_no_other() -> None:
     """While a pool takes its time to start, leases are renewed and first policies made."""
     room = Room()
-    room.pools.slow.clear()
+    room.pools.open.clear()
     running = asyncio.create_task(room.conductor.run())
     try:
         async with asyncio.timeout(5):
@@ -380,7 +350,7 @@ async def test_one_duty_that_hangs_delays_no_other() -> None:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    assert room.pools.deployed == []
+    assert room.pools.done == []
 
 
 async def test_an_outage_is_told_once_and_survived(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,7 @@ from serving.control.service import (
     Acknowledged,
     Changed,
     ControlService,
-    PoolState,
+    PoolView,
     Wanted,
     acknowledged,
     declared_in,
@@ -337,7 +337,7 @@ async def test_a_request_id_of_a_model_that_is_gone_is_read_without_its_name(
 
 async def test_the_status_is_everything_at_a_glance(service: ControlService, bench: Bench) -> None:
     """Head, gateways, endpoints, models with versions that nobody serves yet, and pools."""
-    service.pools = (PoolState("digits", 1, "RUNNING"),)
+    service.pools = (PoolView("digits", 1, "RUNNING", digest="abc"),)
     bench.gateway.gateway_says(lease("g1", requests={"digits/1": 4}), 60)
     status = await service.status()
     assert (status.reachable, status.head.epoch, status.pools) == (True, 1, service.pools)

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -97,6 +98,40 @@ def test_a_copy_that_lost_a_file_is_made_again(tmp_path: Path) -> None:
     found = binary.find(None, nothing_on_path(tmp_path))
     found.path.unlink()
     assert binary.find(None, nothing_on_path(tmp_path)).path.is_file()
+
+
+@needs_wheel
+def test_the_wheel_has_a_response_cache_and_the_python_backend_alone(tmp_path: Path) -> None:
+    """Both are told from the libraries in its folders."""
+    found = binary.find(None, nothing_on_path(tmp_path))
+    assert found.has_response_cache
+    assert found.cache_directory == tmp_path / "triton" / found.path.parents[1].name / "caches"
+    assert [found.has_backend(name) for name in ("python", "onnxruntime", "pytorch")] == [True, False, False]
+
+
+@needs_wheel
+def test_a_copy_from_before_there_was_a_cache_in_it_is_completed(tmp_path: Path) -> None:
+    """Whoever has a copy that an earlier release made gets the whole one, and no leftovers."""
+    found = binary.find(None, nothing_on_path(tmp_path))
+    assert found.cache_directory is not None
+    shutil.rmtree(found.cache_directory)
+    assert not found.has_response_cache
+    assert binary.find(None, nothing_on_path(tmp_path)).has_response_cache
+    assert [entry.name for entry in (tmp_path / "triton").iterdir()] == [found.path.parents[1].name]
+
+
+def test_a_named_server_has_what_lies_beside_it(tmp_path: Path) -> None:
+    """A server that finds its backends and caches itself looks where NVIDIA's container has them."""
+    server = program(tmp_path / "bin" / "tritonserver")
+    found = binary.find(str(server), {"PATH": "/bin"})
+    assert not found.has_backend("onnxruntime")
+    assert not found.has_response_cache
+    for library in ("backends/onnxruntime/libtriton_onnxruntime.so", "caches/local/libtritoncache_local.so"):
+        (tmp_path / library).parent.mkdir(parents=True)
+        (tmp_path / library).write_bytes(b"")
+    assert found.has_backend("onnxruntime")
+    assert not found.has_backend("pytorch")
+    assert found.has_response_cache
 
 
 @needs_wheel

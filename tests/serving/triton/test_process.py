@@ -1,6 +1,5 @@
-"""Ports are found where nobody listens, and a server that is not one is told apart in a sentence."""
+"""A server that does not come up is one sentence with its own last words, and leaves nothing running."""
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from serving.errors import StartFailed
 from serving.triton.binary import TritonBinary
 from serving.triton.layout import Repository
-from serving.triton.process import ServerOptions, TritonProcess, free_ports
+from serving.triton.process import ServerDied, ServerOptions, TritonProcess
 
 
 def fake_server(folder: Path, script: str) -> TritonBinary:
@@ -30,24 +29,6 @@ def runs(pid: str) -> bool:
     return Path("/proc", pid).exists()
 
 
-def test_a_port_that_is_taken_is_not_found() -> None:
-    """Of two ports one of which somebody listens on, the other is found."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        options = ServerOptions(first_port=port, last_port=port)
-        with pytest.raises(StartFailed, match="free"):
-            free_ports(options, 1)
-    assert free_ports(options, 1) == [port]
-
-
-def test_ports_are_different_and_in_the_range() -> None:
-    """Ports that are found together are different ones of the range."""
-    options = ServerOptions(first_port=23_000, last_port=23_099)
-    ports = free_ports(options, 5)
-    assert len(set(ports)) == 5
-    assert all(23_000 <= port <= 23_099 for port in ports)
-
-
 async def test_a_server_that_ends_is_reported_with_its_last_error(tmp_path: Path) -> None:
     """A server that ends before it is ready is one sentence with Triton's own error, and a hint with its log."""
     binary = fake_server(tmp_path, """echo 'E1121 12:00:47.6 58 x.cc:1] "failed to load m: reason"'; exit 1""")
@@ -57,6 +38,9 @@ async def test_a_server_that_ends_is_reported_with_its_last_error(tmp_path: Path
         await started(binary, tmp_path)
     assert "triton.log" in no.value.hint
     assert "reason" in (tmp_path / "triton.log").read_text()
+    assert isinstance(no.value, ServerDied)
+    assert no.value.exit_code == 1
+    assert "failed to load m" in no.value.words
 
 
 async def test_a_server_that_is_never_ready_is_stopped(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Special functions and a root finder, in log space: the one file that knows scipy.
+
+An e-value of a clear regression passes 1e308 within minutes, so nothing here or above ever leaves the logarithm, and
+sums of e-values are sums of exponentials about the largest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special  # type: ignore[import-untyped]  # scipy ships no types
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_HALVINGS = 200
+
+
+def log_sum_exp(values: Floats) -> Floats:
+    """The log of Σ exp(v) over the last axis; shape (..., K) to (...). Every row needs one finite value."""
+    top = np.max(values, axis=-1, keepdims=True)
+    return np.asarray(np.log(np.sum(np.exp(values - top), axis=-1)) + top[..., 0], dtype=np.float64)
+
+
+def log_mean_exp(values: Floats) -> float:
+    """The log of the mean of exp(v): an equal mixture's log e-value from its members', shape (K,)."""
+    top = float(np.max(values))
+    return top + math.log(float(np.mean(np.exp(values - top))))
+
+
+def log_beta(a: float, b: float) -> float:
+    """The log of B(a, b)."""
+    return float(special.betaln(a, b))
+
+
+def log_gamma(values: Floats) -> Floats:
+    """The log of Γ, of each value."""
+    return np.asarray(special.gammaln(values), dtype=np.float64)
+
+
+def log_gamma_slope(value: float) -> float:
+    """The derivative of ln Γ."""
+    return float(special.digamma(value))
+
+
+def log_normal_cdf(z: float) -> float:
+    """The log of Φ(z), accurate far out in the left tail."""
+    return float(special.log_ndtr(z))
+
+
+def beta_bernoulli(events: float, total: float, rate: float, concentration: float) -> float:
+    """The log of the Bayes factor of "some rate" against "this rate", for `events` of `total`.
+
+    ln B(kp + x, k(1-p) + n - x) - ln B(kp, k(1-p)) - x ln p - (n-x) ln(1-p), with the Beta prior of mean p and weight
+    k: the two-sided beta-binomial mixture of Howard et al. 2021 (Time-uniform, nonparametric, nonasymptotic confidence
+    sequences, Ann. Statist. 49, section 3.2), and with two cells the Dirichlet mixture of Lindon and Malek 2022.
+    """
+    prior, other = concentration * rate, concentration * (1 - rate)
+    return (
+        log_beta(prior + events, other + total - events)
+        - log_beta(prior, other)
+        - events * math.log(rate)
+        - (total - events) * math.log1p(-rate)
+    )
+
+
+def last_inside(inside: Callable[[float], bool], start: float, end: float) -> float:
+    """Where `inside`, true at `start`, stops holding on the way to `end`; `end` where it never does.
+
+    Bisection, so the answer is exact only where the property changes once; it errs towards `end`.
+    """
+    if inside(end):
+        return end
+    for _ in range(_HALVINGS):
+        middle = (start + end) / 2
+        if middle in (start, end):
+            break
+        if inside(middle):
+            start = middle
+        else:
+            end = middle
+    return end

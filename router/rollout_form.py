@@ -1,0 +1,73 @@
+"""Rollouts as plain values: what a store keeps, so that whoever resumes one begins where it stood.
+
+A stored rollout is read back whole or refused: the value checks its own position, the plan and the policy theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from router.codec import policy_as_dict, policy_from_dict
+from router.errors import RolloutError, RouterError
+from router.phases import Phase
+from router.plan_form import plan_as_dict, plan_from
+from router.rollout import Approval, Automation, Fact, Rollout, policy_of
+
+FORM: Final = 1
+_PLAIN: Final = (
+    "id", "since_s", "progress_s", "stage", "target", "stopped_s", "leg", "first_leg", "revision", "chosen", "advised",
+    "cause",
+)  # fmt: skip
+
+
+def rollout_as_dict(rollout: Rollout) -> dict[str, Any]:
+    """The rollout as plain values."""
+    by_hand = rollout.by_hand
+    return {
+        "form": FORM,
+        "plan": plan_as_dict(rollout.plan),
+        "base": policy_as_dict(rollout.base),
+        "automation": rollout.automation.value,
+        "phase": rollout.phase.value,
+        "resumes": None if rollout.resumes is None else rollout.resumes.value,
+        "by_hand": None if by_hand is None else {str(version): share for version, share in by_hand.items()},
+        "approvals": [list(approval) for approval in rollout.approvals],
+        **{name: getattr(rollout, name) for name in _PLAIN},
+    }
+
+
+def rollout_from(said: Mapping[str, Any]) -> Rollout:
+    """The rollout in plain values.
+
+    Raises:
+        RolloutError: no rollout, or one that is written in another form.
+    """
+    try:
+        rollout = _built(said)
+        policy_of(rollout)  # a split by hand that cannot be would otherwise show only when it is published
+    except (RouterError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RolloutError(f"this is no rollout of form {FORM}: {error!r}") from error
+    return rollout
+
+
+def _built(said: Mapping[str, Any]) -> Rollout:
+    by_hand, resumes = said["by_hand"], said["resumes"]
+    if said["form"] != FORM:
+        raise RolloutError(f"it is written in form {said['form']!r}")
+    fields: dict[str, Any] = {name: said[name] for name in _PLAIN}
+    return Rollout(
+        plan=plan_from(said["plan"]),
+        base=policy_from_dict(said["base"]),
+        automation=Automation(said["automation"]),
+        phase=Phase(said["phase"]),
+        resumes=None if resumes is None else Phase(resumes),
+        by_hand=None if by_hand is None else {int(version): share for version, share in by_hand.items()},
+        approvals=tuple(Approval(*approval) for approval in said["approvals"]),
+        **fields,
+    )
+
+
+def fact_as_dict(fact: Fact) -> dict[str, Any]:
+    """The ledger's entry as plain values."""
+    return {**fact._asdict(), "numbers": dict(fact.numbers)}

@@ -1,0 +1,86 @@
+"""`sluice traffic` and `sluice explain`: how a model's traffic is split, and which version a request would reach."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.commands.common import AsJson, Config, Model, Url, client, print_json
+
+if TYPE_CHECKING:
+    from serving.control.client import ControlClient
+
+app = typer.Typer(help="Show and set how a model's traffic is split.", no_args_is_help=True)
+
+
+@app.command("show")
+def traffic_show(model: Model, *, url: Url = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Show how a model's traffic is split."""
+    with client(url, config) as control:
+        answer = control.policy(model)
+    if as_json:
+        print_json({**answer})
+        return
+    from serving.tables import show_policy  # noqa: PLC0415
+
+    show_policy(answer)
+
+
+@app.command("set")
+def traffic_set(
+    model: Model,
+    shares: Annotated[list[str], typer.Argument(metavar="VERSION=SHARE...", help="Such as 2=50% or 3=0.01%.")],
+    *,
+    url: Url = None,
+    config: Config = None,
+    wait_s: Annotated[float, typer.Option(min=0, max=30, help="How long to wait for the gateways, seconds.")] = 2.0,
+) -> None:
+    """Set how a model's traffic is split. Versions not named get nothing; the stable one takes the rest."""
+    from serving.shares import check_known, named, read_pair, with_shares  # noqa: PLC0415
+    from serving.tables import show_change  # noqa: PLC0415
+
+    try:
+        pairs = [read_pair(text) for text in shares]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    wanted = named(pairs)
+    with client(url, config) as control:
+        now = control.policy(model)
+        known = _versions(control, model)
+        if known:
+            check_known(model, wanted, known)
+        change = control.set_policy(model, with_shares(now["policy"], wanted), revision=now["revision"], wait_s=wait_s)
+    show_change(change)
+
+
+def explain(
+    model: Model,
+    *,
+    unit: Annotated[str | None, typer.Option(help="Who asks: what the unit header would say.")] = None,
+    header: Annotated[list[str] | None, typer.Option("-H", "--header", metavar="NAME:VALUE")] = None,
+    url: Url = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which version a request would reach, and why."""
+    headers = [_header(text) for text in header or ()]
+    with client(url, config) as control:
+        answer = control.explain(model, unit=unit, headers=headers)
+    if as_json:
+        print_json({**answer})
+        return
+    from serving.tables import show_explanation  # noqa: PLC0415
+
+    show_explanation(model, answer)
+
+
+def _versions(control: "ControlClient", model: str) -> set[int]:
+    """The model's versions, so that a typing error is told before anything is changed; none where nobody knows."""
+    models = {one["name"]: one for one in control.status()["models"]}
+    return {one["version"] for one in models[model]["versions"]} if model in models else set()
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise typer.BadParameter(f"{text!r} is not of the form NAME:VALUE")
+    return name.strip(), value.strip()

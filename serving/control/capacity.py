@@ -1,0 +1,99 @@
+"""Whether versions can carry what a policy would send them: pure arithmetic with its figures in sentences.
+
+What is sent is the model's measured rate times the share; what is carried is the sum of what the ready replicas
+answered in their warm-up bursts. Where either is not known nothing is refused, since a static endpoint tells nothing.
+A version that gets no more than before is not looked at, so that there is always a way back: to lower an arm is never
+refused, even though stable takes what it loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from router.policy import WHOLE, Policy, format_share
+from serving.endpoint import Endpoint, Load
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """A version that would get more than it carries.
+
+    Attributes:
+        model: whose.
+        version: which.
+        rate: of the whole model, requests per second.
+        share_ppm: what the version would get of it, parts per million.
+        throughputs: requests per second of each of its ready replicas.
+    """
+
+    model: str
+    version: int
+    rate: float
+    share_ppm: int
+    throughputs: tuple[float, ...]
+
+    @property
+    def carried(self) -> float:
+        """Requests per second that it carries."""
+        return sum(self.throughputs)
+
+    @property
+    def carried_ppm(self) -> int:
+        """The largest share that it carries, parts per million."""
+        return min(WHOLE, int(self.carried / self.rate * WHOLE))
+
+    def __str__(self) -> str:
+        """The sentence, with the figures."""
+        each = ", ".join(f"{one:.0f}" for one in self.throughputs)
+        count = len(self.throughputs)
+        return (
+            f"Version {self.version} of {self.model} would get {self.rate * self.share_ppm / WHOLE:.0f} requests/s "
+            f"({format_share(self.share_ppm)} of {self.rate:.0f}), and its {count} ready "
+            f"{'replica carries' if count == 1 else 'replicas carry'} {self.carried:.0f} ({each})."
+        )
+
+
+def excesses(
+    model: str,
+    before: Policy | None,
+    after: Policy,
+    rate: float | None,
+    ready: Iterable[tuple[Endpoint, Load]],
+) -> tuple[Excess, ...]:
+    """The versions that would get more than they carry, lowest first.
+
+    Args:
+        model: whose policies these are.
+        before: what it runs; None for nothing.
+        after: what it would run.
+        rate: requests per second that it gets; None where that is not known.
+        ready: the endpoints that are ready, of any model.
+    """
+    if not rate:
+        return ()
+    known: dict[int, list[float | None]] = {}
+    for endpoint, load in ready:
+        if endpoint.model == model:
+            known.setdefault(endpoint.version, []).append(load.throughput)
+    found = []
+    for version, share in sorted(_raised(before, after).items()):
+        each = [one for one in known.get(version, []) if one is not None]
+        if not each or len(each) < len(known[version]):
+            continue
+        excess = Excess(model, version, rate, share, tuple(each))
+        if share > excess.carried_ppm:
+            found.append(excess)
+    return tuple(found)
+
+
+def _raised(before: Policy | None, after: Policy) -> Mapping[int, int]:
+    """The new shares of the versions that are to get more than before; a stable that only takes back is none."""
+    had = before.shares() if before else {}
+    stays = before is not None and before.stable == after.stable
+    # Stable is looked at where it is another one: what it gets by an arm's retreat must never be refused.
+    return {
+        version: share
+        for version, share in after.shares().items()
+        if share > had.get(version, 0) and not (stays and version == after.stable)
+    }

@@ -1,0 +1,179 @@
+"""A registered version comes, takes over and goes, on the real Ray, Triton and Valkey: without a failed request."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+import yaml
+
+from tests.e2e.conftest import Models
+from tests.e2e.hammer import Hammer
+from tests.e2e.system import Installation, end, until
+
+pytestmark = pytest.mark.e2e
+
+CONTROL_REPLICA = "ServeReplica:sluice:control"
+
+
+@dataclass(frozen=True)
+class Room:
+    """An installation with version 1 of digits in its settings, and version 2 in its registry."""
+
+    installation: Installation
+    http_place: str
+    api: httpx.Client
+    body: bytes
+
+    def get(self, path: str) -> dict[str, Any]:
+        """What the API answers, as soon as it does."""
+
+        def look() -> dict[str, Any]:
+            with suppress(httpx.TransportError):
+                answer = self.api.get(path)
+                if answer.status_code == 200:
+                    return dict(answer.json())
+            return {}
+
+        return until(look, f"an answer of {path}")
+
+    def begin(self, path: str, said: Mapping[str, Any]) -> str:
+        """The id of an operation that has begun."""
+        answer = self.api.post(path, json=said)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def ended(self, operation: str) -> dict[str, Any]:
+        """The operation at its end."""
+
+        def look() -> dict[str, Any]:
+            found = self.get(f"/operations/{operation}")
+            return found if found["state"] in {"done", "failed", "cancelled"} else {}
+
+        return until(look, f"the end of the operation {operation}")
+
+    def done(self, path: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        """What came of an operation that must come to a good end."""
+        operation = self.ended(self.begin(path, said))
+        assert operation["state"] == "done", operation
+        return operation
+
+    def versions(self) -> dict[int, dict[str, Any]]:
+        """The versions of digits, as the status shows them."""
+        [model] = self.get("/status")["models"]
+        return {one["version"]: one for one in model["versions"]}
+
+    def pools(self, version: int) -> list[str]:
+        """The states of a version's pools."""
+        return [pool["state"] for pool in self.get("/status")["pools"] if pool["version"] == version]
+
+    def shares(self) -> dict[int, int]:
+        """Where traffic goes."""
+        [model] = self.get("/status")["models"]
+        return {int(version): share for version, share in model["shares"].items() if share}
+
+    def hammer(self) -> Hammer:
+        """Light load, which does not stop."""
+        return Hammer(self.http_place, "digits", self.body, threads=2)
+
+
+@pytest.fixture(scope="module")
+def room(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """Up for all of these tests; nothing of it may be left over."""
+    installation = Installation(tmp_path_factory.mktemp("flips"))
+    settings = {
+        "models": [{"name": "digits", "versions": [{"version": 1, "path": str(models.folder / "digits" / "1")}]}],
+        "registry": {"sources": [str(models.folder)]},
+        "triton": {"port_range": 0},
+    }
+    (installation.folder / "sluice.yaml").write_text(yaml.safe_dump(settings))
+    process = installation.start("up")
+    try:
+        run = installation.ready(process)
+        with np.load(models.folder / "digits" / "rows.npz") as kept:
+            row = kept["pixels"][0].tolist()
+        body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": row}]}
+        with httpx.Client(base_url=f"{run['control_url']}/api/v1", timeout=30) as api:
+            room = Room(installation, run["http_url"].removeprefix("http://"), api, json.dumps(body).encode())
+            source = str(models.folder / "digits" / "2")
+            room.done("/registry/models/digits/versions", {"source": source, "number": 2})
+            yield room
+    finally:
+        end(process)
+        installation.gone()
+
+
+def test_a_flip_under_load_fails_no_request(room: Room) -> None:
+    """The new version comes up, takes all of the traffic, and the old one is drained; every answer is a good one."""
+    with room.hammer() as hammer:
+        time.sleep(0.5)
+        done = room.done("/models/digits/promote", {"version": 2})
+        flipped_s = time.monotonic()
+        time.sleep(0.5)
+    assert done["result"]["asleep"] == [1]
+    assert hammer.failures == []
+    assert {answer.version for answer in hammer.answers} == {1, 2}
+    assert {answer.version for answer in hammer.since(flipped_s)} == {2}
+    assert room.shares() == {2: 1_000_000}
+    versions = room.versions()
+    assert (versions[1]["ready"], versions[1]["asleep"], versions[2]["ready"]) == (0, True, 1)
+    assert room.get("/registry/models/digits/versions/2")["state"] == "serving"
+
+
+def test_a_control_room_that_is_killed_in_the_middle_of_a_flip_ends_it(room: Room) -> None:
+    """SIGKILL while the sleeping version wakes: the next one goes on, and no request notices."""
+    with room.hammer() as hammer:
+        operation = room.begin("/models/digits/promote", {"version": 1})
+        until(lambda: room.get(f"/operations/{operation}")["state"] == "running", "the flip")
+        [replica] = until(lambda: _control_replicas(room.installation), "the control room's process")
+        replica.send_signal(signal.SIGKILL)
+        psutil.wait_procs([replica], timeout=10)
+        ended = room.ended(operation)
+    assert ended["state"] == "done", ended
+    assert any("restarted" in step for step in ended["steps"])
+    assert hammer.failures == []
+    assert room.shares() == {1: 1_000_000}
+    until(lambda: not room.pools(2), "the end of version 2's pool")
+    assert room.get("/registry/models/digits/versions/2")["state"] == "verified"
+
+
+def test_a_version_that_nothing_routes_to_sleeps_and_is_woken(room: Room) -> None:
+    """Its wish is kept, its servers go; a deployment wakes it, and a policy keeps it awake."""
+    room.done("/models/digits/versions/2/deploy", {"options": {"keep_warm_s": 2}})
+    until(lambda: room.versions()[2]["asleep"] and not room.versions()[2]["ready"], "the sleep of version 2")
+    until(lambda: room.pools(2) == ["ASLEEP"], "the end of its servers")
+    room.done("/models/digits/versions/2/deploy", {})
+    assert room.versions()[2]["ready"] == 1
+    revision = room.get("/models/digits/policy")["revision"]
+    policy = {"stable": 1, "arms": [{"version": 2, "share_ppm": 100_000}]}
+    said = room.api.put("/models/digits/policy", json={"policy": policy}, headers={"If-Match": f'"{revision}"'})
+    assert said.status_code == 200, said.text
+    time.sleep(4)
+    assert room.versions()[2]["ready"] == 1
+    refused = room.api.post("/models/digits/versions/2/remove", json={})
+    assert refused.status_code == 409
+    assert "10 % of the traffic" in refused.json()["detail"]
+
+
+def test_a_deployment_that_cannot_come_up_changes_nothing(room: Room) -> None:
+    """The reason is told, and what served goes on serving."""
+    options = {"device": "gpu"}
+    failed = room.ended(room.begin("/models/digits/versions/2/deploy", {"options": options}))
+    assert failed["state"] == "failed"
+    assert "GPU" in failed["problem"]["detail"]
+    assert room.versions()[2]["ready"] == 1
+    assert room.pools(2) == ["RUNNING"]
+
+
+def _control_replicas(installation: Installation) -> list[psutil.Process]:
+    """The process of the control room's replica; Ray writes its name over its command line."""
+    return installation.processes(CONTROL_REPLICA)

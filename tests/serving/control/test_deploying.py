@@ -1,0 +1,398 @@
+"""Deploy, promote, remove: what they bring about, what they refuse, and what is left when they fail or are killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from registry.errors import NotFound
+from registry.fake_store import FakeStore as FakeRegistryStore
+from registry.lifecycle import Event, State
+from registry.service import Registry
+from router.policy import WHOLE, Arm, Policy
+from serving.control.deploying import Deployments
+from serving.control.errors import InUse, Unacceptable, Unknown
+from serving.control.fake_pools import FakePools
+from serving.control.fake_store import FakeStore
+from serving.control.keeper import PoolKeeper
+from serving.control.operations import Operation, Operations, OperationState
+from serving.control.service import ControlService
+from serving.control.usage import Routable, Usage
+from serving.endpoint import Crash, Endpoint
+from serving.leases import GatewayLease
+from serving.pools import PoolKey, PoolSpec
+from tests.registry.made import contents
+from tests.serving.control.waiting import until
+
+DECLARED = PoolSpec("digits", 1, path="models/digits/1")
+
+
+class Room:
+    """A whole control room on fakes of the store and of Serve; the registry's rules are its own."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.pools = FakePools(self.store, at_once=True)
+        self.service = ControlService(self.store, {"digits": {1: "pool", 9: "static"}})
+        self.registry = Registry(FakeRegistryStore(), Usage(self.service))
+        self.service.routable = Routable(self.registry)
+        self.drained: list[tuple[str, Mapping[int, int]]] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """A control room that knows nothing yet."""
+        self.keeper = PoolKeeper(self.service, self.store, self.pools, [DECLARED])
+        deployments = Deployments(
+            self.service, self.store, self.pools, self.registry, [DECLARED], patience_s=self.patience_s
+        )
+        self.operations = Operations(self.store, deployments.performers())
+
+    patience_s = 5.0
+
+    async def register(self, number: int, *, verify: bool = True, seed: int | None = None) -> None:
+        """A version of digits in the registry."""
+        await self.registry.register("digits", contents(seed or number), who="ada", number=number)
+        if verify:
+            await self.registry.move("digits", number, Event.VERIFY, expected=None, who="ada")
+
+    async def run(self) -> None:
+        """Its loops, fast."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.operations.run())
+            group.create_task(self.follow())
+            while True:
+                await self.keeper.keep()
+                await self.keeper.look()
+                await asyncio.sleep(0.01)
+
+    async def follow(self) -> None:
+        """A gateway that runs whatever the store shows."""
+        while True:
+            head = await self.store.head()
+            self.store.gateway_says(GatewayLease("g", "b", 1, "h", 1, head.epoch, head.digest), 60)
+            await asyncio.sleep(0.01)
+
+    async def do(self, kind: str, version: int, **arguments: Any) -> Operation:  # noqa: ANN401 - whatever it takes
+        """One operation from its beginning to its end."""
+        begun = await self.operations.begin(kind, "digits", version, arguments, who="ada")
+        ended = await self.operations.settled(begun.id, 10)
+        assert ended.ended, ended
+        return ended
+
+    async def state_of(self, version: int) -> State:
+        """Where the version is in its life."""
+        return (await self.registry.show("digits", version)).standing.state
+
+    def running(self) -> dict[int, int]:
+        """Replicas by version."""
+        return {key.version: state.replicas_running for key, state in self.pools.there.items()}
+
+    async def shares(self) -> Mapping[int, int]:
+        """What traffic goes where."""
+        return {one: share for one, share in (await self.service.current("digits")).policy.shares().items() if share}
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.control.deploying._LOOK_S", 0.01)
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[Room]:
+    """Up, with version 1 of the settings serving everything."""
+    room = Room()
+    loop = asyncio.create_task(room.run())
+    await room.store.change("digits", Policy(stable=1), 0, who="settings")
+    await until(lambda: room.running() == {1: 1})
+    yield room
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
+# Deploying.
+
+
+async def test_a_verified_version_is_deployed(room: Room) -> None:
+    """From what the registry holds of it; then it is serving, and gets no traffic by that."""
+    await room.register(2)
+    done = await room.do("deploy", 2, options={"replicas": 2})
+    assert (done.state, done.result["replicas"]) == (OperationState.DONE, 2)
+    assert room.running() == {1: 1, 2: 2}
+    assert await room.state_of(2) is State.SERVING
+    assert await room.shares() == {1: WHOLE}
+    [wish] = await room.store.wishes()
+    assert (wish.operation, wish.before) == ("", None)
+    spec, version = wish.spec, (await room.registry.show("digits", 2)).version
+    assert (spec.artifact, spec.kind) == (version.contents.artifact.digest, "torch-export")
+    assert '"name": "pixels"' in spec.signature
+
+
+async def test_what_is_left_out_stays_as_it_is(room: Room) -> None:
+    """A second deployment names only what is to be different, and comes up beside the first."""
+    await room.register(2)
+    await room.do("deploy", 2, options={"replicas": 2, "max_batch_size": 16})
+    await room.do("deploy", 2, options={"max_batch_size": 8})
+    [wish] = await room.store.wishes()
+    assert (wish.spec.options.replicas, wish.spec.options.max_batch_size) == (2, 8)
+    await until(lambda: len(room.pools.there) == 2)
+    assert room.running() == {1: 1, 2: 2}
+
+
+async def test_a_version_of_the_settings_needs_no_registry(room: Room) -> None:
+    """A wish that says what the settings say is none; other options stand above them."""
+    await room.do("deploy", 1)
+    assert list(await room.store.wishes()) == []
+    await room.do("deploy", 1, options={"replicas": 3})
+    [wish] = await room.store.wishes()
+    assert (wish.spec.path, wish.spec.options.replicas) == (DECLARED.path, 3)
+    assert room.running() == {1: 3}
+
+
+@pytest.mark.parametrize(
+    ("version", "arguments", "error", "words"),
+    [
+        (7, {}, NotFound, "no version 7"),
+        (3, {}, Unacceptable, "is registered, and only a verified version"),
+        (9, {}, Unacceptable, "somebody else's Triton"),
+        (2, {"options": {"replicas": 0}}, Unacceptable, "replicas: 0 is given"),
+        (2, {"options": {"replica": 1}}, Unacceptable, "no such key; did you mean replicas"),
+        (2, {"options": {"max_batch_size": 4, "preferred_batch_sizes": [8]}}, Unacceptable, "4 rows at most"),
+    ],
+)
+async def test_what_can_never_be_deployed_is_refused_at_once(
+    room: Room, version: int, arguments: Mapping[str, Any], error: type[Exception], words: str
+) -> None:
+    """Nothing is begun for it."""
+    await room.register(2)
+    await room.register(3, verify=False)
+    for kind in ("deploy", "promote"):
+        with pytest.raises(error, match=words):
+            await room.operations.begin(kind, "digits", version, arguments, who="ada")
+    assert list(await room.operations.list()) == []
+
+
+async def test_a_deployment_that_fails_leaves_everything_as_it_was(room: Room) -> None:
+    """No wish, no pool, the version still verified, and the reason in Triton's words."""
+    await room.register(2)
+    room.pools.failing[await spec_of(room, 2)] = "Triton: unexpected inference output 'scores'."
+    failed = await room.do("deploy", 2)
+    assert failed.state is OperationState.FAILED
+    assert failed.problem is not None
+    assert "unexpected inference output 'scores'" in failed.problem.sentence
+    assert failed.problem.refusal == "did-not-start"
+    assert (room.running(), list(await room.store.wishes())) == ({1: 1}, [])
+    assert await room.state_of(2) is State.VERIFIED
+
+
+async def test_other_options_that_fail_leave_the_old_servers(room: Room) -> None:
+    """They were never touched."""
+    await room.register(2)
+    await room.do("deploy", 2)
+    before = await room.store.wish("digits", 2)
+    served = {one.key for one in await room.store.endpoints()}
+    assert before is not None
+    room.pools.failing[await spec_of(room, 2, max_batch_size=1)] = "no"
+    failed = await room.do("deploy", 2, options={"max_batch_size": 1})
+    assert failed.state is OperationState.FAILED
+    after = await room.store.wish("digits", 2)
+    assert after is not None
+    assert (after.spec, after.operation) == (before.spec, "")
+    assert {one.key for one in await room.store.endpoints()} == served
+    assert await room.state_of(2) is State.SERVING
+
+
+async def test_servers_that_keep_crashing_end_a_deployment(room: Room) -> None:
+    """With the last words of the last of them; nobody waits for Serve to give up."""
+    await room.register(2)
+    room.pools.hanging.add(await spec_of(room, 2))
+    begun = await room.operations.begin("deploy", "digits", 2, {}, who="ada")
+    for number in range(3):
+        await room.store.crashed("digits", 2, Crash(0, 1, "h", f"words {number}"))
+    ended = await room.operations.settled(begun.id, 10)
+    assert ended.problem is not None
+    assert "crashed 3 times while it was to come up: words 2" in ended.problem.sentence
+
+
+async def test_patience_ends(room: Room) -> None:
+    """A pool that there is no room for is told, and taken back."""
+    await room.register(2)
+    room.patience_s = 0.1
+    room.operations._performers = Deployments(
+        room.service, room.store, room.pools, room.registry, [DECLARED], patience_s=0.1
+    ).performers()  # type: ignore[assignment]
+    room.pools.hanging.add(await spec_of(room, 2))
+    failed = await room.do("deploy", 2)
+    assert failed.problem is not None
+    assert "0 of 1 replicas of digits version 2 were ready after 0.1 s" in failed.problem.sentence
+    assert room.running() == {1: 1}
+
+
+async def test_a_cancelled_deployment_is_taken_back(room: Room) -> None:
+    """As if it had never been begun."""
+    await room.register(2)
+    room.pools.hanging.add(await spec_of(room, 2))
+    begun = await room.operations.begin("deploy", "digits", 2, {}, who="ada")
+    await until(lambda: 2 in room.running())
+    await room.operations.cancel(begun.id, who="bob")
+    assert (await room.operations.settled(begun.id, 10)).state is OperationState.CANCELLED
+    assert (room.running(), list(await room.store.wishes())) == ({1: 1}, [])
+
+
+# Promoting.
+
+
+async def test_a_flip_gives_all_traffic_and_ends_what_gets_none(room: Room) -> None:
+    """The new version is ready before the policy names it, and the old one goes when every gateway runs that."""
+    await room.register(2)
+    await room.register(3)
+    assert (await room.do("promote", 2)).result["asleep"] == [1]
+    assert (await room.shares(), room.running()) == ({2: WHOLE}, {2: 1})
+    done = await room.do("promote", 3)
+    assert (done.result["removed"], done.result["asleep"]) == ([2], [])
+    assert (await room.shares(), room.running()) == ({3: WHOLE}, {3: 1})
+    assert (await room.state_of(2), await room.state_of(3)) == (State.VERIFIED, State.SERVING)
+    asked = [one.rsplit(" ", 2)[0] if one.startswith("deploy") else one.rsplit(" ", 1)[0] for one in room.pools.done]
+    assert asked.index("deploy digits/3") < asked.index("remove digits/2")
+
+
+async def test_what_is_kept_goes_on_running(room: Room) -> None:
+    """For a way back that takes no start."""
+    await room.register(2)
+    done = await room.do("promote", 2, keep=True)
+    assert (done.result["removed"], done.result["asleep"]) == ([], [])
+    assert room.running() == {1: 1, 2: 1}
+    await room.do("promote", 1, keep=True)
+    assert (await room.shares(), room.running()) == ({1: WHOLE}, {1: 1, 2: 1})
+
+
+async def test_a_candidate_that_was_never_routed_to_is_left_alone(room: Room) -> None:
+    """Somebody has deployed it for later."""
+    for number in (2, 3):
+        await room.register(number)
+    await room.do("deploy", 3)
+    await room.do("promote", 2)
+    assert room.running() == {2: 1, 3: 1}
+
+
+async def test_nothing_is_taken_away_before_every_gateway_runs_the_policy(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not follow is named; all servers stay."""
+    monkeypatch.setattr("serving.control.deploying._GATEWAYS_WITHIN_S", 0.2)
+    await room.register(2)
+    room.store.gateway_says(GatewayLease("slow", "b", 1, "h", 1, 1, (await room.store.head()).digest), 60)
+    failed = await room.do("promote", 2)
+    assert failed.state is OperationState.FAILED
+    assert failed.problem is not None
+    assert "the gateway slow does not run that" in failed.problem.sentence
+    assert room.running() == {1: 1, 2: 1}
+
+
+async def test_a_flip_to_a_version_that_cannot_come_up_changes_nothing(room: Room) -> None:
+    """Stable serves on."""
+    await room.register(2)
+    room.pools.failing[await spec_of(room, 2)] = "no"
+    assert (await room.do("promote", 2)).state is OperationState.FAILED
+    assert (await room.shares(), room.running()) == ({1: WHOLE}, {1: 1})
+
+
+async def test_a_static_version_is_promoted_as_it_is(room: Room) -> None:
+    """Its servers are somebody else's."""
+    await room.store.hold(Endpoint("h", 9, 0, "digits", 9), 60)
+    assert (await room.do("promote", 9)).state is OperationState.DONE
+    assert (await room.shares(), room.running()) == ({9: WHOLE}, {})
+
+
+@pytest.mark.parametrize("after", range(1, 40, 3))
+async def test_a_control_room_that_is_killed_anywhere_ends_as_wanted(room: Room, after: int) -> None:
+    """Whatever it had done: the next one begins the operation again, and the end is the same."""
+    await room.register(2)
+    await room.register(3)
+    await room.do("promote", 2)
+    writes = 0
+    killed = asyncio.Event()
+    first = room.operations
+
+    def counted(name: str) -> None:
+        real = getattr(room.store, name)
+
+        async def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever it takes
+            nonlocal writes
+            writes += 1
+            if writes == after:
+                killed.set()
+                for run in first._runs.values():
+                    run.cancel()
+            return await real(*args, **options)
+
+        setattr(room.store, name, call)
+
+    for name in ("put_wish", "take_wish", "swap", "save_operation", "endpoints", "gateways", "wish"):
+        counted(name)
+    begun = await room.operations.begin("promote", "digits", 3, {}, who="ada")
+    ended = await room.operations.settled(begun.id, 10)
+    assert ended.state is OperationState.DONE
+    assert killed.is_set() or after > 20
+    assert (await room.shares(), room.running()) == ({3: WHOLE}, {3: 1})
+    assert (await room.state_of(2), await room.state_of(3)) == (State.VERIFIED, State.SERVING)
+    assert [wish.spec.version for wish in await room.store.wishes()] == [3]
+
+
+# Removing.
+
+
+async def test_a_version_without_traffic_is_removed(room: Room) -> None:
+    """Its servers are gone when the operation is, and the registry has it as verified again."""
+    await room.register(2)
+    await room.do("deploy", 2)
+    assert (await room.do("remove", 2)).state is OperationState.DONE
+    assert (room.running(), await room.state_of(2)) == ({1: 1}, State.VERIFIED)
+
+
+async def test_what_is_in_use_is_not_removed(room: Room) -> None:
+    """The refusal says by whom."""
+    await room.register(2)
+    await room.do("deploy", 2)
+    await room.store.change("digits", Policy(stable=1, arms=(Arm(2, 100_000),)), None, who="ada")
+    with pytest.raises(InUse, match=r"It gets 10 % of the traffic"):
+        await room.operations.begin("remove", "digits", 2, {}, who="ada")
+    with pytest.raises(InUse, match="stable version of digits"):
+        await room.operations.begin("remove", "digits", 1, {}, who="ada")
+    with pytest.raises(Unknown, match="is not deployed"):
+        await room.operations.begin("remove", "digits", 3, {}, who="ada")
+
+
+async def test_traffic_that_comes_while_it_drains_is_right(room: Room) -> None:
+    """The wish is there again."""
+    await room.register(2)
+    await room.do("deploy", 2)
+    room.pools.drained.clear()
+    begun = await room.operations.begin("remove", "digits", 2, {}, who="ada")
+    await until(lambda: not room.store._wishes)
+    await room.store.change("digits", Policy(stable=2), None, who="eve")
+    ended = await room.operations.settled(begun.id, 10)
+    room.pools.drained.set()
+    assert ended.state is OperationState.FAILED
+    await until(lambda: room.running() == {1: 1, 2: 1})
+    assert await room.state_of(2) is State.SERVING
+
+
+async def test_a_version_of_the_settings_sleeps_when_it_is_removed(room: Room) -> None:
+    """It is declared, so it is there again when something needs it."""
+    await room.register(2)
+    await room.do("promote", 2, keep=True)
+    assert (await room.do("remove", 1)).result["asleep"]
+    assert room.running() == {2: 1}
+    await room.do("promote", 1)
+    assert (await room.shares(), room.running()) == ({1: WHOLE}, {1: 1})
+
+
+async def spec_of(room: Room, version: int, **options: int) -> PoolKey:
+    """The key of the pool that a deployment of that version asks for."""
+    operation = Operation("x", "deploy", "digits", version, {"options": options})
+    performer = room.operations._performers["deploy"]
+    deployments: Deployments = performer.perform.__self__  # type: ignore[attr-defined]
+    return (await deployments._spec(operation)).key_with_digest

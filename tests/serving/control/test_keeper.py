@@ -1,0 +1,298 @@
+"""What runs follows what is wanted, whoever was killed in between; and the status says how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from router.policy import Policy
+from serving.control.fake_pools import FakePools
+from serving.control.fake_store import FakeStore
+from serving.control.keeper import ASLEEP, PoolKeeper
+from serving.control.service import ControlService, PoolView
+from serving.control.wishes import Wish
+from serving.endpoint import Crash
+from serving.errors import StartFailed
+from serving.leases import GatewayLease
+from serving.pools import PoolOptions, PoolSpec
+
+
+def spec(version: int = 1, **options: object) -> PoolSpec:
+    """A pool of the model m."""
+    return PoolSpec("m", version, PoolOptions.model_validate(options), path="p")
+
+
+class Room:
+    """A keeper, its store and its pools, on a clock that a test turns."""
+
+    def __init__(self, *declared: PoolSpec, boot: str = "") -> None:
+        self.now = 1_000.0
+        self.store = FakeStore(lambda: self.now)
+        self.pools = FakePools(self.store, at_once=True)
+        self.service = ControlService(self.store)
+        self.declared = declared
+        self.boot = boot
+        self.keeper = self.restarted()
+
+    def restarted(self) -> PoolKeeper:
+        """One that knows nothing yet, as after a SIGKILL."""
+        return PoolKeeper(self.service, self.store, self.pools, self.declared, boot=self.boot, clock=lambda: self.now)
+
+    async def ticks(self, seconds: int = 1) -> None:
+        """One look a second."""
+        for _ in range(seconds):
+            await self.keeper.keep()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await self.keeper.look()
+            self.now += 1
+
+    async def route(self, version: int) -> None:
+        """All traffic to that version."""
+        await self.store.change("m", Policy(stable=version), None, who="ada")
+
+    def running(self) -> list[tuple[int, int]]:
+        """(version, replicas) of what runs."""
+        return [(key.version, state.replicas_running) for key, state in sorted(self.pools.there.items())]
+
+    async def view(self, version: int) -> PoolView:
+        """What the status says of a version's pool."""
+        [found] = [one for one in (await self.service.status()).pools if one.version == version]
+        return found
+
+
+async def test_what_is_declared_and_what_is_wished_is_started_together() -> None:
+    """A wish stands above what the settings say of the same version."""
+    room = Room(spec(1), spec(2))
+    await room.store.put_wish(Wish(spec(2, replicas=2)), who="ada")
+    await room.store.put_wish(Wish(spec(3)), who="ada")
+    await room.ticks()
+    assert room.running() == [(1, 1), (2, 2), (3, 1)]
+    await room.ticks(5)
+    assert len(room.pools.done) == 3
+
+
+async def test_a_wish_that_is_taken_away_takes_its_pool_away() -> None:
+    """And nothing else."""
+    room = Room(spec(1))
+    wish = await room.store.put_wish(Wish(spec(2)), who="ada")
+    assert wish is not None
+    await room.ticks()
+    await room.store.take_wish(wish, who="ada")
+    await room.ticks()
+    assert room.running() == [(1, 1)]
+
+
+async def test_other_options_replace_the_servers_new_before_old() -> None:
+    """There is no moment without an endpoint."""
+    room = Room(spec(1))
+    await room.route(1)
+    await room.ticks()
+    wished = Wish(spec(1, max_batch_size=8))
+    await room.store.put_wish(wished, who="ada")
+    room.pools.hanging.add(wished.spec.key_with_digest)
+    await room.ticks(5)
+    assert len(room.pools.there) == 2
+    room.pools.hanging.clear()
+    await room.pools.work()
+    await room.ticks(2)
+    assert list(room.pools.there) == [wished.spec.key_with_digest]
+    assert [one.split()[0] for one in room.pools.done] == ["deploy", "deploy", "remove"]
+
+
+async def test_draining_delays_nothing_else() -> None:
+    """A request that takes a minute holds up one removal, not the start of another pool."""
+    room = Room(spec(1))
+    stray = spec(9)
+    await room.pools.deploy([(stray, 1)])
+    room.pools.drained.clear()
+    await room.ticks(3)
+    assert room.running() == [(1, 1), (9, 1)]
+    assert room.pools.done.count(f"remove m/9 {stray.digest}") == 1
+    room.pools.drained.set()
+    await room.ticks(2)
+    assert room.running() == [(1, 1)]
+
+
+async def test_what_nothing_routes_to_sleeps_and_is_woken_by_traffic() -> None:
+    """The wish is kept, the status says that it sleeps; times survive the keeper."""
+    room = Room(spec(1))
+    await room.route(1)
+    await room.store.put_wish(Wish(spec(2, keep_warm_s=60)), who="ada")
+    await room.ticks(58)
+    room.keeper = room.restarted()
+    assert room.running() == [(1, 1), (2, 1)]
+    await room.ticks(4)
+    assert room.running() == [(1, 1)]
+    assert (await room.view(2)).state == ASLEEP
+    [model] = await room.service.models()
+    assert [(one.version, one.asleep) for one in model.versions] == [(1, False), (2, True)]
+    await room.route(2)
+    await room.ticks(2)
+    assert (2, 1) in room.running()
+    assert not room.service.asleep
+
+
+async def test_a_version_with_traffic_never_sleeps() -> None:
+    """However short it is to be kept warm."""
+    room = Room(spec(1, keep_warm_s=0))
+    await room.route(1)
+    await room.ticks(30)
+    assert room.running() == [(1, 1)]
+
+
+async def test_a_new_start_of_the_installation_wakes_what_it_declares() -> None:
+    """A control room that only came back does not."""
+    room = Room(spec(1, keep_warm_s=10), boot="first")
+    await room.ticks(12)
+    assert room.running() == []
+    room.keeper = room.restarted()
+    await room.ticks(2)
+    assert room.running() == []
+    room.boot = "second"
+    room.keeper = room.restarted()
+    await room.ticks(2)
+    assert room.running() == [(1, 1)]
+
+
+async def test_servers_follow_the_load() -> None:
+    """Up within seconds, down after a minute, by what the gateways say is in flight."""
+    room = Room(spec(1, replicas=1, max_replicas=4, target_in_flight=2))
+    await room.route(1)
+    await room.ticks(2)
+
+    def busy(count: int) -> None:
+        room.store.gateway_says(GatewayLease("g", "b", 1, "h", 1, 1, "d", in_flight_by={"m/1": count}), 1e6)
+
+    busy(7)
+    await room.ticks(2)
+    assert room.running() == [(1, 4)]
+    busy(1)
+    await room.ticks(58)
+    assert room.running() == [(1, 4)]
+    await room.ticks(8)
+    assert room.running() == [(1, 1)]
+
+
+async def test_a_pool_that_cannot_be_asked_for_keeps_no_other_from_starting() -> None:
+    """It is shown as failed with its reason, and tried again later."""
+    room = Room(spec(1), spec(2))
+    room.pools.refused[spec(1).key_with_digest] = "There is no GPU."
+    with pytest.raises(StartFailed, match="no GPU"):
+        await room.keeper.keep()
+    await room.keeper.look()
+    assert room.running() == [(2, 1)]
+    view = await room.view(1)
+    assert (view.state, view.message) == ("DEPLOY_FAILED", "There is no GPU.")
+    assert view.next_start_ms is not None
+    room.pools.refused.clear()
+    await room.ticks(9)
+    assert room.running() == [(2, 1)]
+    await room.ticks(3)
+    assert room.running() == [(1, 1), (2, 1)]
+
+
+async def test_a_failed_pool_is_tried_again_with_growing_pauses() -> None:
+    """For as long as it takes."""
+    room = Room(spec(1))
+    key = spec(1).key_with_digest
+    room.pools.failing[key] = "It is broken."
+    await room.ticks(60)
+    starts = sum(one.startswith("deploy") for one in room.pools.done)
+    assert 3 <= starts <= 4
+    assert (await room.view(1)).message == "It is broken."
+    room.pools.failing.clear()
+    await room.ticks(45)
+    assert room.running() == [(1, 1)]
+
+
+async def test_crashes_are_shown_with_the_last_words_and_the_next_start() -> None:
+    """A first crash costs no pause; after a second the next start is known."""
+    room = Room(spec(1))
+    await room.ticks()
+    await room.store.crashed("m", 1, Crash(0, 1, "h", "first"))
+    await room.pools.lose(spec(1).key_with_digest)
+    await room.keeper.look()
+    view = await room.view(1)
+    assert (view.crashes, view.last_words, view.next_start_ms) == (1, "first", None)
+    for words in ("second", "third"):
+        await room.store.crashed("m", 1, Crash(0, -9, "h", words))
+    await room.keeper.look()
+    view = await room.view(1)
+    assert (view.crashes, view.last_words) == (3, "third")
+    assert view.next_start_ms == (view.last_crash_ms or 0) + 2_000
+
+
+async def test_a_store_that_forgot_everything_costs_no_server_with_traffic() -> None:
+    """Neither while gateways hold what it lost, nor after it has got that back; the status says what nobody wants."""
+    room = Room()
+    await room.route(2)
+    await room.store.put_wish(Wish(spec(2)), who="ada")
+    await room.ticks(2)
+    head = await room.store.head()
+    room.store.gateway_says(GatewayLease("g", "b", 1, "h", 1, head.epoch, head.digest, "it forgot"), 1e6)
+    room.store.forget()
+    await room.ticks(3)
+    assert room.running() == [(2, 1)]
+    await room.route(2)
+    head = await room.store.head()
+    room.store.gateway_says(GatewayLease("g", "b", 1, "h", 1, head.epoch, head.digest), 1e6)
+    await room.ticks(3)
+    assert room.running() == [(2, 1)]
+    assert (await room.view(2)).stray
+    assert any("runs though nobody wants it" in one for one in (await room.service.status()).warnings)
+
+
+async def test_a_policy_that_comes_in_the_last_moment_keeps_its_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before it does not count any more."""
+    room = Room()
+    await room.pools.deploy([(spec(2), 1)])
+    read = room.keeper._read
+
+    async def then_somebody_routes() -> object:
+        found = await read()
+        await room.route(2)
+        return found
+
+    monkeypatch.setattr(room.keeper, "_read", then_somebody_routes)
+    await room.keeper.keep()
+    await asyncio.sleep(0)
+    assert room.running() == [(2, 1)]
+
+
+async def test_a_keeper_that_is_killed_anywhere_is_followed_by_one_that_ends_it() -> None:
+    """At whichever call to Serve it dies, the next one brings about what is wanted."""
+    for calls in range(1, 8):
+        room = Room(spec(1), spec(2, replicas=2))
+        await room.route(1)
+        await room.pools.deploy([(spec(7), 1), (spec(1, max_batch_size=8), 1)])
+        left = calls
+
+        async def dies(real: object = room.pools.states, room: Room = room) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise asyncio.CancelledError
+            return await real()  # type: ignore[operator]
+
+        room.pools.states = dies  # type: ignore[method-assign, assignment]
+        with pytest.raises(asyncio.CancelledError):
+            await room.ticks(calls + 1)
+        left = 1_000
+        room.keeper = room.restarted()
+        await room.ticks(3)
+        assert room.running() == [(1, 1), (2, 2)]
+        assert spec(1).key_with_digest in room.pools.there
+
+
+async def test_rates_are_measured() -> None:
+    """From the running totals in the gateways' leases."""
+    room = Room()
+    lease = GatewayLease("g", "b", 1, "h", 1, 1, "d")
+    for second in range(6):
+        room.store.gateway_says(replace(lease, requests={"m/1": 100 * second, "m/2": 50 * second, "n/1": 7}), 1e6)
+        await room.ticks()
+    assert room.service.rates.of("m") == pytest.approx(150)
+    assert room.service.rates.of("n") == 0
