@@ -11,10 +11,10 @@ ARGS ?=
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test test-slow fuzz bench proof-flips check clean
+.PHONY: help demo test test-slow fuzz bench proof-flips proof-evidence check clean
 
 help: ## this list
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(INSTALLED) ## start everything with a real model and show it working (ARGS=--once stops after the table)
 	@$(VENV)/bin/sluice demo $(ARGS)
@@ -33,6 +33,9 @@ bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve 
 
 proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)
 	@$(VENV)/bin/python -m loadtests.flips $(ARGS)
+
+proof-evidence: $(INSTALLED) ## the statistics of verdicts in simulation: false alarms and time to detect (minutes)
+	@$(VENV)/bin/python -m tests.router.evidence.proof $(ARGS)
 
 check: $(INSTALLED) ## lint, formatting, types and the walls between the rooms
 	@$(VENV)/bin/ruff check

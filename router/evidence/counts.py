@@ -46,7 +46,12 @@ class Block:
         return cls(candidate[0], candidate[0] + stable[0], candidate[1], stable[1])
 
     def merge(self, other: Block) -> Block:
-        """Two blocks as one: of the same time from two gateways, or neighbours in time that nobody judged yet."""
+        """Two blocks as one: of the same time from two gateways, or neighbours of one epoch that nobody judged yet.
+
+        Neighbours are worth merging where the candidate has fewer than about five requests, for a request without
+        company has little to be compared with: ten times the errors at five requests a second and a share of a tenth
+        take 238 s to find in blocks of one second, 190 s in blocks of five. Look at the sizes only, never at events.
+        """
         return Block(self.x + other.x, self.m + other.m, self.n_c + other.n_c, self.n_b + other.n_b)
 
 

@@ -112,8 +112,6 @@ def rate_interval(events: int, total: int, *, alpha: float, total_opt: float) ->
     limit, weight, seen = threshold(alpha), concentration_for(total_opt), events / total
 
     def kept(rate: float) -> bool:
-        if rate == seen:
-            return True
         return 0 < rate < 1 and beta_bernoulli(events, total, rate, weight) < limit
 
     lower = last_inside(kept, seen, 0.0) if events > 0 else 0.0

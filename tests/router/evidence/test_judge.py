@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from router.evidence.counts import Block
 from router.evidence.errors import EvidenceError
-from router.evidence.judge import Decision, Findings, Guardrail, Levels, Rule, judge, rule_for
+from router.evidence.judge import Decision, Findings, Guardrail, Levels, Number, Rule, judge, rule_for
+from router.evidence.sequential import threshold
 
 FAST, CAREFUL = Levels(Rule.FAST), Levels(Rule.BURST_PROOF)
 CLEAN = Guardrail("errors", not_inferior=1.0, under_ceiling=4.0)
@@ -65,7 +66,7 @@ def test_harm_rolls_back_by_the_fast_rule() -> None:
         "Roll back: errors speaks against the candidate 1,234 to 1 where 100 to 1 is enough "
         "(30 of the candidate's 1,000 requests, 12 of stable's 9,000)."
     )
-    assert verdict.numbers[0] == ("harm", math.log(1234), pytest.approx(math.log(100)))
+    assert verdict.numbers[0] == Number("harm", math.log(1234), threshold(0.01))
     assert [number.name for number in verdict.numbers[-2:]] == ["errors: not inferior", "errors: under its ceiling"]
 
 

@@ -83,7 +83,7 @@ def test_an_average_lies_between_its_parts(log_es: dict[str, float]) -> None:
     """And names one of them; it never overflows."""
     combined = log_average(log_es)
     assert min(log_es.values()) - 1e-6 <= combined.log_e <= max(log_es.values()) + 1e-6
-    assert log_es[combined.foremost] == max(log_es.values())
+    assert log_es[combined.foremost] == pytest.approx(max(log_es.values()))
 
 
 def test_weights_are_shares() -> None:
