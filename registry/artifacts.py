@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from registry.errors import Corrupted, NotFound, StoreUnavailable, Unacceptable
+from registry.errors import ArtifactsUnavailable, Corrupted, NotFound, Unacceptable
 from registry.kinds import ArtifactKind, kind_of
 from registry.models import Artifact, check_digest
 from registry.roots import Location, Roots, locate
@@ -53,7 +53,7 @@ class ArtifactStore:
         """Where the address leads, and what kind of artifact lies there by its files' names. Nothing is copied.
 
         Raises:
-            StoreUnavailable: it cannot be read.
+            ArtifactsUnavailable: it cannot be read.
             Unacceptable: it is not admitted, or no artifact, or of another kind.
         """
         place = self._sources.admit(address)
@@ -63,7 +63,7 @@ class ArtifactStore:
         """What `bring` would give, without copying anything: all of it is read.
 
         Raises:
-            StoreUnavailable, Unacceptable: as for `look`.
+            ArtifactsUnavailable, Unacceptable: as for `look`.
         """
         place, found = self.look(address, kind)
         measured = measure(_tree_at(place))
@@ -87,7 +87,7 @@ class ArtifactStore:
 
         Raises:
             Corrupted: it has another digest.
-            StoreUnavailable: the store cannot be written.
+            ArtifactsUnavailable: the store cannot be written.
             Unacceptable: it is not admitted, or no artifact.
         """
         tree = _tree_at(self._sources.admit(address))
@@ -241,7 +241,7 @@ class ArtifactStore:
         try:
             yield
         except OSError as error:
-            raise StoreUnavailable(
+            raise ArtifactsUnavailable(
                 f"The artifact store at {self._where} cannot {what}: {error.strerror or error}.",
                 "See that it is there, has room, and may be used by this user.",
             ) from error
@@ -278,7 +278,7 @@ def _reading(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable(
+        raise ArtifactsUnavailable(
             f"{what} cannot be read: {error.strerror or error}.", "Try again in a moment."
         ) from error
 

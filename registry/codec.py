@@ -36,6 +36,8 @@ _CONTENTS = {
     *("artifact", "signature", "data", "parameters", "metrics", "parent"),
     *("code_revision", "example", "baseline_digest", "tags"),
 }
+_KINDS = {kind.value: kind for kind in ArtifactKind}  # looked up by hand, for an enum takes its time over it
+_STATES = {state.value: state for state in State}
 _TENSOR = {"name", "datatype", "shape", "optional"}
 
 
@@ -149,7 +151,7 @@ def listed_from(summary: list[Any], standing: str) -> Listed:
     return Listed(
         VersionNumber(number),
         decode_standing(standing),
-        ArtifactKind(kind),
+        _KINDS.get(kind) or ArtifactKind(kind),
         artifact,
         contents,
         by,
@@ -170,7 +172,7 @@ def decode_standing(text: str) -> Standing:
         ValueError: it is something else.
     """
     state, _, revision = text.partition(" ")
-    return Standing(State(state), int(revision))
+    return Standing(_STATES.get(state) or State(state), int(revision))
 
 
 def encode_alias(alias: Alias) -> str:

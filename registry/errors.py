@@ -84,6 +84,10 @@ class StoreUnavailable(RegistryError):  # noqa: N818 - as above
     """The store does not answer, or answers that it cannot serve now."""
 
 
+class ArtifactsUnavailable(StoreUnavailable):
+    """Where artifacts are kept, or come from, cannot be read or written."""
+
+
 class StoreDamaged(StoreUnavailable):
     """The store answers, but holds something that nobody of ours wrote."""
 

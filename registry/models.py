@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Self
+from typing import NamedTuple, Self
 
 from registry.errors import Unacceptable
 from registry.kinds import ArtifactKind
@@ -181,8 +181,7 @@ class Alias:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """A version as a list shows it: ten thousand of these are read at once, so it is small and trusts its reader.
 
     Attributes:

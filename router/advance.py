@@ -173,7 +173,10 @@ def entered(rollout: Rollout, to: Ahead, seen: Seen, *, who: str, why: str) -> S
 def _given_up(rollout: Rollout, seen: Seen, waits: tuple[str, ...]) -> Step | None:
     """Where the deadline has passed: paused, or failed if the plan says so and the evidence is not silent."""
     plan = rollout.plan
-    if plan.deadline_s is None or rollout.phase in STANDING or seen.now_s - rollout.progress_s < plan.deadline_s:
+    if plan.deadline_s is None or rollout.phase in STANDING:
+        return None
+    shortest_s = 0 if rollout.entered is None else rollout.entered.min_s
+    if seen.now_s - rollout.progress_s < shortest_s + plan.deadline_s:
         return None
     if frozen_by(plan.freezes, seen.now_s) is not None:
         return None

@@ -29,7 +29,7 @@ _LONGEST_NAME = 64
 
 
 class Kind(StrEnum):
-    """What people call the plan; nothing is decided by it but how a split by hand keeps its places."""
+    """What people call the plan; nothing is decided by it."""
 
     SHADOW = "shadow"
     CANARY = "canary"
@@ -96,6 +96,7 @@ class Stage:
         needs: what else it needs to be passed.
         approval: whether somebody must approve before it is entered.
         flip: whether its policy is published everywhere before it is active anywhere.
+        policy: a whole policy set by hand; a stage that has one says nothing else about traffic.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Stage:
     needs: Needs = Needs.VERDICT
     approval: bool = False
     flip: bool = False
+    policy: Policy | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", MappingProxyType(dict(self.shares)))
@@ -116,6 +118,8 @@ class Stage:
     @property
     def versions(self) -> tuple[int, ...]:
         """The versions that this stage shows requests to."""
+        if self.policy is not None:
+            return self.policy.versions
         shared = [version for version, share in self.shares.items() if share]
         copied = [shadow.version for shadow in self.shadows]
         return tuple(dict.fromkeys([*shared, *copied, *(rule.version for rule in self.rules)]))
@@ -134,8 +138,8 @@ class Plan:
         approve_end: whether somebody must approve the end.
         winner_by_hand: whether an operator names the winner, rather than the evidence.
         undecided: what is left where there is no winner: `restore` or `keep`.
-        deadline_s: the longest time that a stage may take without being passed; None is for ever. Time in which the
-            rollout is paused, or waits for an approval, does not count.
+        deadline_s: the longest time that a stage, or warming up, may take beyond its shortest; None is for ever. Time
+            in which the rollout is paused, or waits for an approval, does not count.
         on_deadline: what becomes of it then.
         max_age_s: evidence older than this is no evidence.
         freezes: windows during which no share grows.
@@ -211,21 +215,20 @@ def wrong_on(plan: Plan, base: Policy) -> Iterator[str]:
         yield f"version {base.stable} is stable and takes what the arms leave: give the arms only"
     if plan.end is End.PROMOTE and plan.candidate == base.stable:
         yield f"version {base.stable} is stable already, and cannot be promoted"
-    if plan.kind is not Kind.MANUAL:
-        for arm in base.arms:
-            if arm.share_ppm and arm.version not in arms:
-                yield (
-                    f"version {arm.version} has {format_share(arm.share_ppm)} by an earlier split: end that first, "
-                    "or name it in the stages"
-                )
+    by_hand = any(stage.policy is not None for stage in plan.stages)
+    for arm in () if by_hand else base.arms:
+        if arm.share_ppm and arm.version not in arms:
+            yield (
+                f"version {arm.version} has {format_share(arm.share_ppm)} by an earlier split: end that first, or "
+                "name it in the stages"
+            )
 
 
 def _running(plan: Plan, stage: Stage, base: Policy, shares: Mapping[int, int]) -> Policy:
-    salt = plan.salt or base.salt
+    if stage.policy is not None:
+        return stage.policy
     shadows = _beside(base.shadows, stage.shadows)
-    kept = replace(base, salt=salt, rules=(*stage.rules, *base.rules), shadows=shadows)
-    if plan.kind is Kind.MANUAL and salt == base.salt:
-        return kept.with_shares(shares)  # units stay where the split by hand before this one had them
+    kept = replace(base, salt=plan.salt or base.salt, rules=(*stage.rules, *base.rules), shadows=shadows)
     if unknown := sorted(shares.keys() - plan.places.keys()):
         raise PolicyError(f"version {unknown[0]} is no arm of this rollout: it has {_listed(plan.places)}")
     roles = {plan.candidate: Role.CANARY} if plan.end is End.PROMOTE else {}
@@ -256,10 +259,14 @@ def _beside(base: tuple[Shadow, ...], stage: tuple[Shadow, ...]) -> tuple[Shadow
 
 
 def _wrong_in_stage(stage: Stage) -> Iterator[str]:
-    yield from _wrong_values(stage)
     yield from _wrong_shares(stage.shares)
+    yield from (found := list(_wrong_values(stage)))
+    if found:
+        return
     if stage.does is not Does.RUN and any(stage.shares.values()):
         yield f"stage '{stage.name}' is to {stage.does} and gives shares: only stages that run do"
+    if stage.policy is not None and (stage.shares or stage.shadows or stage.rules or stage.does is not Does.RUN):
+        yield f"stage '{stage.name}' has a policy set by hand: it runs, without shares, shadows or rules beside that"
     if stage.does is Does.WATCH and (stage.shadows or stage.rules):
         yield f"stage '{stage.name}' is to watch, which has neither shadows nor rules of its own"
     if stage.does is not Does.WATCH and not stage.versions and (stage.min_requests or stage.needs is Needs.VERDICT):
@@ -271,7 +278,7 @@ def _wrong_values(stage: Stage) -> Iterator[str]:
         yield f"{stage.name!r} is no name of a stage: it has 1 to {_LONGEST_NAME} characters"
     yield from _wrong_whole(f"min_s of stage '{stage.name}'", stage.min_s, 0, LONGEST_S)
     yield from _wrong_whole(f"min_requests of stage '{stage.name}'", stage.min_requests, 0, MOST_REQUESTS)
-    for name, kind in {"does": Does, "needs": Needs, "approval": bool, "flip": bool}.items():
+    for name, kind in {"does": Does, "needs": Needs, "approval": bool, "flip": bool, "policy": Policy | None}.items():
         if not isinstance(getattr(stage, name), kind):
             yield f"{name} of stage '{stage.name}' is {getattr(stage, name)!r}, which is none of those there are"
     if not _are(stage.shadows, Shadow) or not _are(stage.rules, Rule):
@@ -302,10 +309,6 @@ def _wrong_in_plan(plan: Plan) -> Iterator[str]:
     if len({version for stage in plan.stages for version in stage.shares}) > MOST_ARMS:
         yield f"a plan has at most {MOST_ARMS} arms"
     yield from _wrong_at_the_end(plan)
-    if isinstance(plan.deadline_s, int):
-        for stage in plan.stages:
-            if stage.min_s >= plan.deadline_s:
-                yield f"stage '{stage.name}' takes {stage.min_s} s at least, and the deadline is {plan.deadline_s} s"
 
 
 def _wrong_at_the_end(plan: Plan) -> Iterator[str]:

@@ -14,7 +14,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from router.codec import rule_as_dict, rule_from_dict, shadow_as_dict, shadow_from_dict
+from router.codec import (
+    policy_as_dict,
+    policy_from_dict,
+    rule_as_dict,
+    rule_from_dict,
+    shadow_as_dict,
+    shadow_from_dict,
+)
 from router.errors import PlanError, RouterError
 from router.freeze import DAYS, Dated, Freeze, Weekly
 from router.match import LONGEST_TEXT, MOST_CONDITIONS, MOST_VALUES, How, Place
@@ -107,8 +114,9 @@ _STAGE: Final = _object(
         "needs": _one_of(Needs),
         "approval": {"type": "boolean"},
         "flip": {"type": "boolean"},
+        "policy": {"type": "object", "description": "a whole policy, as the API shows it"},
     },
-)  # fmt: skip
+)
 _FREEZE: Final = _object(
     ["name", "begins", "ends"],
     {
@@ -211,7 +219,7 @@ def seconds_of(value: int | str) -> int:
 
 
 def _stage_as_dict(stage: Stage) -> dict[str, Any]:
-    return {
+    said = {
         "name": stage.name,
         "does": stage.does.value,
         "shares": {str(version): share for version, share in stage.shares.items()},
@@ -223,6 +231,7 @@ def _stage_as_dict(stage: Stage) -> dict[str, Any]:
         "approval": stage.approval,
         "flip": stage.flip,
     }
+    return said if stage.policy is None else {**said, "policy": policy_as_dict(stage.policy)}
 
 
 def _stage_from(said: Mapping[str, Any]) -> Stage:
@@ -236,6 +245,7 @@ def _stage_from(said: Mapping[str, Any]) -> Stage:
         shadows=tuple(map(_shadow_from, said.get("shadows", ()))),
         rules=tuple(map(_rule_from, said.get("rules", ()))),
         min_s=seconds_of(said.get("min_s", 0)),
+        policy=policy_from_dict(said["policy"]) if "policy" in said else None,
     )
 
 

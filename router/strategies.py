@@ -14,7 +14,7 @@ from typing import NamedTuple
 from router.errors import PlanError
 from router.match import Match
 from router.plan import Does, End, Kind, Needs, Plan, Stage
-from router.policy import Rule, Shadow, format_share
+from router.policy import Policy, Rule, Shadow, format_share
 
 
 class CanaryStep(NamedTuple):
@@ -128,9 +128,9 @@ def blue_green(
     return Plan(Kind.BLUE_GREEN, (bake, warm), End.PROMOTE, candidate)
 
 
-def manual(shares: Mapping[int, int]) -> Plan:
-    """A split by hand: in force at once, and it stays."""
-    return Plan(Kind.MANUAL, (Stage("by hand", Does.RUN, shares, needs=Needs.MINIMA),), End.KEEP)
+def manual(policy: Policy) -> Plan:
+    """A policy set by hand: in force as soon as its versions are up, and it stays."""
+    return Plan(Kind.MANUAL, (Stage("by hand", needs=Needs.MINIMA, policy=policy),), End.KEEP)
 
 
 def put_together(*plans: Plan) -> Plan:

@@ -246,16 +246,21 @@ def _missing(client: ControlClient, wanted: set[tuple[str, int]]) -> tuple[str, 
         status = client.status()
     except ControlError:
         return "the control API", ""
-    failed = next((p["message"] for p in status["pools"] if p["state"] == "DEPLOY_FAILED"), "")
-    if failed:
-        return "", f"A pool did not come up: {failed}"
+    failed = {(p["model"], p["version"]): p["message"] for p in status["pools"] if p["state"] == "DEPLOY_FAILED"}
+    if ours := sorted(failed.keys() & wanted):
+        return "", f"A pool did not come up: {failed[ours[0]]}"
     ready = {
         (model["name"], one["version"])
         for model in status["models"]
         for one in model["versions"]
         if one["ready"] or one.get("asleep")  # nothing routes to it, and it is not to be kept warm
     }
-    if late := sorted(wanted - ready):
+    # What an operator deployed before and gave traffic to is waited for as well, as long as there is hope.
+    deployed = {
+        (model["name"], int(one)) for model in status["models"] for one, share in model["shares"].items() if share
+    }
+    ours_to_start = {(pool["model"], pool["version"]) for pool in status["pools"]} - failed.keys()
+    if late := sorted((wanted | (deployed & ours_to_start)) - ready):
         return ", ".join(f"{model} {version}" for model, version in late), ""
     routed = {model["name"] for model in status["models"] if model["revision"]}
     if not status["gateways"] or {model for model, _ in wanted} - routed:

@@ -8,20 +8,14 @@ gateway has acknowledged before anything is taken away.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from pydantic import ValidationError
-
-from registry.codec import signature_as_dict
-from registry.errors import NotFound
-from registry.errors import StoreUnavailable as RegistryUnavailable
-from registry.lifecycle import Event, State
-from registry.service import Done, Shown
+from registry.lifecycle import Event
 from router.policy import WHOLE, Policy
-from serving.control.errors import InUse, StoreUnavailable, Unacceptable, Unknown
+from serving.control.asked import Asked, Library, version_of
+from serving.control.errors import InUse, Unknown
 from serving.control.keeper import Pools, PoolStore
 from serving.control.operations import Operation, Performer, Tell
 from serving.control.reconciler import DEPLOY_FAILED
@@ -29,29 +23,13 @@ from serving.control.service import ControlService, Wanted, acknowledges, routed
 from serving.control.usage import uses_in
 from serving.control.wishes import ModelVersion, Wish, desired
 from serving.errors import StartFailed
-from serving.mistakes import mistakes_of
-from serving.pools import PoolKey, PoolOptions, PoolSpec, PoolState
+from serving.pools import PoolKey, PoolSpec, PoolState
 
 _LOOK_S = 0.25
 _MOST_CRASHES = 3
 _GONE_WITHIN_S = 180.0
 _GATEWAYS_WITHIN_S = 30.0
 _NO_GATEWAYS_S = 5.0
-_NO_VARIABLE = "="
-"""What no environment variable's name begins with: options come from an operator."""
-_SERVABLE = frozenset({State.VERIFIED, State.SERVING})
-
-
-class Library(Protocol):
-    """Where registered versions are (`registry.service.Registry`)."""
-
-    async def show(self, model: str, version: int | str) -> Shown:
-        """A version and its state."""
-
-    async def move(
-        self, model: str, version: int, event: Event, *, expected: int | None, who: str, why: str = ""
-    ) -> Done:
-        """Lets an event happen to a version."""
 
 
 class Deployments:
@@ -81,8 +59,8 @@ class Deployments:
         self._service = service
         self._store = store
         self._pools = pools
-        self._library = library
         self._declared = {spec.key: spec for spec in declared}
+        self._asked = Asked(store, library, self._declared, service.source_of)
         self._patience_s = patience_s
         self._clock = clock
 
@@ -103,7 +81,7 @@ class Deployments:
             NotFound: there is no such version.
             Unacceptable: it is not verified, or the options cannot be, or somebody else runs it.
         """
-        await self._spec(operation)
+        await self._asked.spec(operation)
 
     async def deploy(self, operation: Operation, tell: Tell) -> Mapping[str, Any]:
         """Wishes the version, and waits until its replicas are ready.
@@ -111,18 +89,18 @@ class Deployments:
         Raises:
             StartFailed: they do not get ready; the sentence is Triton's.
         """
-        spec = await self._spec(operation)
+        spec = await self._asked.spec(operation)
         await tell(f"starting servers for {spec}")
         await self._wish(spec, operation)
         await self._clear_failed(spec.key_with_digest)
         await self._until_ready(spec, operation, tell)
-        await self._move(spec.key, Event.SERVE, operation)
+        await self._asked.move(spec.key, Event.SERVE, operation)
         await self._settle(spec.key, operation)
         return {"model": spec.model, "version": spec.version, "digest": spec.digest, "replicas": spec.options.replicas}
 
     async def take_back(self, operation: Operation, tell: Tell) -> Mapping[str, Any]:
         """What was wished before is wished again, and the servers of this wish are gone."""
-        key = _version_of(operation)
+        key = version_of(operation)
         wish = await self._store.wish(*key)
         if wish is None or wish.operation != operation.id:
             return {}
@@ -132,39 +110,8 @@ class Deployments:
         if after is None or after.digest != wish.spec.digest:
             await self._until_gone(lambda pool: pool == wish.spec.key_with_digest)
         if after is None:
-            await self._move(key, Event.WITHDRAW, operation)
+            await self._asked.move(key, Event.WITHDRAW, operation)
         return {}
-
-    async def _spec(self, operation: Operation) -> PoolSpec:
-        """What is to run: what is said, and for the rest what runs already, or the defaults."""
-        key = _version_of(operation)
-        declared = self._declared.get(key)
-        if declared is None and self._service.source_of(*key) == "static":
-            raise Unacceptable(
-                f"{key[0]} version {key[1]} is served by somebody else's Triton, and is not ours to start.",
-                "Give it traffic as it is.",
-            )
-        wish = await self._store.wish(*key)
-        before = wish.before if wish and wish.operation == operation.id else (wish.spec if wish else None)
-        base = before or declared
-        options = _options({**(_said(base.options) if base else {}), **operation.arguments.get("options", {})})
-        if declared is not None:
-            return PoolSpec(*key, options, path=declared.path)
-        shown = await self._shown(key)
-        if shown.standing.state not in _SERVABLE:
-            raise Unacceptable(
-                f"{shown.version} is {shown.standing.state}, and only a verified version is deployed.",
-                "Verify it first.",
-            )
-        contents = shown.version.contents
-        return PoolSpec(
-            *key,
-            options,
-            artifact=contents.artifact.digest,
-            kind=contents.artifact.kind.value,
-            signature=json.dumps(signature_as_dict(contents.signature), sort_keys=True),
-            example=contents.example or "",
-        )
 
     async def _wish(self, spec: PoolSpec, operation: Operation) -> None:
         while True:
@@ -241,12 +188,12 @@ class Deployments:
 
     async def check_promote(self, operation: Operation) -> None:
         """Refuses what can never take all of the traffic."""
-        if operation.arguments.get("options") is not None or not await self._is_served(_version_of(operation)):
-            await self._spec(operation)
+        if operation.arguments.get("options") is not None or not await self._is_served(version_of(operation)):
+            await self._asked.spec(operation)
 
     async def promote(self, operation: Operation, tell: Tell) -> Mapping[str, Any]:
         """Gives the version all of the traffic, and, unless they are kept, ends the servers that get none any more."""
-        key = _version_of(operation)
+        key = version_of(operation)
         wish = await self._store.wish(*key)
         unsettled = wish is not None and wish.operation == operation.id
         asked = operation.arguments.get("options") is not None
@@ -266,11 +213,13 @@ class Deployments:
                 await tell(f"draining {key[0]} version {version}, which gets no traffic any more")
                 await self._end(one, operation)
                 (asleep if one in self._declared else removed).append(version)
+            elif not await self._is_wanted(one):
+                await self._asked.move(one, Event.WITHDRAW, operation)  # where a control room was killed before it
         return {**result, "removed": removed, "asleep": asleep}
 
     async def _flip(self, operation: Operation, tell: Tell) -> None:
         """All traffic to the version, and every gateway runs that."""
-        model, version = _version_of(operation)
+        model, version = version_of(operation)
         try:
             policy = (await self._service.current(model)).policy
         except Unknown:
@@ -314,7 +263,7 @@ class Deployments:
             InUse: a policy gives it traffic, or it is stable.
             Unknown: it has no servers.
         """
-        key = _version_of(operation)
+        key = version_of(operation)
         await self._refuse_routed(key)
         if not await self._runs(key):
             raise Unknown(f"{key[0]} version {key[1]} is not deployed.", "GET /status shows what is.")
@@ -325,16 +274,16 @@ class Deployments:
         Raises:
             InUse: a policy gives it traffic, or it is stable.
         """
-        key = _version_of(operation)
+        key = version_of(operation)
         await tell(f"draining {key[0]} version {key[1]}")
         await self._end(key, operation)
         return {"model": key[0], "version": key[1], "asleep": key in self._declared}
 
     async def withdraw(self, operation: Operation, _tell: Tell) -> Mapping[str, Any]:
         """A removal that was broken off: where the wish is gone already, the version serves no more."""
-        key = _version_of(operation)
+        key = version_of(operation)
         if not await self._is_wanted(key):
-            await self._move(key, Event.WITHDRAW, operation)
+            await self._asked.move(key, Event.WITHDRAW, operation)
         return {}
 
     async def _end(self, key: ModelVersion, operation: Operation) -> None:
@@ -359,7 +308,7 @@ class Deployments:
 
         await self._until_gone(lambda pool: pool[:2] == key, look)
         if key not in self._declared:
-            await self._move(key, Event.WITHDRAW, operation)
+            await self._asked.move(key, Event.WITHDRAW, operation)
 
     async def _refuse_routed(self, key: ModelVersion) -> None:
         try:
@@ -405,54 +354,9 @@ class Deployments:
     async def _leased(self, key: ModelVersion) -> int:
         return sum((one.model, one.version) == key for one in await self._store.endpoints())
 
-    async def _move(self, key: ModelVersion, event: Event, operation: Operation) -> None:
-        """Moves a registered version, where it is not there already; a version of the settings has no state."""
-        if key in self._declared:
-            return
-        moves = {Event.SERVE: State.VERIFIED, Event.WITHDRAW: State.SERVING}
-        try:
-            shown = await self._shown(key)
-            if shown.standing.state is moves[event]:
-                expected = shown.standing.revision
-                await self._library.move(*key, event, expected=expected, who=operation.who, why=str(operation))
-        except NotFound:
-            return  # deleted meanwhile, which ends all its states
-        except RegistryUnavailable as error:
-            raise StoreUnavailable(error.sentence, error.hint) from error
-
-    async def _shown(self, key: ModelVersion) -> Shown:
-        """The registered version.
-
-        Raises:
-            NotFound: there is none.
-            StoreUnavailable: the registry cannot be asked now.
-        """
-        try:
-            return await self._library.show(*key)
-        except RegistryUnavailable as error:
-            raise StoreUnavailable(error.sentence, error.hint) from error
-
-
-def _version_of(operation: Operation) -> ModelVersion:
-    if operation.version is None:
-        raise Unacceptable(f"A {operation.kind} is of a version, and this one names none.")
-    return operation.model, operation.version
-
 
 def _gives_all_to(policy: Policy, version: int) -> bool:
     return policy.stable == version and policy.shares()[version] == WHOLE
-
-
-def _said(options: PoolOptions) -> dict[str, Any]:
-    return options.model_dump(mode="json", exclude_unset=True)
-
-
-def _options(said: Mapping[str, Any]) -> PoolOptions:
-    try:
-        return PoolOptions.model_validate(dict(said))
-    except ValidationError as error:
-        told = mistakes_of(error, PoolOptions, _NO_VARIABLE)
-        raise Unacceptable(f"A version cannot be run so: {'; '.join(told)}.") from None
 
 
 def _sentence(words: str) -> str:

@@ -6,6 +6,7 @@ connection, and every way it can fail, is `serving.control.client`'s.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, cast
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from serving.errors import ControlError
 _MOST_IN_PAGE = 10_000
 _WATCHED_S = 1.0
 _NOT_FOUND = 404
+_SILENT = frozenset({None, 503})
+_SILENCES = 60
 
 
 class OperationProblem(TypedDict):
@@ -268,7 +271,19 @@ class ModelsClient:
             told = len(lines)
             if now["state"] not in {"waiting", "running"}:
                 return _done(now)
-            now = self.operation(now["id"], _WATCHED_S)
+            now = self._looked_at(now["id"], tell)
+
+    def _looked_at(self, operation_id: str, tell: Callable[[str], None]) -> OperationAnswer:
+        """The operation, after some silence if need be: a control room that comes back goes on with it."""
+        for _ in range(_SILENCES):
+            try:
+                return self.operation(operation_id, _WATCHED_S)
+            except ControlError as error:
+                if error.status not in _SILENT:
+                    raise
+                tell(f"waiting for the control room ({error.sentence})")
+                time.sleep(_WATCHED_S)
+        return self.operation(operation_id)
 
     def _begun(self, path: str, body: Mapping[str, Any]) -> OperationAnswer:
         return cast("OperationAnswer", self._control.call("POST", path, OperationAnswer, json=dict(body)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from registry import errors as registry
 from serving.control import errors as control
+from serving.control.importing.source import SourceUnavailable
 from serving.errors import Refusal, SluiceError, StartFailed
 
 # The order counts: the first that fits is taken, so a class stands before the one that it is a kind of.
@@ -31,6 +32,7 @@ _REFUSALS: tuple[tuple[type[Exception], Refusal], ...] = (
     (registry.Contended, Refusal.STORE_UNREACHABLE),
     (registry.RegistryError, Refusal.UNACCEPTABLE),
     (StartFailed, Refusal.DID_NOT_START),
+    (SourceUnavailable, Refusal.BROKEN_UPSTREAM),
     (SluiceError, Refusal.UNACCEPTABLE),
 )
 

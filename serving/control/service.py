@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Protocol
 
 from router.choose import Facts, explain
 from router.epoch import NO_HEAD, Head
@@ -23,6 +22,7 @@ from router.policy import WHOLE, OverCapacity, Policy, format_share
 from router.request_id import KeyRing
 from serving.control.capacity import Excess, excesses
 from serving.control.errors import Conflict, StoreUnavailable, Unacceptable, Unknown
+from serving.control.ports import Leases, Policies, Records, Routable, Store, all_routable
 from serving.control.publishing import Answer, Published, Recorded, State
 from serving.control.rates import Rates
 from serving.control.succession import next_policy
@@ -39,8 +39,8 @@ from serving.control.views import (
     Wanted,
 )
 from serving.control.wishes import ModelVersion, Wish
-from serving.endpoint import Endpoint, Load
-from serving.leases import GatewayLease, IdKeys
+from serving.endpoint import Endpoint
+from serving.leases import GatewayLease
 from serving.settings import ModelSettings
 
 __all__ = [
@@ -73,74 +73,6 @@ _RETRIES = 20
 _OVERRIDE_HEADER = "sluice-version"
 
 
-class Policies(Protocol):
-    """Where policies are kept and become the next epoch."""
-
-    async def state(self) -> State:
-        """The head and its snapshot."""
-
-    async def policy(self, digest: str) -> Policy:
-        """The policy of that digest."""
-
-    async def change(
-        self, model: str, policy: Policy, expected_revision: int | None, *, who: str, why: str = ""
-    ) -> Published:
-        """The model's next policy, once it is published."""
-
-
-class Leases(Protocol):
-    """Who is alive."""
-
-    async def gateways(self) -> Sequence[GatewayLease]:
-        """The gateways."""
-
-    async def endpoints(self) -> Sequence[Endpoint]:
-        """The endpoints."""
-
-    async def endpoint_loads(self) -> Sequence[tuple[Endpoint, Load]]:
-        """The same, each with what its replica says of its server."""
-
-    async def hold(self, endpoint: Endpoint, ttl_s: float) -> None:
-        """Takes or renews an endpoint's lease."""
-
-    async def drop(self, endpoint: Endpoint) -> None:
-        """Gives an endpoint's lease back."""
-
-
-class Records(Protocol):
-    """What else a store keeps, and how it is."""
-
-    async def ledger(self, limit: int) -> Sequence[Recorded]:
-        """The newest entries, newest first."""
-
-    async def id_keys(self) -> IdKeys | None:
-        """The keys of request ids."""
-
-    async def ensure_keys(self) -> IdKeys:
-        """The same; the first one is made if there is none."""
-
-    async def wishes(self) -> Sequence[Wish]:
-        """What operators want to run."""
-
-    async def check(self) -> tuple[str, ...]:
-        """One sentence for each thing about the server that could cost data."""
-
-
-class Store(Policies, Leases, Records, Protocol):
-    """All that the control room needs of a store."""
-
-
-class Routable(Protocol):
-    """Who knows which versions must not get traffic (the registry)."""
-
-    async def __call__(self, model: str, versions: Collection[int], /) -> Sequence[str]:
-        """A sentence for each of these versions that must not."""
-
-
-async def _all_routable(_model: str, _versions: Collection[int], /) -> Sequence[str]:
-    return ()
-
-
 class ControlService:
     """The control room's doings on one store.
 
@@ -156,7 +88,7 @@ class ControlService:
         store: Store,
         declared: Mapping[str, Mapping[int, str]] = MappingProxyType({}),
         *,
-        routable: Routable = _all_routable,
+        routable: Routable = all_routable,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store

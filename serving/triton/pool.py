@@ -45,6 +45,9 @@ _AFTER_DRAIN_S = 5.0
 """What Serve waits beyond the longest drain, before it kills."""
 
 _REMOVED_WITHIN_S = 120.0
+_ROOM_WITHIN_S = 30.0
+"""How long a trial waits for the cluster at least; where servers are given longer to get ready, as long as that."""
+
 _LOOK_S = 0.1
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound, here
 
@@ -199,7 +202,8 @@ class ServePools:
         pool = self.arguments(spec)
         actor: Any = ray.remote(Trial).options(**_resources(pool), max_restarts=0).remote()
         try:
-            return await _outcome(spec, actor.run.remote(pool.plain()), tell, pool.ready_timeout_s)
+            room_within_s = max(_ROOM_WITHIN_S, pool.ready_timeout_s)
+            return await _outcome(spec, actor.run.remote(pool.plain()), tell, room_within_s)
         except ray.exceptions.RayError as error:
             raise StartFailed(f"The trial of {spec} was broken off: {_first_line(error)}.", "Try it again.") from error
         finally:

@@ -304,14 +304,16 @@ class TritonProcess:
         said = self.last_error
         if said and "already in use" in said:
             return _PortTakenMeanwhile(said)
-        failure = self._failure(f"ended before {self.model} version {self.version} was ready")
+        code = stubs.exit_code_of(self.pid)
+        silent = f"it {stubs.words_of(code)} and gave no reason"
+        failure = self._failure(f"ended before {self.model} version {self.version} was ready", silent)
         died = ServerDied(failure.sentence, failure.hint)
-        died.exit_code, died.words = stubs.exit_code_of(self.pid), "\n".join(self.log_lines)
+        died.exit_code, died.words = code, "\n".join(self.log_lines)
         return died
 
-    def _failure(self, what: str) -> StartFailed:
+    def _failure(self, what: str, silent: str = "it gave no reason") -> StartFailed:
         hint = "Correct the artifact, or raise triton.ready_timeout_s if it only needs longer."
-        sentence = f"Triton {what}: {self.last_error or 'it gave no reason'}."
+        sentence = f"Triton {what}: {self.last_error or silent}."
         return StartFailed(sentence, f"{hint} {self._whereabouts}".strip())
 
     @property

@@ -102,19 +102,19 @@ class Replica:
         try:
             await _pause(pool, leases)
             running = await started(pool, home, guard, log_file(pool))
+            server = running.server
+            endpoint = Endpoint(
+                advertised, server.http_port, server.grpc_port, pool.model, pool.version, capacity=pool.how.capacity
+            )
+            with contextlib.suppress(Exception):
+                # The first lease before 'ready', if possible; if not, the task that renews it goes on trying.
+                async with asyncio.timeout(pool.lease_s):
+                    await leases.hold(endpoint, pool.lease_s, Load(throughput=running.warmth.throughput))
         except BaseException as error:
             if isinstance(error, ServerDied):
                 await _told(leases.crashed(pool.model, pool.version, _crash(error, advertised)))
             await gone(guard)
             raise
-        server = running.server
-        endpoint = Endpoint(
-            advertised, server.http_port, server.grpc_port, pool.model, pool.version, capacity=pool.how.capacity
-        )
-        with contextlib.suppress(Exception):
-            # The first lease before 'ready', if possible; if not, the task that renews it goes on trying.
-            async with asyncio.timeout(pool.lease_s):
-                await leases.hold(endpoint, pool.lease_s, Load(throughput=running.warmth.throughput))
         return cls(pool, running, endpoint, leases=leases, guard=guard, die=die)
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""What the control room relies on for pools: wishes that one writer wins, crashes that count for an hour, operations."""
+"""What the control room needs for pools: wishes that one writer wins, crashes that count for an hour, operations."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -30,6 +31,7 @@ class Room:
     """An installation with version 1 of digits in its settings, and version 2 in its registry."""
 
     installation: Installation
+    processes: list[subprocess.Popen[bytes]]
     http_place: str
     api: httpx.Client
     body: bytes
@@ -96,19 +98,20 @@ def room(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         "triton": {"port_range": 0},
     }
     (installation.folder / "sluice.yaml").write_text(yaml.safe_dump(settings))
-    process = installation.start("up")
+    processes = [installation.start("up")]
     try:
-        run = installation.ready(process)
+        run = installation.ready(processes[0])
         with np.load(models.folder / "digits" / "rows.npz") as kept:
             row = kept["pixels"][0].tolist()
         body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": row}]}
         with httpx.Client(base_url=f"{run['control_url']}/api/v1", timeout=30) as api:
-            room = Room(installation, run["http_url"].removeprefix("http://"), api, json.dumps(body).encode())
+            place = run["http_url"].removeprefix("http://")
+            room = Room(installation, processes, place, api, json.dumps(body).encode())
             source = str(models.folder / "digits" / "2")
             room.done("/registry/models/digits/versions", {"source": source, "number": 2})
             yield room
     finally:
-        end(process)
+        end(processes[-1])
         installation.gone()
 
 
@@ -164,14 +167,44 @@ def test_a_version_that_nothing_routes_to_sleeps_and_is_woken(room: Room) -> Non
     assert "10 % of the traffic" in refused.json()["detail"]
 
 
+def test_other_options_come_up_beside_the_old_ones(room: Room) -> None:
+    """A version with traffic gets other servers: new before old, and no request fails."""
+    [before] = [pool["digest"] for pool in room.get("/status")["pools"] if pool["version"] == 1]
+    with room.hammer() as hammer:
+        room.done("/models/digits/versions/1/deploy", {"options": {"max_batch_size": 32}})
+        until(lambda: room.pools(1) == ["RUNNING"], "the end of the old servers")
+        time.sleep(0.5)
+    assert hammer.failures == []
+    [after] = [pool["digest"] for pool in room.get("/status")["pools"] if pool["version"] == 1]
+    assert after != before
+
+
 def test_a_deployment_that_cannot_come_up_changes_nothing(room: Room) -> None:
     """The reason is told, and what served goes on serving."""
     options = {"device": "gpu"}
-    failed = room.ended(room.begin("/models/digits/versions/2/deploy", {"options": options}))
+    failed = room.ended(room.begin("/models/digits/versions/1/deploy", {"options": options}))
     assert failed["state"] == "failed"
     assert "GPU" in failed["problem"]["detail"]
-    assert room.versions()[2]["ready"] == 1
-    assert room.pools(2) == ["RUNNING"]
+    assert room.versions()[1]["ready"] == 1
+    until(lambda: room.pools(1) == ["RUNNING"], "the end of what could not be started")
+
+
+def test_what_was_deployed_is_there_after_a_restart(room: Room) -> None:
+    """All of it ended and began again: whoever is told that it is ready finds the version that has the traffic."""
+    room.done("/models/digits/promote", {"version": 2, "keep": True})
+    process = room.processes[-1]
+    assert end(process) == 0
+    room.installation.gone()
+    room.processes.append(room.installation.start("up"))
+    run = until(lambda: _run_of(room), "the second start")
+    answer = httpx.post(f"{run['http_url']}/v2/models/digits/infer", content=room.body, timeout=10)
+    assert (answer.status_code, answer.json()["model_version"]) == (200, "2")
+
+
+def _run_of(room: Room) -> dict[str, Any]:
+    process = room.processes[-1]
+    assert process.poll() is None, room.installation.output()
+    return room.installation.run_file()
 
 
 def _control_replicas(installation: Installation) -> list[psutil.Process]:

@@ -21,6 +21,8 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from registry.artifacts import ArtifactStore
+from registry.roots import Roots
 from serving import child
 from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
@@ -170,6 +172,15 @@ class Room:
             return endpoints if settled and set(counts) == {replicas} else {}
 
         return await eventually(look, f"{replicas} replicas")
+
+    async def failed(self, spec: PoolSpec) -> PoolState:
+        """The pool's state, once it has failed."""
+
+        async def look() -> list[PoolState]:
+            state = (await self.pools.states())[spec.key_with_digest]
+            return [state] if state.state == "DEPLOY_FAILED" else []
+
+        return (await eventually(look, "the failure"))[0]
 
     def processes(self, words: str = "") -> list[int]:
         """Those that run and name this folder and these words in their command line."""
@@ -341,14 +352,25 @@ async def test_why_a_pool_failed_is_said_in_our_words(room: Room) -> None:
     """What a replica could not start with is the state's message, without a traceback."""
     spec = replace(room.spec(), path=str(room.folder / "nowhere"))
     await room.deploy(spec, 1)
-
-    async def failed() -> PoolState | None:
-        state = (await room.pools.states())[spec.key_with_digest]
-        return state if state.state == "DEPLOY_FAILED" else None
-
-    state = await eventually(failed, "the failure")
-    assert state is not None
+    state = await room.failed(spec)
     assert state.message == f"The artifact folder of m version 1, {room.folder / 'nowhere'}, is missing."
+
+
+async def test_a_registered_pool_is_loaded_by_its_digest(room: Room) -> None:
+    """Each replica loads its own copy; one that is not what was registered is refused with both digests."""
+    store = ArtifactStore(str(room.folder / "state" / "artifacts"), Roots.of([str(room.folder)]))
+    artifact = await asyncio.to_thread(store.bring, room.spec().path)
+    spec = PoolSpec("m", 1, artifact=artifact.digest, kind=artifact.kind)
+    await room.deploy(spec, 1)
+    await room.ready(spec, 1)
+    await room.pools.remove([spec.key_with_digest])
+    model = room.folder / "state" / "artifacts" / artifact.digest / "1" / "model.py"
+    model.write_bytes(model.read_bytes() + b"#")
+    await room.deploy(spec, 1)
+    state = await room.failed(spec)
+    assert artifact.digest in state.message
+    assert "is not what was registered" in state.message
+    assert not room.processes()
 
 
 async def test_a_trial_runs_beside_the_pools(room: Room) -> None:
@@ -401,9 +423,13 @@ async def test_a_trial_dies_with_its_owner(room: Room, cluster: Mapping[str, str
     await owner.wait()
 
 
-async def test_a_cluster_without_room_is_told(room: Room) -> None:
+async def test_a_cluster_without_room_is_told(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial that cannot even begin ends when its time is over."""
     import ray  # noqa: PLC0415 - as in the fixture
+
+    from serving.triton import pool  # noqa: PLC0415 - as above
+
+    monkeypatch.setattr(pool, "_ROOM_WITHIN_S", 1.0)
 
     class Full:
         """Takes all there is."""

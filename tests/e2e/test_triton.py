@@ -302,7 +302,7 @@ async def test_a_burst_measures_what_the_server_counts(models: DemoModels, tmp_p
         warmth = await warm_up(server, None, at_once=16)
         counted = await requests(server) - before - warmth.requests
         assert warmth.throughput is not None
-        assert 0.9 * counted <= LASTS_S * warmth.throughput <= counted
+        assert 0.5 * counted <= LASTS_S * warmth.throughput <= counted
     finally:
         await server.stop(10.0)
 

@@ -174,3 +174,56 @@ def test_a_store_without_a_driver_says_so() -> None:
     """When it is opened, not at the first artifact."""
     with pytest.raises(Unacceptable, match="There is no way to"):
         ArtifactStore("nosuchprotocol://bucket/x", Roots(()))
+
+
+def test_an_artifact_is_looked_at_and_measured_without_a_copy(store: ArtifactStore, source: Path) -> None:
+    """Where it leads, what it is, and the digest that it would get."""
+    place, kind = store.look(str(source))
+    assert (place.path, kind) == (str(source.resolve()), ArtifactKind.TORCH_EXPORT)
+    artifact = store.measured(str(source))
+    assert not store.has(artifact.digest)
+    assert store.bring(str(source)) == artifact
+    for ask in (store.look, store.measured):
+        with pytest.raises(Unacceptable, match="not admitted"):
+            ask("/etc")
+        with pytest.raises(Unacceptable, match="cannot be read"):
+            ask(str(source.parent / "nothing"))
+
+
+def test_a_copy_is_heard_of_and_can_be_broken_off(store: ArtifactStore, source: Path) -> None:
+    """Every byte is told; whoever does not want it any more leaves nothing behind."""
+    heard: list[int] = []
+    artifact = store.bring(str(source), hear=heard.append)
+    assert sum(heard) == artifact.size_bytes
+    store.remove(artifact.digest)
+
+    def enough(_size: int) -> None:
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError):
+        store.bring(str(source), hear=enough)
+    assert (store.has(artifact.digest), leftovers(store)) == (False, [])
+
+
+def test_a_small_file_can_be_shown(store: ArtifactStore, source: Path) -> None:
+    """What is in it, None where there is none; too large a one, and one outside, are refused."""
+    (source / "large").write_bytes(b"x" * 1_048_577)
+    digest = store.bring(str(source)).digest
+    assert store.glance(digest, "signature.json") == FILES["signature.json"]
+    assert store.glance(digest, "config.pbtxt") is None
+    with pytest.raises(Unacceptable, match="larger than"):
+        store.glance(digest, "large")
+    with pytest.raises(Unacceptable):
+        store.glance(digest, "../x")
+    with pytest.raises(NotFound):
+        store.glance("0" * 64, "signature.json")
+
+
+def test_a_pickle_is_an_artifact_only_where_it_is_allowed(tmp_path: Path) -> None:
+    """Both ways."""
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04N.")
+    roots = Roots.of([str(tmp_path)])
+    with pytest.raises(Unacceptable, match="pickle"):
+        ArtifactStore(str(tmp_path / "store"), roots).look(str(tmp_path / "model.pkl"))
+    allowed = ArtifactStore(str(tmp_path / "store"), roots, allow_pickle=True)
+    assert allowed.bring(str(tmp_path / "model.pkl")).kind is ArtifactKind.SKLEARN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -266,3 +267,60 @@ def test_every_error_is_of_one_family() -> None:
     """Whoever speaks to people catches one class."""
     for error in (Conflict, Contended, InUse, NotFound, StoreUnavailable, Unacceptable):
         assert issubclass(error, RegistryError)
+
+
+async def test_what_answered_already_is_verified_from_its_first_moment(registry: Registry, store: FakeStore) -> None:
+    """One commit, one entry in the log, and no moment in which it is less."""
+    done = await registry.register("digits", contents(1), who="ada", why="good", verified=True)
+    assert (await registry.show("digits", done.version.number)).standing.state is State.VERIFIED
+    [entry] = await registry.audit()
+    assert (entry.entry.what, entry.entry.why) == ("register", "good")
+    assert (entry.entry.after or "").startswith("verified, artifact ")
+
+
+async def test_numbers_that_are_taken_elsewhere_are_passed_over(registry: Registry) -> None:
+    """The next one lies above them, and above its own."""
+    assert (await registry.register("digits", contents(1), who="ada", above=7)).version.number == 8
+    assert (await registry.register("digits", contents(2), who="ada", above=7)).version.number == 9
+
+
+async def test_what_would_be_refused_can_be_asked_before(registry: Registry) -> None:
+    """As `register` refuses it, and nothing is written; without its artifact only what else differs can be seen."""
+    await registry.register("digits", contents(1), who="ada")
+    other_files = replace(contents(1), artifact=contents(2).artifact)
+    await registry.check("digits", other_files, number=1, measured=False)
+    await registry.check("digits", contents(1), number=1)
+    await registry.check("other", contents(1))
+    with pytest.raises(Conflict, match="with other contents"):
+        await registry.check("digits", other_files, number=1)
+    with pytest.raises(Conflict, match="with other contents"):
+        await registry.check("digits", contents(2), number=1, measured=False)
+    with pytest.raises(NotFound, match="no version 9"):
+        await registry.check("digits", contents(2, parent=9))
+    wide = Signature(SIGNATURE.inputs, (TensorSpec("other", "FP32", (1,)),))
+    with pytest.raises(Unacceptable, match="cannot serve the clients"):
+        await registry.check("digits", contents(2, signature=wide), serves=1)
+    await registry.check("digits", contents(2, signature=wide), serves=1, force=True)
+    assert len(await registry.audit()) == 1
+
+
+async def test_who_is_made_of_an_artifact_is_known_across_models(registry: Registry) -> None:
+    """All that hold it and are not gone."""
+    for model in ("a", "b"):
+        await registry.register(model, contents(1), who="ada")
+    await registry.register("b", contents(2), who="ada")
+    digest = contents(1).artifact.digest
+    assert await registry.holders(digest) == ["a version 1", "b version 1"]
+    await registry.move("a", 1, Event.DELETE, expected=None, who="ada")
+    assert await registry.holders(digest) == ["b version 1"]
+    assert await registry.holders("f" * 64) == []
+
+
+async def test_the_same_contents_are_found_under_their_newest_number(registry: Registry) -> None:
+    """Whatever came after them; none where there are none."""
+    for seed, number in ((1, 1), (2, 2), (1, 3), (4, 4)):
+        await registry.register("digits", contents(seed), who="ada", number=number)
+    found = await registry.same("digits", contents(1))
+    assert found is not None
+    assert found.version.number == 3
+    assert await registry.same("digits", contents(9)) is None

@@ -136,6 +136,13 @@ def test_whatever_is_new_needs_the_new_reader(new: dict[str, Any]) -> None:
     assert reader_of(replace(Policy(1), **new)) == READER
 
 
+def test_snapshots_from_before_still_load() -> None:
+    """Their form has not changed: an old gateway reads a new one too, and judges each policy by its own bytes."""
+    old = b'{"epoch":2,"models":{"digits":["d",3]},"parent":"p","reader":1}'
+    assert decode_snapshot(old) == SNAPSHOT
+    assert encode_snapshot(SNAPSHOT) == old
+
+
 def test_the_order_in_which_models_were_named_does_not_matter() -> None:
     """Equal snapshots have one digest."""
     entries = {"a": Entry("1", 1), "b": Entry("2", 1)}

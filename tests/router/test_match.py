@@ -1,4 +1,4 @@
-"""A condition asks one field of a request, of the protocol that it names, and a field that is not there fulfils none."""
+"""A condition asks one field of a request, of the protocol that it names; what is not there fulfils none."""
 
 from __future__ import annotations
 

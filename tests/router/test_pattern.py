@@ -26,7 +26,7 @@ patterns = st.recursive(
 values = st.text("abc.0_\n-]", max_size=12).map(str.encode) | st.binary(max_size=8)
 
 
-@settings(max_examples=1_500)
+@settings(max_examples=1_000)
 @given(patterns, values)
 def test_a_pattern_matches_what_the_standard_library_says(text: str, value: bytes) -> None:
     """The same language as `re.fullmatch` on bytes, without its backtracking."""

@@ -63,6 +63,12 @@ def test_a_body_that_is_nothing_names_nobody(body: bytes) -> None:
     assert from_body("$[0][0]", body) is None
 
 
+def test_a_path_that_utf_8_cannot_write_is_refused() -> None:
+    """It could not be stored."""
+    with pytest.raises(PolicyError, match="no place in a body"):
+        JsonSource("$['\ud800']")
+
+
 def test_half_a_surrogate_pair_names_nobody() -> None:
     """JSON can write it, UTF-8 cannot."""
     assert from_body("$.u", b'{"u":"\\ud800"}') is None
@@ -101,9 +107,24 @@ def test_a_policy_says_how_much_of_a_body_it_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "$", "user", "$.", "$.a b", "$..a", "$[*]", "$[-1]", "$['a", "$.a[1234567]", "$." + "a" * 300, None, 5]
-    + ["$['\ud800']", "$.a[٣]"],
-)  # fmt: skip
+    "path",
+    [
+        "",
+        "$",
+        "user",
+        "$.",
+        "$.a b",
+        "$..a",
+        "$[*]",
+        "$[-1]",
+        "$['a",
+        "$.a[1234567]",
+        "$." + "a" * 300,
+        None,
+        5,
+        "$.a[٣]",
+    ],
+)
 def test_a_path_that_is_none_is_refused(path: str) -> None:
     """Only steps to one place: nothing that searches."""
     with pytest.raises(PolicyError, match="no place in a body"):

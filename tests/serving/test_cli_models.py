@@ -23,14 +23,30 @@ from tests.valkey import valkey
 __all__ = ["sluice", "valkey"]
 
 
+@pytest.fixture(scope="module")
+def room(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of an API, and the folder of its installation."""
+    folder = tmp_path_factory.mktemp("room")
+    with room_process(valkey.url, f"test-{secrets.token_hex(6)}", folder) as address:
+        yield address, folder
+
+
 @pytest.fixture
-def here(valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of sources of an empty registry, which is also where the command is typed."""
-    with room_process(valkey.url, f"test-{secrets.token_hex(6)}", tmp_path) as address:
-        monkeypatch.setenv("SLUICE_URL", address)
-        monkeypatch.delenv("SLUICE_CONFIG", raising=False)
-        monkeypatch.chdir(tmp_path / "sources")
-        yield tmp_path / "sources"
+def here(room: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of sources, which is also where the command is typed."""
+    address, folder = room
+    monkeypatch.setenv("SLUICE_URL", address)
+    monkeypatch.delenv("SLUICE_CONFIG", raising=False)
+    sources = folder / "sources" / secrets.token_hex(4)
+    sources.mkdir()
+    monkeypatch.chdir(sources)
+    return sources
+
+
+@pytest.fixture
+def model() -> str:
+    """A model that nobody has registered anything of."""
+    return f"model-{secrets.token_hex(4)}"
 
 
 def artifact(here: Path, name: str, signature: object = SIGNATURE) -> None:
@@ -40,58 +56,56 @@ def artifact(here: Path, name: str, signature: object = SIGNATURE) -> None:
     (here / name / "signature.json").write_text(json.dumps(signature))
 
 
-def test_a_version_is_registered_shown_named_and_put_away(sluice: Command, here: Path) -> None:
+def test_a_version_is_registered_shown_named_and_put_away(sluice: Command, here: Path, model: str) -> None:
     """From a folder to an alias and to the archive, each step saying what came of it."""
     artifact(here, "one")
-    ran = sluice(
-        "models", "register", "digits", "one", "--metric", "accuracy=0.5", "--param", "epochs=15", "--tag", "a=b"
-    )
+    ran = sluice("models", "register", model, "one", "--metric", "accuracy=0.5", "--param", "epochs=15", "--tag", "a=b")
     assert (ran.code, ran.out) == (0, ran.out), ran.err
-    assert ran.out.startswith("register of digits: version 1, created yes, kind torch-export, ")
+    assert ran.out.startswith(f"register of {model}: version 1, created yes, kind torch-export, ")
     assert "trying it on a server of its own …" in ran.err
-    assert "verified" in sluice("models", "list", "digits").out
-    assert sluice("models", "alias", "digits", "production", "1").out == "production of digits is version 1\n"
-    shown = sluice("models", "show", "digits", "production").out
+    assert "verified" in sluice("models", "list", model).out
+    assert sluice("models", "alias", model, "production", "1").out == f"production of {model} is version 1\n"
+    shown = sluice("models", "show", model, "production").out
     for words in ("production", "torch-export", "accuracy=0.5", "epochs=15", "a=b", "pixels", "[64]"):
         assert words in shown
     assert "production: 1" in sluice("models", "list").out
-    refused = sluice("models", "archive", "digits", "1")
+    refused = sluice("models", "archive", model, "1")
     assert (refused.code, refused.out) == (1, "")
     assert "The alias production points at it." in refused.err
-    assert sluice("models", "alias", "digits", "production", "--remove").code == 0
-    assert sluice("models", "archive", "digits", "1", "--why", "old").out == "digits version 1 is archived\n"
-    assert sluice("models", "restore", "digits", "1").out == "digits version 1 is registered\n"
-    assert sluice("models", "verify", "digits", "1").code == 0
-    assert sluice("models", "archive", "digits", "1").code == 0
-    assert sluice("models", "delete", "digits", "1").out == "digits version 1 is gone\n"
-    assert "no version 1" in sluice("models", "show", "digits", "1").err
+    assert sluice("models", "alias", model, "production", "--remove").code == 0
+    assert sluice("models", "archive", model, "1", "--why", "old").out == f"{model} version 1 is archived\n"
+    assert sluice("models", "restore", model, "1").out == f"{model} version 1 is registered\n"
+    assert sluice("models", "verify", model, "1").code == 0
+    assert sluice("models", "archive", model, "1").code == 0
+    assert sluice("models", "delete", model, "1").out == f"{model} version 1 is gone\n"
+    assert "no version 1" in sluice("models", "show", model, "1").err
 
 
-def test_two_versions_are_compared(sluice: Command, here: Path) -> None:
+def test_two_versions_are_compared(sluice: Command, here: Path, model: str) -> None:
     """What differs, by how much, and what stands in the way."""
     artifact(here, "one")
     artifact(here, "two", NARROW)
-    assert sluice("models", "register", "digits", "one", "--metric", "accuracy=0.5").code == 0
-    assert sluice("models", "register", "digits", "two", "--metric", "accuracy=0.75", "--parent", "1").code == 0
-    out = sluice("models", "diff", "digits", "1", "2").out
+    assert sluice("models", "register", model, "one", "--metric", "accuracy=0.5").code == 0
+    assert sluice("models", "register", model, "two", "--metric", "accuracy=0.75", "--parent", "1").code == 0
+    out = sluice("models", "diff", model, "1", "2").out
     assert "+0.25" in out
     assert "cannot serve the clients of version 1" in out
-    refused = sluice("models", "register", "digits", "two", "--number", "9", "--serves", "1")
+    refused = sluice("models", "register", model, "two", "--number", "9", "--serves", "1")
     assert (refused.code, "cannot serve the clients" in refused.err) == (1, True)
-    assert sluice("models", "register", "digits", "two", "--number", "9", "--serves", "1", "--force").code == 0
-    assert "are made of the same" in sluice("models", "diff", "digits", "9", "9").out
+    assert sluice("models", "register", model, "two", "--number", "9", "--serves", "1", "--force").code == 0
+    assert "are made of the same" in sluice("models", "diff", model, "9", "9").out
 
 
-def test_every_reading_command_prints_json_alone(sluice: Command, here: Path) -> None:
+def test_every_reading_command_prints_json_alone(sluice: Command, here: Path, model: str) -> None:
     """The API's own answer."""
     artifact(here, "one")
-    done = json.loads(sluice("models", "register", "digits", "one", "--json").out)
+    done = json.loads(sluice("models", "register", model, "one", "--json").out)
     assert (done["state"], done["result"]["version"]) == ("done", 1)
     for words, key in (
         (["models", "list"], "models"),
-        (["models", "list", "digits"], "versions"),
-        (["models", "show", "digits", "1"], "signature"),
-        (["models", "diff", "digits", "1", "1"], "differs"),
+        (["models", "list", model], "versions"),
+        (["models", "show", model, "1"], "signature"),
+        (["models", "diff", model, "1", "1"], "differs"),
         (["operations", "list"], "operations"),
         (["operations", "show", done["id"]], "steps"),
     ):
@@ -100,18 +114,18 @@ def test_every_reading_command_prints_json_alone(sluice: Command, here: Path) ->
         assert key in json.loads(ran.out)
 
 
-def test_the_configuration_is_printed_alone(sluice: Command, here: Path) -> None:
+def test_the_configuration_is_printed_alone(sluice: Command, here: Path, model: str) -> None:
     """As Triton reads it."""
     artifact(here, "one")
-    sluice("models", "register", "digits", "one")
-    ran = sluice("models", "show", "digits", "1", "--config-pbtxt")
-    assert (ran.code, 'name: "digits"' in ran.out) == (0, True)
+    sluice("models", "register", model, "one")
+    ran = sluice("models", "show", model, "1", "--config-pbtxt")
+    assert (ran.code, f'name: "{model}"' in ran.out) == (0, True)
 
 
-def test_work_that_goes_on_is_found_again(sluice: Command, here: Path) -> None:
+def test_work_that_goes_on_is_found_again(sluice: Command, here: Path, model: str) -> None:
     """--no-wait says how; its record says what it did; cancelling what has ended is harmless."""
     artifact(here, "one")
-    ran = sluice("models", "register", "digits", "one", "--no-wait")
+    ran = sluice("models", "register", model, "one", "--no-wait")
     found = re.search(r"sluice operations show (\w+)", ran.out)
     assert found, ran.out
     for _ in range(200):
@@ -119,22 +133,22 @@ def test_work_that_goes_on_is_found_again(sluice: Command, here: Path) -> None:
         if "done" in shown:
             break
         time.sleep(0.05)
-    assert "register of digits: done" in shown
+    assert f"register of {model}: done" in shown
     assert "version 1" in shown
-    assert found[1] in sluice("operations", "list", "digits").out
+    assert found[1] in sluice("operations", "list", model).out
     assert sluice("operations", "cancel", found[1]).code == 0
     assert sluice("operations", "show", "none").err.startswith("error: There is no operation 'none'.")
 
 
-def test_ctrl_c_ends_the_waiting_and_not_the_work(here: Path) -> None:
+def test_ctrl_c_ends_the_waiting_and_not_the_work(here: Path, model: str) -> None:
     """Exit code 1, and the sentence says where to look; the version is there all the same."""
     artifact(here, "slow")
-    closed = here.parent / "scratch" / "closed"
+    closed = here.parents[1] / "scratch" / "closed"
     closed.touch()
     # Whoever starts the tests may have told its children to be deaf to Ctrl-C.
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{listening}; from serving.cli import main; main()"
-    command = [sys.executable, "-c", code, "models", "register", "digits", "slow"]
+    command = [sys.executable, "-c", code, "models", "register", model, "slow"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -153,7 +167,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_work(here: Path) -> None:
         check=True,
         timeout=20,
     )
-    assert "register of digits" in shown.stdout
+    assert f"register of {model}" in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -183,11 +197,44 @@ def test_wrong_usage_is_exit_code_2_and_nobody_is_asked(
     assert says in ran.err
 
 
-def test_what_is_refused_is_a_sentence_and_exit_code_1(sluice: Command, here: Path) -> None:
+def test_what_is_refused_is_a_sentence_and_exit_code_1(sluice: Command, here: Path, model: str) -> None:
     """The API's own words, and its hint."""
-    ran = sluice("models", "register", "digits", "/etc")
+    ran = sluice("models", "register", model, "/etc")
     assert ran.code == 1
     assert "not admitted" in ran.err
     assert "hint: Put it below one of them" in ran.err
-    assert sluice("models", "list", "digits").code == 1
-    assert "s3://bucket/x" in sluice("models", "register", "digits", "s3://bucket/x").err
+    assert sluice("models", "list", model).code == 1
+    assert "s3://bucket/x" in sluice("models", "register", model, "s3://bucket/x").err
+
+
+def test_a_version_gets_servers_and_traffic_and_loses_them(sluice: Command, here: Path, model: str) -> None:
+    """deploy, promote and remove, by number or by alias; what is in use stays."""
+    for name in ("one", "two"):
+        artifact(here, name)
+        assert sluice("models", "register", model, name).code == 0
+    sluice("models", "alias", model, "next", "2")
+    ran = sluice("models", "deploy", model, "1", "--option", "replicas=2")
+    assert (ran.code, "version 1, replicas 2" in ran.out) == (0, True), ran
+    assert sluice("models", "promote", model, "1").code == 0
+    assert "serving" in sluice("models", "show", model, "1").out
+    refused = sluice("models", "remove", model, "1")
+    assert (refused.code, "stable" in refused.err) == (1, True), refused
+    assert sluice("models", "promote", model, "next", "--why", "it is better").code == 0
+    assert "100 %" in sluice("traffic", "show", model).out
+    refused = sluice("models", "deploy", model, "1", "--option", "replicas=many")
+    assert (refused.code, "replicas" in refused.err) == (1, True), refused
+    assert sluice("models", "deploy", model, "1").code == 0
+    assert sluice("models", "remove", model, "1").code == 0
+    assert "verified" in sluice("models", "show", model, "1").out
+
+
+def test_a_trial_that_fails_is_told_in_the_servers_words(sluice: Command, here: Path, model: str) -> None:
+    """Exit code 1, nothing on stdout, and no version afterwards."""
+    artifact(here, "bad")
+    refused = here.parents[1] / "scratch" / "refused"
+    refused.write_text("no kernel for this")
+    ran = sluice("models", "register", model, "bad")
+    refused.unlink()
+    assert (ran.code, ran.out) == (1, "")
+    assert "did not start: no kernel for this" in ran.err
+    assert "no model" in sluice("models", "list", model).err

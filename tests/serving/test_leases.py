@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,7 @@ leases = st.builds(
     connections=counts,
     in_flight=counts,
     requests=st.dictionaries(st.text(max_size=8), counts, max_size=3),
+    in_flight_by=st.dictionaries(st.text(max_size=8), counts, max_size=3),
 )
 
 
@@ -49,6 +52,22 @@ def test_a_newer_release_may_say_more() -> None:
     """Unknown fields are passed over, so that gateways of two releases can be seen side by side."""
     lease = GatewayLease("g", "b", 1, "h", 2, 3, "d")
     assert decode_gateway(lease.encode()[:-1] + ',"reader":2}') == lease
+
+
+def test_an_older_release_may_say_less() -> None:
+    """What it does not count by version is nothing."""
+    said = json.loads(GatewayLease("g", "b", 1, "h", 2, 3, "d", in_flight_by={"m/1": 4}).encode())
+    del said["in_flight_by"]
+    assert decode_gateway(json.dumps(said)).in_flight_by == {}
+
+
+@pytest.mark.parametrize("count", ["many", -1, 1.5, None, True])
+def test_a_count_that_is_none_is_refused(count: object) -> None:
+    """Whoever adds it up must not find out."""
+    for name in ("requests", "in_flight_by"):
+        said = json.loads(GatewayLease("g", "b", 1, "h", 2, 3, "d").encode())
+        with pytest.raises(ValueError, match="m/1"):
+            decode_gateway(json.dumps(said | {name: {"m/1": count}}))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"id": "g"}', "[" * 9, b"\xff"])

@@ -93,6 +93,12 @@ def test_nobody_hands_over(tmp_path: Path) -> None:
     assert ask_for(str(path), "http") is None
 
 
+def test_a_listener_names_its_protocol() -> None:
+    """Without it asyncio leaves Nagle's algorithm on, and every small answer waits for the client's acknowledgement."""
+    with open_any() as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
 def test_a_handover_is_private(tmp_path: Path) -> None:
     """Only the user who opened it may ask, and what a crashed one left in its place is no obstacle."""
     path = tmp_path / "handover"

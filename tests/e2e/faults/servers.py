@@ -20,7 +20,7 @@ import httpx
 from loadtests.compare import tritons
 from serving import child
 from serving.triton.binary import find
-from serving.triton.process import ServerOptions, free_ports
+from serving.triton.ports import free_ports
 from tests.e2e.system import until
 
 MODEL = "m"
@@ -35,7 +35,7 @@ class Replica:
 
     def __init__(self, folder: Path, version: int) -> None:
         self.version = version
-        self.port, self._grpc = free_ports(ServerOptions(), 2)
+        self.port, self._grpc = free_ports("127.0.0.1", range(21_000, 22_000), 2)
         self._folder = folder
         self._region = f"faults-{secrets.token_hex(6)}"
         self._process: subprocess.Popen[bytes] | None = None

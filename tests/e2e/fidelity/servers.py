@@ -20,7 +20,7 @@ import psutil
 
 from serving import child
 from serving.triton.binary import find
-from serving.triton.process import ServerOptions, free_ports
+from serving.triton.ports import free_ports
 from tests.e2e.fidelity import repository
 from tests.e2e.fidelity.wire import Connection
 from tests.e2e.system import until
@@ -77,7 +77,7 @@ def pair(folder: Path, models: Iterable[str] = tuple(repository.MODELS)) -> Iter
 def triton(folder: Path, models: Iterable[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A Triton with these models: its HTTP port and its process."""
     binary = find()
-    http, grpc = free_ports(ServerOptions(), 2)
+    http, grpc = free_ports("127.0.0.1", range(21_000, 22_000), 2)
     region = f"fidelity-{secrets.token_hex(8)}"
     log = folder / "triton.log"
     command = [

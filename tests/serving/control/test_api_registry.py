@@ -389,3 +389,14 @@ async def _verified(here: Room, version: int, wait_s: float = 20) -> httpx.Respo
 
 async def _moved(here: Room, version: int, event: str) -> httpx.Response:
     return await here.http.post(f"{BASE}/versions/{version}/{event}", json={"why": "a test"})
+
+
+async def test_the_description_says_what_runs_code_and_what_refusals_are(here: Room) -> None:
+    """Whoever reads it knows that registering is running; every path's refusals are problem details."""
+    described = (await here.http.get("/openapi.json")).json()
+    assert "runs its author's code" in described["info"]["description"]
+    assert "run their author's code" in described["components"]["schemas"]["RegisterIn"]["description"]
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            if path.startswith("/api/"):
+                assert list(operation["responses"]["4XX"]["content"]) == ["application/problem+json"], path

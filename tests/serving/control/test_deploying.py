@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -20,12 +21,16 @@ from serving.control.fake_store import FakeStore
 from serving.control.keeper import PoolKeeper
 from serving.control.operations import Operation, Operations, OperationState
 from serving.control.service import ControlService
+from serving.control.store import Store, connect
+from serving.control.tasks import end
 from serving.control.usage import Routable, Usage
+from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Crash, Endpoint
 from serving.leases import GatewayLease
 from serving.pools import PoolKey, PoolSpec
 from tests.registry.made import contents
 from tests.serving.control.waiting import until
+from tests.valkey import Gateway
 
 DECLARED = PoolSpec("digits", 1, path="models/digits/1")
 
@@ -33,13 +38,14 @@ DECLARED = PoolSpec("digits", 1, path="models/digits/1")
 class Room:
     """A whole control room on fakes of the store and of Serve; the registry's rules are its own."""
 
-    def __init__(self) -> None:
-        self.store = FakeStore()
+    def __init__(self, store: FakeStore | Store | None = None) -> None:
+        self.fake = FakeStore()
+        self.store: FakeStore | Store = store or self.fake
+        self.gateway_says = self.fake.gateway_says
         self.pools = FakePools(self.store, at_once=True)
         self.service = ControlService(self.store, {"digits": {1: "pool", 9: "static"}})
         self.registry = Registry(FakeRegistryStore(), Usage(self.service))
         self.service.routable = Routable(self.registry)
-        self.drained: list[tuple[str, Mapping[int, int]]] = []
         self.restart()
 
     def restart(self) -> None:
@@ -72,7 +78,7 @@ class Room:
         """A gateway that runs whatever the store shows."""
         while True:
             head = await self.store.head()
-            self.store.gateway_says(GatewayLease("g", "b", 1, "h", 1, head.epoch, head.digest), 60)
+            self.gateway_says(GatewayLease("g", "b", 1, "h", 1, head.epoch, head.digest), 60)
             await asyncio.sleep(0.01)
 
     async def do(self, kind: str, version: int, **arguments: Any) -> Operation:  # noqa: ANN401 - whatever it takes
@@ -108,8 +114,7 @@ async def room() -> AsyncIterator[Room]:
     await room.store.change("digits", Policy(stable=1), 0, who="settings")
     await until(lambda: room.running() == {1: 1})
     yield room
-    loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
+    await end([loop])
 
 
 # Deploying.
@@ -283,7 +288,7 @@ async def test_nothing_is_taken_away_before_every_gateway_runs_the_policy(
     """One that does not follow is named; all servers stay."""
     monkeypatch.setattr("serving.control.deploying._GATEWAYS_WITHIN_S", 0.2)
     await room.register(2)
-    room.store.gateway_says(GatewayLease("slow", "b", 1, "h", 1, 1, (await room.store.head()).digest), 60)
+    room.fake.gateway_says(GatewayLease("slow", "b", 1, "h", 1, 1, (await room.store.head()).digest), 60)
     failed = await room.do("promote", 2)
     assert failed.state is OperationState.FAILED
     assert failed.problem is not None
@@ -306,39 +311,53 @@ async def test_a_static_version_is_promoted_as_it_is(room: Room) -> None:
     assert (await room.shares(), room.running()) == ({9: WHOLE}, {})
 
 
-@pytest.mark.parametrize("after", range(1, 40, 3))
-async def test_a_control_room_that_is_killed_anywhere_ends_as_wanted(room: Room, after: int) -> None:
+class Killer:
+    """Breaks the operations that run off, at the so-many-th call to the store; the loop begins them again."""
+
+    def __init__(self, room: Room, after: int) -> None:
+        self.left = after
+        self._room = room
+        for name in ("put_wish", "take_wish", "swap", "save_operation", "endpoints", "gateways", "wish", "touched"):
+            setattr(room.store, name, self._counted(getattr(room.store, name)))
+
+    def _counted(self, real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever it takes
+            if asyncio.current_task() in self._room.operations._runs.values():
+                self.left -= 1
+                if self.left == 0:
+                    raise asyncio.CancelledError
+            return await real(*args, **options)
+
+        return call
+
+
+@pytest.mark.parametrize("after", range(1, 30))
+@pytest.mark.parametrize("kind", ["deploy", "failing", "promote", "remove"])
+async def test_a_control_room_that_is_killed_anywhere_ends_as_wanted(room: Room, kind: str, after: int) -> None:
     """Whatever it had done: the next one begins the operation again, and the end is the same."""
     await room.register(2)
     await room.register(3)
     await room.do("promote", 2)
-    writes = 0
-    killed = asyncio.Event()
-    first = room.operations
-
-    def counted(name: str) -> None:
-        real = getattr(room.store, name)
-
-        async def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever it takes
-            nonlocal writes
-            writes += 1
-            if writes == after:
-                killed.set()
-                for run in first._runs.values():
-                    run.cancel()
-            return await real(*args, **options)
-
-        setattr(room.store, name, call)
-
-    for name in ("put_wish", "take_wish", "swap", "save_operation", "endpoints", "gateways", "wish"):
-        counted(name)
-    begun = await room.operations.begin("promote", "digits", 3, {}, who="ada")
-    ended = await room.operations.settled(begun.id, 10)
-    assert ended.state is OperationState.DONE
-    assert killed.is_set() or after > 20
-    assert (await room.shares(), room.running()) == ({3: WHOLE}, {3: 1})
-    assert (await room.state_of(2), await room.state_of(3)) == (State.VERIFIED, State.SERVING)
-    assert [wish.spec.version for wish in await room.store.wishes()] == [3]
+    if kind == "remove":
+        await room.do("deploy", 3)
+    if kind == "failing":
+        room.pools.failing[await spec_of(room, 3)] = "no"
+    killer = Killer(room, after)
+    ended = await room.do("deploy" if kind == "failing" else kind, 3)
+    assert killer.left <= 0 or after > 6, "it was never killed"
+    wished, stable, running = {
+        "deploy": ([2, 3], 2, {2: 1, 3: 1}),
+        "failing": ([2], 2, {2: 1}),
+        "promote": ([3], 3, {3: 1}),
+        "remove": ([2], 2, {2: 1}),
+    }[kind]
+    assert ended.state is (OperationState.FAILED if kind == "failing" else OperationState.DONE)
+    assert (await room.shares(), room.running()) == ({stable: WHOLE}, running)
+    assert [wish.spec.version for wish in await room.store.wishes()] == wished
+    assert not any(wish.operation for wish in await room.store.wishes())
+    for version in (2, 3):
+        state = State.SERVING if version in wished else State.VERIFIED
+        assert await room.state_of(version) is state
 
 
 # Removing.
@@ -371,7 +390,7 @@ async def test_traffic_that_comes_while_it_drains_is_right(room: Room) -> None:
     await room.do("deploy", 2)
     room.pools.drained.clear()
     begun = await room.operations.begin("remove", "digits", 2, {}, who="ada")
-    await until(lambda: not room.store._wishes)
+    await until(lambda: not room.fake._wishes)
     await room.store.change("digits", Policy(stable=2), None, who="eve")
     ended = await room.operations.settled(begun.id, 10)
     room.pools.drained.set()
@@ -395,4 +414,26 @@ async def spec_of(room: Room, version: int, **options: int) -> PoolKey:
     operation = Operation("x", "deploy", "digits", version, {"options": options})
     performer = room.operations._performers["deploy"]
     deployments: Deployments = performer.perform.__self__  # type: ignore[attr-defined]
-    return (await deployments._spec(operation)).key_with_digest
+    return (await deployments._asked.spec(operation)).key_with_digest
+
+
+async def test_a_flip_on_a_real_server(valkey: EmbeddedValkey) -> None:
+    """The same on Valkey: wishes, operations, policy and ledger are as they should be."""
+    store = connect(valkey.url, f"test-{secrets.token_hex(6)}")
+    room = Room(store)
+    side = Gateway(valkey.url, store.keys)
+    room.gateway_says = side.gateway_says
+    loop = asyncio.create_task(room.run())
+    try:
+        await store.change("digits", Policy(stable=1), 0, who="settings")
+        await until(lambda: room.running() == {1: 1})
+        await room.register(2)
+        done = await room.do("promote", 2, options={"replicas": 2})
+        assert done.state is OperationState.DONE
+        assert (await room.shares(), room.running()) == ({2: WHOLE}, {2: 2})
+        kinds = [one.entry.kind for one in await store.ledger(10)]
+        assert kinds == ["policy", "wish", "wish", "policy"]
+    finally:
+        await end([loop])
+        side.close()
+        await store.close()

@@ -19,6 +19,10 @@ from registry.roots import Roots
 from registry.service import Registry
 from registry.store import connect as connect_registry
 from serving.control.api import Workshop, create_app
+from serving.control.conductor import Conductor, declared_pools
+from serving.control.deploying import Deployments
+from serving.control.fake_pools import FakePools
+from serving.control.importing.performing import Importer
 from serving.control.operations import Operations, Performer
 from serving.control.registering import Registrar
 from serving.control.service import ControlService, declared_in
@@ -27,7 +31,9 @@ from serving.control.usage import Routable, usage
 from serving.endpoint import Endpoint
 from serving.errors import StartFailed
 from serving.pools import PoolSpec, Tried
-from serving.settings import ModelSettings
+from serving.settings import ModelSettings, Settings
+from serving.triton.inspecting import signature_in
+from serving.triton.layout import ModelVersion, config_text
 
 SIGNATURE: dict[str, Any] = {
     "inputs": [{"name": "pixels", "datatype": "FP32", "shape": [64]}],
@@ -56,6 +62,11 @@ class Trials:
         """While this file is there, no trial ends, whichever process runs it."""
         return self.scratch / "closed"
 
+    @property
+    def refused(self) -> Path:
+        """While this file is there, no version answers, with what is in it as the reason."""
+        return self.scratch / "refused"
+
     async def try_out(self, spec: PoolSpec, tell: Callable[[str], None]) -> Tried:
         """Loads every byte, tells what a trial tells, and has it answered or not."""
         folder = self.scratch / secrets.token_hex(4)
@@ -67,9 +78,12 @@ class Trials:
             await self.gate.wait()
         while self.closed.exists():  # noqa: ASYNC110 - another process opens it
             await asyncio.sleep(0.02)
+        if self.refused.exists():
+            self.refusal = self.refused.read_text()
         if self.refusal:
             raise StartFailed(f"{spec} did not start: {self.refusal}.")
-        return Tried((), (), "", 1.25, 800.0)
+        version = ModelVersion(spec.model, spec.version, folder, spec.options, kind=spec.kind, signature=spec.signature)
+        return Tried((), (), config_text(version), 1.25, 800.0)
 
 
 @dataclass
@@ -137,7 +151,6 @@ async def room(
     *,
     namespace: str = "",
     models: tuple[ModelSettings, ...] = (),
-    more: Callable[[ControlService, Registry], Mapping[str, Performer]] = lambda _s, _r: {},
 ) -> AsyncIterator[Room]:
     """A control room on that Valkey, with its files below the folder.
 
@@ -146,7 +159,6 @@ async def room(
         folder: where sources, artifacts and scratch lie.
         namespace: what its keys begin with; empty for one of its own.
         models: what the settings declare.
-        more: further performers of operations.
     """
     name = namespace or f"test-{secrets.token_hex(6)}"
     sources, kept, scratch = (folder / part for part in ("sources", "artifacts", "scratch"))
@@ -160,11 +172,17 @@ async def room(
     service.routable = Routable(registry)
     trials = Trials(artifacts, scratch)
     registrar = Registrar(registry, artifacts, trials, service, models)
-    operations = Operations(store, {**registrar.performers(), **more(service, registry)})
+    pools = FakePools(store, at_once=True)
+    deployments = Deployments(service, store, pools, registry, declared_pools(models))
+    importer = Importer(registry, registrar.record, Settings(state_dir=folder / "state"), signature_in)
+    importing = Performer(importer.perform, check=importer.check, undo=importer.undo)
+    kinds = {**registrar.performers(), **deployments.performers(), "import": importing}
+    operations = Operations(store, kinds)
     uses.operations = operations
     workshop = Workshop(registry, operations, artifacts)
     app = create_app(service, workshop)
-    running = asyncio.create_task(operations.run())
+    conductor = Conductor(service, store, pools, models, probe=_answers, operations=operations, boot=name)
+    running = asyncio.create_task(conductor.run())
     transport = httpx.ASGITransport(app)
     headers = {"content-type": "application/json"}
     try:
@@ -177,6 +195,10 @@ async def room(
             await asyncio.wait({running}, timeout=0.5)
         await store.close()
         await registry_store.close()
+
+
+async def _answers(_endpoint: Endpoint) -> bool:
+    return True
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:

@@ -43,6 +43,14 @@ async def test_a_server_that_ends_is_reported_with_its_last_error(tmp_path: Path
     assert "failed to load m" in no.value.words
 
 
+async def test_a_server_that_is_killed_without_a_word_is_reported_with_its_end(tmp_path: Path) -> None:
+    """What the kernel ended for want of memory says nothing itself, so the signal is told."""
+    binary = fake_server(tmp_path, "kill -9 $$")
+    with pytest.raises(ServerDied, match=r"was ready: it was killed by SIGKILL and gave no reason\.$") as no:
+        await started(binary, tmp_path)
+    assert no.value.exit_code == -9
+
+
 async def test_a_server_that_is_never_ready_is_stopped(tmp_path: Path) -> None:
     """A server that does not get ready in time is stopped and reported."""
     binary = fake_server(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 60")

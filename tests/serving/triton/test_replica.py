@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -256,6 +256,27 @@ async def test_a_start_that_is_called_off_during_its_pause_leaves_nothing(room: 
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(starting, 5.0)
     assert room.journal == []
+
+
+async def test_a_start_that_is_called_off_while_it_takes_its_lease_leaves_nothing(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is there by then, and ends with its guard."""
+    stuck = asyncio.Event()
+
+    async def hold(*_: Any) -> None:  # noqa: ANN401 - a lease's
+        stuck.set()
+        await asyncio.sleep(60.0)
+
+    room.pool = replace(room.pool, lease_s=30.0)
+    monkeypatch.setattr(room.leases, "hold", hold)
+    starting = asyncio.create_task(room.start())
+    await asyncio.wait_for(stuck.wait(), 5.0)
+    [home] = await asyncio.to_thread(lambda: list(Path(room.pool.state_dir, "triton").iterdir()))
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not home.exists()
 
 
 async def test_a_store_that_is_gone_delays_no_start(room: Room) -> None:

@@ -1,0 +1,81 @@
+"""What the control room's service needs of others: where things are kept, and who knows what may get traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from router.policy import Policy
+from serving.control.publishing import Published, Recorded, State
+from serving.control.wishes import Wish
+from serving.endpoint import Endpoint, Load
+from serving.leases import GatewayLease, IdKeys
+
+
+class Policies(Protocol):
+    """Where policies are kept and become the next epoch."""
+
+    async def state(self) -> State:
+        """The head and its snapshot."""
+
+    async def policy(self, digest: str) -> Policy:
+        """The policy of that digest."""
+
+    async def change(
+        self, model: str, policy: Policy, expected_revision: int | None, *, who: str, why: str = ""
+    ) -> Published:
+        """The model's next policy, once it is published."""
+
+
+class Leases(Protocol):
+    """Who is alive."""
+
+    async def gateways(self) -> Sequence[GatewayLease]:
+        """The gateways."""
+
+    async def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints."""
+
+    async def endpoint_loads(self) -> Sequence[tuple[Endpoint, Load]]:
+        """The same, each with what its replica says of its server."""
+
+    async def hold(self, endpoint: Endpoint, ttl_s: float) -> None:
+        """Takes or renews an endpoint's lease."""
+
+    async def drop(self, endpoint: Endpoint) -> None:
+        """Gives an endpoint's lease back."""
+
+
+class Records(Protocol):
+    """What else a store keeps, and how it is."""
+
+    async def ledger(self, limit: int) -> Sequence[Recorded]:
+        """The newest entries, newest first."""
+
+    async def id_keys(self) -> IdKeys | None:
+        """The keys of request ids."""
+
+    async def ensure_keys(self) -> IdKeys:
+        """The same; the first one is made if there is none."""
+
+    async def wishes(self) -> Sequence[Wish]:
+        """What operators want to run."""
+
+    async def check(self) -> tuple[str, ...]:
+        """One sentence for each thing about the server that could cost data."""
+
+
+class Store(Policies, Leases, Records, Protocol):
+    """All that the control room needs of a store."""
+
+
+class Routable(Protocol):
+    """Who knows which versions must not get traffic (the registry)."""
+
+    async def __call__(self, model: str, versions: Collection[int], /) -> Sequence[str]:
+        """A sentence for each of these versions that must not."""
+
+
+async def all_routable(_model: str, _versions: Collection[int], /) -> Sequence[str]:
+    """For an installation without a registry."""
+    return ()
