@@ -117,7 +117,7 @@ async def _bring(control: httpx.AsyncClient, folder: Path, version: int) -> None
     shutil.copyfile(_ARTIFACT / "model.py", artifact / "1" / "model.py")
     (artifact / "1" / "number.txt").write_text(str(version))
     answer = await control.post(
-        f"/registry/models/{_MODEL}/versions", json={"address": str(artifact), "number": version}
+        f"/registry/models/{_MODEL}/versions", json={"source": str(artifact), "number": version}
     )
     await finished(control, answer, _OPERATION_WITHIN_S)
 
