@@ -11,7 +11,7 @@ ARGS ?=
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test test-slow fuzz bench proof-flips proof-evidence check clean
+.PHONY: help demo test test-slow fuzz bench proof-flips proof-listing proof-evidence check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,9 @@ bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve 
 
 proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)
 	@$(VENV)/bin/python -m loadtests.flips $(ARGS)
+
+proof-listing: $(INSTALLED) ## how long it takes to list ten thousand versions
+	@$(VENV)/bin/python -m tests.serving.control.listing
 
 proof-evidence: $(INSTALLED) ## the statistics of verdicts in simulation: false alarms and time to detect (minutes)
 	@$(VENV)/bin/python -m tests.router.evidence.proof $(ARGS)

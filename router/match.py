@@ -81,6 +81,8 @@ class Match:
     how: How = How.EQUALS
     place: Place = Place.ANY
     key: bytes = field(init=False, repr=False, compare=False)
+    grpc: bool | None = field(init=False, repr=False, compare=False)
+    """The protocol that is asked, made ready: None for either."""
     passes: Callable[[bytes], bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -91,11 +93,14 @@ class Match:
         _check_values(self.how, self.values)
         object.__setattr__(self, "values", tuple(sorted(self.values)))  # their order says nothing
         object.__setattr__(self, "key", self.name.encode())
+        object.__setattr__(self, "grpc", None if self.place is Place.ANY else self.place is Place.METADATA)
         object.__setattr__(self, "passes", _test_of(self.how, self.values))
 
     def holds(self, said: Said) -> bool:
         """Whether the request says so."""
-        value = said.at(self.place, self.key)
+        if self.grpc is not None and self.grpc is not said.grpc:
+            return False
+        value = said.fields.get(self.key)
         return value is not None and self.passes(value)
 
     def words(self) -> str:
@@ -109,7 +114,10 @@ class Match:
 
 def all_hold(when: tuple[Match, ...], said: Said) -> bool:
     """Whether the request fulfils every condition; none at all is fulfilled by every request."""
-    return all(match.holds(said) for match in when)
+    for match in when:  # noqa: SIM110 (a generator costs twice as much, on every request)
+        if not match.holds(said):
+            return False
+    return True
 
 
 def check_field_name(name: object) -> None:

@@ -16,7 +16,7 @@ from router.errors import PolicyError
 from router.match import Place, Said, check_field_name, check_place
 
 LARGEST_BODY = 1_048_576
-"""Bytes: reading JSON takes some 10 ms per MiB, during which a worker does nothing else."""
+"""Bytes: reading JSON takes some 20 ms per MiB, during which a worker does nothing else."""
 
 DEFAULT_BODY = 65_536
 MOST_SOURCES = 8

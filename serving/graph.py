@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
@@ -206,7 +207,9 @@ class Control:
         service.routable = Routable(registry)
         pools = ServePools(settings, installation.redis_url)
         artifacts = ArtifactStore(
-            settings.registry.artifacts or str(settings.state_dir / "artifacts"), Roots.of(settings.registry.sources)
+            settings.registry.artifacts or str(settings.state_dir / "artifacts"),
+            Roots.of(settings.registry.sources),
+            allow_pickle=settings.registry.allow_pickle,
         )
         deployments = Deployments(
             service, self._store, pools, registry, declared_pools(settings.models),
@@ -225,6 +228,8 @@ class Control:
             create_app(service, workshop), log_config=None, lifespan="off", timeout_graceful_shutdown=2
         )
         self._server = uvicorn.Server(config)
+        gc.collect()
+        gc.freeze()  # Ray and the web framework stand for good; the collector need not look at them again
         self._tasks = [
             asyncio.create_task(self._server.serve(sockets=[listener])),
             asyncio.create_task(conductor.run()),

@@ -36,6 +36,8 @@ from serving.triton.ports import free_ports, near
 
 _LOOK_S = 0.05
 _CALL_TIMEOUT_S = 5.0
+_STUBS_S = 1.0
+"""How often the stubs of a server that is starting are looked at, in seconds."""
 _PORT_RACES = 5
 """How often a port may be taken between its choice and the server's bind. Each costs a whole start."""
 
@@ -112,6 +114,7 @@ class TritonProcess:
         self._options = options
         self._identity = guard.mark if guard else f"sluice-{secrets.token_hex(8)}"
         self._stubs: tuple[int, ...] = ()
+        self._does = "was starting"
         self._log = TritonLog(options.log_file)
         # What may fail comes before the child, which would otherwise run on without an owner.
         self._process = child.spawn(
@@ -159,6 +162,7 @@ class TritonProcess:
             try:
                 await server._until_ready()
                 server._stubs = await asyncio.to_thread(stubs.stubs_of, server.pid)
+                server._does = "ran"
             except _PortTakenMeanwhile:
                 await server.stop(0.0)
             except BaseException:
@@ -207,7 +211,7 @@ class TritonProcess:
         code = self._process.returncode if lost == self.pid else None
         code = stubs.exit_code_of(lost) if code is None else code
         who = "Triton" if lost == self.pid else "Triton's Python stub"
-        what = f"{who} {stubs.words_of(code)} while {self.model} version {self.version} ran"
+        what = f"{who} {stubs.words_of(code)} while {self.model} version {self.version} {self._does}"
         died = ServerDied(f"{what}: {self.last_error or 'it gave no reason'}.", self._whereabouts)
         died.exit_code, died.words = code, "\n".join((*self.log_lines, what))
         return died
@@ -279,6 +283,8 @@ class TritonProcess:
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + self._options.ready_timeout_s
+        look_at = time.monotonic() + _STUBS_S
+        dead: frozenset[int] = frozenset()
         while not await self._is_ready():
             if not self.alive:
                 # The log's reader may be a moment behind what the server wrote.
@@ -287,6 +293,13 @@ class TritonProcess:
             if time.monotonic() > deadline:
                 waited = f"{self._options.ready_timeout_s:g} s"
                 raise self._failure(f"did not get {self.model} version {self.version} ready within {waited}")
+            if time.monotonic() > look_at:
+                # Triton waits for a stub that was killed until the end of its time; one that it has ended, it reaps.
+                look_at += _STUBS_S
+                before, dead = dead, await asyncio.to_thread(stubs.dead_stubs_of, self.pid)
+                if self.alive and (lost := before & dead):
+                    self._stubs = tuple(lost)
+                    raise self.death()
             await asyncio.sleep(_LOOK_S)
 
     async def _is_ready(self) -> bool:

@@ -20,8 +20,12 @@ _EXIT_CODE = 49
 
 def stubs_of(pid: int) -> tuple[int, ...]:
     """The stubs of this server that run."""
-    listed = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return tuple(one for one in listed if _field(one, _PARENT) == pid and _is_stub(one) and not has_ended(one))
+    return tuple(one for one in _children_of(pid) if not has_ended(one))
+
+
+def dead_stubs_of(pid: int) -> frozenset[int]:
+    """Those that have ended, and that the server has not noticed."""
+    return frozenset(one for one in _children_of(pid) if has_ended(one))
 
 
 async def first_ended(pids: Iterable[int]) -> int:
@@ -68,6 +72,11 @@ def words_of(code: int | None) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+def _children_of(pid: int) -> tuple[int, ...]:
+    listed = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return tuple(one for one in listed if _field(one, _PARENT) == pid and _is_stub(one))
 
 
 def _is_stub(pid: int) -> bool:

@@ -2,117 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 import pytest
-import yaml
 
 from tests.e2e.conftest import Models
-from tests.e2e.hammer import Hammer
-from tests.e2e.system import Installation, end, until
+from tests.e2e.room import Room, flip_room
+from tests.e2e.system import end, until
 
 pytestmark = pytest.mark.e2e
-
-CONTROL_REPLICA = "ServeReplica:sluice:control"
-
-
-@dataclass(frozen=True)
-class Room:
-    """An installation with version 1 of digits in its settings, and version 2 in its registry."""
-
-    installation: Installation
-    processes: list[subprocess.Popen[bytes]]
-    http_place: str
-    api: httpx.Client
-    body: bytes
-
-    def get(self, path: str) -> dict[str, Any]:
-        """What the API answers, as soon as it does."""
-
-        def look() -> dict[str, Any]:
-            with suppress(httpx.TransportError):
-                answer = self.api.get(path)
-                if answer.status_code == 200:
-                    return dict(answer.json())
-            return {}
-
-        return until(look, f"an answer of {path}")
-
-    def begin(self, path: str, said: Mapping[str, Any]) -> str:
-        """The id of an operation that has begun."""
-        answer = self.api.post(path, json=said)
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
-
-    def ended(self, operation: str) -> dict[str, Any]:
-        """The operation at its end."""
-
-        def look() -> dict[str, Any]:
-            found = self.get(f"/operations/{operation}")
-            return found if found["state"] in {"done", "failed", "cancelled"} else {}
-
-        return until(look, f"the end of the operation {operation}")
-
-    def done(self, path: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        """What came of an operation that must come to a good end."""
-        operation = self.ended(self.begin(path, said))
-        assert operation["state"] == "done", operation
-        return operation
-
-    def versions(self) -> dict[int, dict[str, Any]]:
-        """The versions of digits, as the status shows them."""
-        [model] = self.get("/status")["models"]
-        return {one["version"]: one for one in model["versions"]}
-
-    def pools(self, version: int) -> list[str]:
-        """The states of a version's pools."""
-        return [pool["state"] for pool in self.get("/status")["pools"] if pool["version"] == version]
-
-    def shares(self) -> dict[int, int]:
-        """Where traffic goes."""
-        [model] = self.get("/status")["models"]
-        return {int(version): share for version, share in model["shares"].items() if share}
-
-    def hammer(self) -> Hammer:
-        """Light load, which does not stop."""
-        return Hammer(self.http_place, "digits", self.body, threads=2)
 
 
 @pytest.fixture(scope="module")
 def room(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    """Up for all of these tests; nothing of it may be left over."""
-    installation = Installation(tmp_path_factory.mktemp("flips"))
-    settings = {
-        "models": [{"name": "digits", "versions": [{"version": 1, "path": str(models.folder / "digits" / "1")}]}],
-        "registry": {"sources": [str(models.folder)]},
-        "triton": {"port_range": 0},
-    }
-    (installation.folder / "sluice.yaml").write_text(yaml.safe_dump(settings))
-    processes = [installation.start("up")]
-    try:
-        run = installation.ready(processes[0])
-        with np.load(models.folder / "digits" / "rows.npz") as kept:
-            row = kept["pixels"][0].tolist()
-        body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": row}]}
-        with httpx.Client(base_url=f"{run['control_url']}/api/v1", timeout=30) as api:
-            place = run["http_url"].removeprefix("http://")
-            room = Room(installation, processes, place, api, json.dumps(body).encode())
-            source = str(models.folder / "digits" / "2")
-            room.done("/registry/models/digits/versions", {"source": source, "number": 2})
-            yield room
-    finally:
-        end(processes[-1])
-        installation.gone()
+    """Up for all of these tests."""
+    with flip_room(models, tmp_path_factory.mktemp("flips")) as room:
+        yield room
 
 
 def test_a_flip_under_load_fails_no_request(room: Room) -> None:
@@ -137,7 +47,7 @@ def test_a_control_room_that_is_killed_in_the_middle_of_a_flip_ends_it(room: Roo
     with room.hammer() as hammer:
         operation = room.begin("/models/digits/promote", {"version": 1})
         until(lambda: room.get(f"/operations/{operation}")["state"] == "running", "the flip")
-        [replica] = until(lambda: _control_replicas(room.installation), "the control room's process")
+        [replica] = until(room.control_replicas, "the control room's process")
         replica.send_signal(signal.SIGKILL)
         psutil.wait_procs([replica], timeout=10)
         ended = room.ended(operation)
@@ -205,8 +115,3 @@ def _run_of(room: Room) -> dict[str, Any]:
     process = room.processes[-1]
     assert process.poll() is None, room.installation.output()
     return room.installation.run_file()
-
-
-def _control_replicas(installation: Installation) -> list[psutil.Process]:
-    """The process of the control room's replica; Ray writes its name over its command line."""
-    return installation.processes(CONTROL_REPLICA)

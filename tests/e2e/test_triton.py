@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
@@ -348,6 +349,27 @@ async def test_a_stub_that_is_killed_is_the_servers_end(models: DemoModels, tmp_
         assert "Triton's Python stub was killed by SIGSEGV" in server.death().words
     finally:
         await server.stop(0.0)
+        await gone(guard)
+
+
+async def test_a_stub_that_is_killed_while_it_loads_is_not_waited_for(models: DemoModels, tmp_path: Path) -> None:
+    """Triton waits for its answer until the end of its time; here it is the server's end, and says so."""
+    repository = write_repository(ModelVersion("digits", 1, models.versions[1]), tmp_path / "repository")
+    guard = Guard.start()
+    options = ServerOptions(ready_timeout_s=60.0)
+    starting = asyncio.create_task(TritonProcess.start(find(), repository, "digits", 1, options, guard=guard))
+
+    def stub() -> int:
+        children = psutil.Process().children(recursive=True)
+        return next((one.pid for one in children if one.name().startswith("triton_python")), 0)
+
+    try:
+        os.kill(await asyncio.to_thread(until, stub, "the stub"), signal.SIGKILL)
+        killed_s = time.monotonic()
+        with pytest.raises(StartFailed, match="Python stub was killed by SIGKILL while digits version 1 was starting"):
+            await starting
+        assert time.monotonic() - killed_s < options.ready_timeout_s / 2
+    finally:
         await gone(guard)
 
 

@@ -6,6 +6,7 @@ Prints the address of its API, and ends when its standard input does.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ async def main(url: str, namespace: str, folder: Path) -> None:
     async with room(url, folder, namespace=namespace) as here:
         listener = open_listener("127.0.0.1", 0, "The room's listener", "none")
         server = uvicorn.Server(uvicorn.Config(here.app, log_config=None, lifespan="off"))
+        gc.collect()
+        gc.freeze()  # as serving.graph has it
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
         sys.stdout.flush()
