@@ -13,6 +13,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from registry.roots import Location, Roots, locate
 from registry.tree import File, LocalTree, Measured, Tree, check_count, check_path, measure, read, tree_of
 
 _INCOMING = ".incoming"
+_ABANDONED_S = 86_400.0
 _LARGEST_GLANCE = 1_048_576
 
 
@@ -172,6 +174,23 @@ class ArtifactStore:
         check_digest("artifact's digest", digest)
         with self._translated("be written"):
             self._discard(f"{self._root}/{digest}")
+
+    def sweep(self, older_s: float = _ABANDONED_S) -> int:
+        """Removes copies that were begun that long ago and never ended, for whoever made them was killed.
+
+        On this machine's disk only; an object store has rules of its own for what is old.
+
+        Returns:
+            How many there were.
+        """
+        if not self._is_local:
+            return 0
+        begun = Path(self._root) / _INCOMING
+        limit = time.time() - older_s
+        old = [place for place in begun.glob("*") if place.stat().st_mtime < limit]
+        for place in old:
+            shutil.rmtree(place, ignore_errors=True)
+        return len(old)
 
     # Below: how files get from one place to another.
 

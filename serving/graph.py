@@ -211,6 +211,7 @@ class Control:
             Roots.of(settings.registry.sources),
             allow_pickle=settings.registry.allow_pickle,
         )
+        await asyncio.to_thread(artifacts.sweep)
         deployments = Deployments(
             service, self._store, pools, registry, declared_pools(settings.models),
             patience_s=_STARTS * settings.triton.ready_timeout_s,

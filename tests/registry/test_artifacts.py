@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import time
 from pathlib import Path
 
 import fsspec
@@ -227,3 +229,16 @@ def test_a_pickle_is_an_artifact_only_where_it_is_allowed(tmp_path: Path) -> Non
         ArtifactStore(str(tmp_path / "store"), roots).look(str(tmp_path / "model.pkl"))
     allowed = ArtifactStore(str(tmp_path / "store"), roots, allow_pickle=True)
     assert allowed.bring(str(tmp_path / "model.pkl")).kind is ArtifactKind.SKLEARN
+
+
+def test_copies_that_nobody_will_end_are_swept(source: Path, tmp_path: Path) -> None:
+    """Those that are old enough; one that is being made, and what was kept, stay."""
+    store = ArtifactStore(str(tmp_path / "store"), Roots.of([str(tmp_path)]))
+    kept = store.bring(str(source))
+    incoming = tmp_path / "store" / ".incoming"
+    for name, age_s in (("abandoned", 200_000), ("under-way", 60)):
+        (incoming / name / "deep").mkdir(parents=True)
+        os.utime(incoming / name, (time.time() - age_s, time.time() - age_s))
+    assert store.sweep() == 1
+    assert [place.name for place in incoming.iterdir()] == ["under-way"]
+    store.verify(kept.digest)
