@@ -85,12 +85,18 @@ async def finished(client: httpx.AsyncClient, answer: httpx.Response, within_s: 
     while True:
         said = answer.json()
         if answer.status_code >= httpx.codes.BAD_REQUEST:
-            raise Failed(f"{said.get('detail', said)} {said.get('hint', '')}".strip())
+            raise Failed(_sentence(said))
+        if said.get("state") in {"failed", "cancelled"}:
+            raise Failed(f"{said['kind']} of {said['model']} {said['state']}: {_sentence(said.get('problem') or said)}")
         if answer.status_code != httpx.codes.ACCEPTED and said.get("state") not in {"waiting", "running"}:
             return dict(said)
         if time.monotonic() > deadline:
             raise Failed(f"{said['kind']} of {said['model']} is not done after {within_s:g} s: {said['words']}.")
         answer = await client.get(f"/operations/{said['id']}", params={"wait_s": 5})
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    return f"{problem.get('detail', problem)} {problem.get('hint', '')}".strip()
 
 
 def _ready(command: subprocess.Popen[bytes], run_file: Path, log: Path) -> Mapping[str, Any]:

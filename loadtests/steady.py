@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
 
 TIMEOUT_S = 10.0
 _TICK_S = 0.002
@@ -149,6 +149,7 @@ class Steady:
         self._open -= 1
         if connection in self._free:
             self._free.remove(connection)
+        self._send()  # what waits for a connection needs another one
 
 
 class _Connection(asyncio.Protocol):
@@ -184,6 +185,8 @@ class _Connection(asyncio.Protocol):
         """For asyncio."""
         try:
             self._parser.feed_data(data)
+        except HttpParserCallbackError:  # a mistake of whoever hears the answers must not pass for one of the server
+            raise
         except HttpParserError as error:
             self._end(0, f"no HTTP: {error}")
 

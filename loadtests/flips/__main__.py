@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder = Path(place)
             with installation(folder, {"triton": {"port_range": 0}}) as running:
                 return uvloop.run(_flip(running, arguments.flips, arguments.rate))
-    except Failed as error:
-        _say(f"error: {error}")
+    except (Failed, httpx.HTTPError) as error:
+        _say(f"error: {error or repr(error)}")
         return _NOT_RUN
 
 

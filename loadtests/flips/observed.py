@@ -51,7 +51,7 @@ class Observed:
         if answer.status != 200:  # noqa: PLR2004 - HTTP's word for yes
             self.failed += 1
             self._tell(f"request {answer.number}: {answer.status} {answer.error or answer.body.decode()[:200]}")
-        elif mistake := self._mistake(answer):
+        elif mistake := self._judged(answer):
             self.wrong += 1
             self._tell(f"request {answer.number}: {mistake}")
 
@@ -59,6 +59,13 @@ class Observed:
         """The latency that this share of the requests did not exceed, seconds."""
         ordered = sorted(self.took_s)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+    def _judged(self, answer: Answer) -> str:
+        """What is wrong with it; a body that is no answer of the model at all is as wrong as one of another version."""
+        try:
+            return self._mistake(answer)
+        except (ValueError, KeyError, TypeError) as error:
+            return f"no answer of the model: {error!r} in {answer.body[:100]!r}"
 
     def _mistake(self, answer: Answer) -> str:
         said = json.loads(answer.body)

@@ -66,3 +66,11 @@ def test_quantiles_are_of_what_was_seen() -> None:
     for milliseconds in range(1, 101):
         seen.hear(Answer(0, 0.0, milliseconds / 1e3, 503))
     assert (seen.quantile_s(0.5), seen.quantile_s(0.99), seen.quantile_s(1.0)) == (0.05, 0.099, 0.1)
+
+
+def test_a_200_that_is_no_answer_of_the_model_is_wrong() -> None:
+    """No JSON, and JSON without what an answer has."""
+    seen = Observed(frozenset({1}))
+    for body in (b"oops", b"{}", b"[]", b'{"model_version": "1", "outputs": 7}'):
+        seen.hear(Answer(0, 0.0, 0.001, 200, {}, body))
+    assert (seen.requests, seen.failed, seen.wrong) == (4, 0, 4)

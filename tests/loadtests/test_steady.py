@@ -133,3 +133,16 @@ async def test_an_answer_that_does_not_come_is_given_up(monkeypatch: pytest.Monk
     answers = await asyncio.wait_for(heard(silent, rate=50, for_s=0.1), 10)
     assert answers
     assert all(answer.status == 0 and "no answer within" in answer.error for answer in answers)
+
+
+async def test_requests_that_wait_for_a_connection_get_another() -> None:
+    """A server that aborts each connection, and fewer connections than requests: all fail, and the block ends."""
+
+    async def losing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+
+    answers = await asyncio.wait_for(heard(losing, rate=200, for_s=0.2, connections=2), 10)
+    assert len(answers) >= 30
+    assert {answer.status for answer in answers} == {0}
