@@ -134,9 +134,9 @@ def registering(
         NotFound: the parent is not there.
     """
     if there := facts.listed.get(number):
-        if there.contents_digest == digest_of(contents):
+        if there["contents_digest"] == digest_of(contents):
             return None
-        raise _taken(facts, number, f"was registered by {there.registered_by} with other contents")
+        raise _taken(facts, number, f"was registered by {there['registered_by']} with other contents")
     if number in facts.standings:
         raise _taken(facts, number, "was deleted, and a number is never used twice")
     if contents.parent is not None:
@@ -160,8 +160,8 @@ def next_number(facts: Facts, contents: Contents, above: int = 0) -> VersionNumb
         above: numbers up to this one are taken elsewhere.
     """
     newest = facts.listed.get(VersionNumber(facts.newest)) if facts.newest else None
-    if newest and newest.contents_digest == digest_of(contents):
-        return newest.number
+    if newest and newest["contents_digest"] == digest_of(contents):
+        return VersionNumber(facts.newest)
     return VersionNumber(max(facts.newest, above) + 1)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from registry.errors import RegistryError, Unacceptable
@@ -36,8 +36,8 @@ _CONTENTS = {
     *("artifact", "signature", "data", "parameters", "metrics", "parent"),
     *("code_revision", "example", "baseline_digest", "tags"),
 }
-_KINDS = {kind.value: kind for kind in ArtifactKind}  # looked up by hand, for an enum takes its time over it
-_STATES = {state.value: state for state in State}
+_KINDS = frozenset(kind.value for kind in ArtifactKind)
+_STATES = frozenset(state.value for state in State)
 _TENSOR = {"name", "datatype", "shape", "optional"}
 
 
@@ -145,19 +145,23 @@ def listed_from(summary: list[Any], standing: str) -> Listed:
     """The entry of a list, from a decoded summary and an encoded standing.
 
     Raises:
-        ValueError, TypeError: they are something else.
+        ValueError, TypeError, OverflowError: they are something else.
     """
     number, kind, artifact, contents, by, at_ms, metrics = summary
-    return Listed(
-        VersionNumber(number),
-        decode_standing(standing),
-        _KINDS.get(kind) or ArtifactKind(kind),
-        artifact,
-        contents,
-        by,
-        at_ms,
-        MappingProxyType(metrics),
-    )
+    state, _, revision = standing.partition(" ")
+    if kind not in _KINDS or state not in _STATES:
+        raise ValueError(f"{kind!r}, {standing!r} is no kind of artifact and standing")
+    return {
+        "version": number,
+        "state": state,
+        "revision": int(revision),
+        "kind": kind,
+        "artifact_digest": artifact,
+        "contents_digest": contents,
+        "registered_by": by,
+        "registered_at": datetime.fromtimestamp(at_ms / 1000, UTC),
+        "metrics": metrics,
+    }
 
 
 def encode_standing(standing: Standing) -> str:
@@ -172,7 +176,7 @@ def decode_standing(text: str) -> Standing:
         ValueError: it is something else.
     """
     state, _, revision = text.partition(" ")
-    return Standing(_STATES.get(state) or State(state), int(revision))
+    return Standing(State(state), int(revision))
 
 
 def encode_alias(alias: Alias) -> str:

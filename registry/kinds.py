@@ -1,8 +1,8 @@
 """What kind of artifact a tree of files is, told from their names alone: nothing is opened, for opening can run code.
 
 A pickle is none of them. Loading one runs whatever its author wrote into it, so a scikit-learn model comes through
-skops, and a torch model as an exported program. Only where the caller allows pickles is one taken for what it most
-often holds, a scikit-learn model.
+skops, and a torch model as an exported program; what can run code all the same is listed (`RUNS_CODE`). Only where the
+caller allows pickles is one taken for what it most often holds, a scikit-learn model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,13 @@ class ArtifactKind(StrEnum):
     TRITON = "triton"
 
 
-RUNS_CODE = frozenset({ArtifactKind.TORCHSCRIPT, ArtifactKind.TRITON})
-"""Registering one of these is running its author's code."""
+RUNS_CODE = frozenset({ArtifactKind.TORCH_EXPORT, ArtifactKind.TORCHSCRIPT, ArtifactKind.TRITON})
+"""Registering one of these is running its author's code, in its trial.
+
+A Triton directory holds Python, and TorchScript is a language that can write files. A program of torch.export is no
+more than operators as torch saves it, but torch evaluates its sizes and guards as Python, and an archive may bring
+compiled libraries that it loads. An ONNX model and one of skops hold nothing that is run but what their runtimes know.
+"""
 
 _SUFFIXES: Mapping[str, ArtifactKind] = MappingProxyType(
     {

@@ -12,12 +12,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import Self, TypedDict
 
 from registry.errors import Unacceptable
 from registry.kinds import ArtifactKind
-from registry.lifecycle import Standing
 from registry.signature import Signature
 
 LARGEST_VERSION = 2**31 - 1
@@ -181,27 +181,29 @@ class Alias:
     revision: int
 
 
-class Listed(NamedTuple):
-    """A version as a list shows it: ten thousand of these are read at once, so it is small and trusts its reader.
+class Listed(TypedDict):
+    """A version as a list shows it, in plain values: ten thousand are read at once, and go out as they are.
 
     Attributes:
-        number: of the version.
-        standing: its state.
-        kind: of its artifact.
+        version: its number.
+        state: a `State`'s value.
+        revision: of the model, when the version got into its state.
+        kind: of its artifact, an `ArtifactKind`'s value.
         artifact_digest: of its artifact.
         contents_digest: of its canonical contents; two versions that share it are the same thing twice.
         registered_by: who.
-        registered_at_ms: when, milliseconds since 1970.
+        registered_at: when, in UTC.
         metrics: finite numbers by name.
     """
 
-    number: VersionNumber
-    standing: Standing
-    kind: ArtifactKind
+    version: int
+    state: str
+    revision: int
+    kind: str
     artifact_digest: str
     contents_digest: str
     registered_by: str
-    registered_at_ms: int
+    registered_at: datetime
     metrics: Mapping[str, float]
 
 

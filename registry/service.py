@@ -217,7 +217,7 @@ class Registry:
         after = ""
         while models := await self.models(after=after, limit=MOST_LISTED):
             for model in models:
-                found += [f"{model.name} version {int(one)}" for one in await self._made_of(model.name, digest)]
+                found += [f"{model.name} version {one}" for one in await self._made_of(model.name, digest)]
             after = models[-1].name
         return found
 
@@ -225,9 +225,9 @@ class Registry:
         """The newest version that has the same contents, None where none has."""
         wanted = digest_of(contents)
         async for listed in self._all(ModelName(model)):
-            if listed.contents_digest == wanted:
+            if listed["contents_digest"] == wanted:
                 with suppress(NotFound):  # deleted between the two looks
-                    return await self.show(model, listed.number)
+                    return await self.show(model, listed["version"])
         return None
 
     async def show(self, model: str, version: int | str) -> Shown:
@@ -330,15 +330,15 @@ class Registry:
         """What is different between two versions of a model."""
         return diff((await self.show(model, before)).version, (await self.show(model, after)).version)
 
-    async def _made_of(self, model: ModelName, digest: str) -> Sequence[VersionNumber]:
-        return [listed.number async for listed in self._all(model) if listed.artifact_digest == digest]
+    async def _made_of(self, model: ModelName, digest: str) -> Sequence[int]:
+        return [listed["version"] async for listed in self._all(model) if listed["artifact_digest"] == digest]
 
     async def _all(self, model: ModelName) -> AsyncIterator[Listed]:
         below: int | None = None
         while page := await self._store.listed(model, below=below, limit=MOST_LISTED):
             for listed in page:
                 yield listed
-            below = page[-1].number
+            below = page[-1]["version"]
 
     async def _check_serves(self, model: ModelName, contents: Contents, stable: VersionNumber) -> None:
         there = (await self.show(model, stable)).version

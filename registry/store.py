@@ -38,7 +38,7 @@ _ERRORS = Errors(
     damaged=StoreDamaged,
     meanwhile="Whatever serves goes on; registering and changing has to wait until it is back.",
     kept="versions",
-    unreadable=(RegistryError,),
+    unreadable=(RegistryError, OverflowError),
 )
 
 _COMMIT = Path(__file__).with_name("commit.lua").read_text(encoding="utf-8")
@@ -126,7 +126,11 @@ class Store(RedisStore):
         async with self._boundary():
             highest = "+inf" if below is None else f"({below}"
             said = await reply(self._redis.eval(_LIST, len(names), *names, highest, str(limit)))
-            return [listed_from(summary, standing) for summary, standing in json.loads(said)]
+            return [
+                listed_from(summary, standing)
+                for summaries, standings in said
+                for summary, standing in zip(json.loads(summaries), standings.decode().split(","), strict=True)
+            ]
 
     async def models(self, *, after: str, limit: int) -> Sequence[ModelListed]:
         """A page of the models by name, in two round trips; only those whose name sorts after the given one."""

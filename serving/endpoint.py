@@ -110,16 +110,23 @@ class Crash:
         exit_code: of the process, negative for a signal; None where there is none (it hung and was ended).
         host: where it ran.
         words: its last lines; only the last 2,000 characters are kept.
+        pool: the digest of its pool; empty in what an earlier release wrote.
     """
 
     at_ms: int
     exit_code: int | None
     host: str
     words: str
+    pool: str = ""
 
     def __post_init__(self) -> None:
         """Cuts the words."""
         object.__setattr__(self, "words", self.words[-LONGEST_WORDS:])
+
+
+def crashes_in(pool: str, crashes: Sequence[Crash]) -> Sequence[Crash]:
+    """Those of that pool alone, for other options of a version are another matter; those of no known pool count too."""
+    return [one for one in crashes if one.pool in ("", pool)]
 
 
 def pause_s(crashes: Sequence[Crash]) -> float:
@@ -131,7 +138,7 @@ def next_start_ms(crashes: Sequence[Crash], now_ms: int) -> int | None:
     """Until when the next start waits, milliseconds since 1970; None where it does not. A first crash costs no pause.
 
     Args:
-        crashes: of one version, newest first.
+        crashes: of one pool, newest first.
         now_ms: the time, by the clock that the crashes have theirs from.
     """
     recent = [crash for crash in crashes if now_ms - crash.at_ms < RECENT_MS]

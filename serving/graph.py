@@ -35,6 +35,7 @@ from serving.control.probe import TritonProbe
 from serving.control.registering import performers
 from serving.control.service import ControlService, declared_in
 from serving.control.store import Store, connect
+from serving.control.threads import on_artifacts
 from serving.control.usage import Routable, Usage
 from serving.errors import SettingsError, SluiceError, StartFailed
 from serving.gateway.config import WorkerConfig
@@ -211,7 +212,7 @@ class Control:
             Roots.of(settings.registry.sources),
             allow_pickle=settings.registry.allow_pickle,
         )
-        await asyncio.to_thread(artifacts.sweep)
+        await on_artifacts(artifacts.sweep)
         deployments = Deployments(
             service, self._store, pools, registry, declared_pools(settings.models),
             patience_s=_STARTS * settings.triton.ready_timeout_s,
@@ -224,7 +225,9 @@ class Control:
             probe=self._probe, operations=operations, boot=installation.boot, lease_s=settings.redis.lease_s,
         )  # fmt: skip
         listener = _listener(installation, "control", settings.control.host, settings.control.port)
-        workshop = Workshop(registry, operations, artifacts, settings.registry.allow_pickle)
+        workshop = Workshop(
+            registry, operations, artifacts, settings.registry.allow_pickle, declared_pools(settings.models)
+        )
         config = uvicorn.Config(
             create_app(service, workshop), log_config=None, lifespan="off", timeout_graceful_shutdown=2
         )

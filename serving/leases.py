@@ -127,12 +127,16 @@ class Keys:
         return self._of("operations:holders")
 
     def operation(self, operation_id: str) -> str:
-        """Hash: one operation's record, revision and times."""
+        """Hash: one operation's record, revision and times. Nothing else is named by this and an id."""
         return self._of(f"operation:{operation_id}")
 
     def operation_runner(self, operation_id: str) -> str:
         """Whoever runs that operation, for as long as it says so: a lease."""
-        return self._of(f"operation:{operation_id}:runner")
+        return self._of(f"operation-runner:{operation_id}")
+
+    def operation_arguments(self, operation_id: str) -> str:
+        """What that operation was asked, until it ends."""
+        return self._of(f"operation-arguments:{operation_id}")
 
     def operations_of(self, model: str) -> str:
         """Sorted set: ids of that model's operations."""

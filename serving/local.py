@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -426,6 +427,8 @@ def _go_on_detached(settings: Settings, log: Path, tell: int) -> None:
     except SluiceError as error:
         with contextlib.suppress(OSError):
             _tell(tell, "failed", f"{error.sentence}\t{error.hint}".replace("\n", " "))
+    except Exception:  # noqa: BLE001 - nobody above could print it: this process ends here
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -44,6 +44,7 @@ def show_version(answer: VersionAnswer) -> None:
         "registered": f"{moment(answer['registered_at'])} by {answer['registered_by']}",
         "made from": "" if answer["parent"] is None else f"version {answer['parent']}",
         "code": answer["code_revision"],
+        "baseline": answer["baseline_digest"],
         "data": "" if data is None else f"{data['rows']:,} rows, fingerprint {data['fingerprint']}",
         **{part: _pairs(answer[part]) for part in ("metrics", "parameters", "tags")},
     }

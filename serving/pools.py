@@ -21,6 +21,8 @@ from serving.kinds import number, whole
 PRIORITY_LEVELS = 1_000
 _LONGEST_DELAY_US = 10_000_000
 _DIGEST_LENGTH = 12
+_LARGEST_CAPACITY = 65_535
+"""Of an endpoint (`serving.endpoint`)."""
 
 HOW_MANY = frozenset({"replicas", "max_replicas", "target_in_flight", "keep_warm_s"})
 """Options that say how many servers there are and for how long, not what each of them is."""
@@ -117,13 +119,18 @@ class PoolOptions(BaseModel):
 
     @property
     def capacity(self) -> int:
-        """How many requests a replica works on at once."""
-        return self.instance_count * max(1, self.max_batch_size)
+        """How many requests a replica works on at once, where no Triton directory says otherwise."""
+        return bounded_capacity(self.instance_count * max(1, self.max_batch_size))
 
     @property
     def most_replicas(self) -> int:
         """How many servers there may be."""
         return self.replicas if self.max_replicas is None else self.max_replicas
+
+
+def bounded_capacity(requests: int) -> int:
+    """So many requests at once, or the most that a lease can say: more than that nobody sends to one server."""
+    return min(requests, _LARGEST_CAPACITY)
 
 
 class PoolKey(NamedTuple):

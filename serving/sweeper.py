@@ -3,7 +3,8 @@
 Children by `serving.child` die with their parent, and Ray's processes notice that theirs has gone. But Ray's agents
 first report that to a server which is gone too, and may wait for it for a minute; and what a killed tritonserver had
 started for itself is nobody's child. So every process of a run inherits a mark in its environment, and the sweeper,
-which holds the other end of a pipe from the command, looks for that mark once the pipe is closed.
+which holds the other end of a pipe from the command, looks for that mark once the pipe is closed. Only the guards of
+servers (`serving.triton.guard`) carry none: they end by themselves, once they have removed what their owners left.
 
 It runs as a file of its own (`python -I -S sweeper.py MARK`), beside the command and not below it, so that it outlives
 it; it imports nothing but the standard library. Processes of a Ray cluster that is somebody else's carry no mark.

@@ -14,10 +14,10 @@ if TYPE_CHECKING:  # each costs more to import than `sluice --help` takes
     from serving.settings import Settings
 
 Config = Annotated[
-    Path | None, typer.Option("--config", envvar="SLUICE_CONFIG", help="The settings file. [default: sluice.yaml]")
+    Path | None, typer.Option("--config", envvar="SLUICE_CONFIG", help="The settings file. (default: sluice.yaml)")
 ]
 StateDir = Annotated[Path | None, typer.Option(help="Where this installation keeps its files.")]
-Url = Annotated[str | None, typer.Option(envvar="SLUICE_URL", help="The control API. [default: the one started here]")]
+Url = Annotated[str | None, typer.Option(envvar="SLUICE_URL", help="The control API. (default: the one started here)")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Model = Annotated[str, typer.Argument(help="The model's name.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the log.")]

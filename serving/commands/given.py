@@ -14,6 +14,10 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _Value = TypeVar("_Value")
 
 
+class _UnsendableError(ValueError):
+    """It reads as JSON, and cannot be sent as JSON."""
+
+
 def pairs(option: str, texts: Iterable[str], value: Callable[[str], _Value]) -> dict[str, _Value]:
     """'name=value' texts as a mapping.
 
@@ -23,7 +27,7 @@ def pairs(option: str, texts: Iterable[str], value: Callable[[str], _Value]) -> 
         value: reads the part after the equals sign; a ValueError says why it cannot.
 
     Raises:
-        BadParameter: one is no pair, or a name is there twice.
+        BadParameter: one is no pair, or no text, or a name is there twice.
     """
     found: dict[str, _Value] = {}
     for text in texts:
@@ -33,6 +37,7 @@ def pairs(option: str, texts: Iterable[str], value: Callable[[str], _Value]) -> 
         if name in found:
             raise typer.BadParameter(f"{option} names {name} twice")
         try:
+            _sendable(text)
             found[name] = value(said)
         except ValueError as error:
             raise typer.BadParameter(f"{option} {text!r}: {error}") from error
@@ -51,19 +56,18 @@ def figure(text: str) -> float:
 
 
 def scalar(text: str) -> Any:  # noqa: ANN401 - whatever JSON says that it is
-    """A number, true or false where it reads as one, else the text."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, bool | int | float) and value not in (math.inf, -math.inf) else text
+    """A number, true or false where it reads as one, else the text; NaN and the infinities are refused."""
+    value = setting(text)
+    return value if isinstance(value, bool | int | float) else text
 
 
 def setting(text: str) -> Any:  # noqa: ANN401 - as above
-    """What JSON says, such as 3, true, [4,8] or null, else the text."""
+    """What JSON says, such as 3, true, [4,8] or null, else the text; NaN and the infinities are refused."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return _read(text)
+    except _UnsendableError:
+        raise
+    except (ValueError, RecursionError):
         return text
 
 
@@ -76,11 +80,35 @@ def json_file(option: str, path: Path | None) -> Any:  # noqa: ANN401 - as above
     if path is None:
         return None
     try:
-        return json.loads(path.read_bytes())
+        return _read(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{option} {path} cannot be read as JSON: {error}") from error
 
 
 def place(text: str) -> str:
-    """An address as it is; a path begins where the command is typed, whether or not that machine is the server's."""
+    """An address as it is; a path begins where the command is typed, whether or not that machine is the server's.
+
+    Raises:
+        BadParameter: it is no text.
+    """
+    try:
+        _sendable(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}") from error
     return text if _ADDRESS.match(text) else str(Path(text).expanduser().absolute())
+
+
+def _read(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON says that it is
+    value = json.loads(text)
+    _sendable(value)
+    return value
+
+
+def _sendable(value: object) -> None:
+    """Refuses what Python reads from JSON, and no JSON may hold."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise _UnsendableError("it holds half a character (a lone surrogate), which is no text") from error
+    except ValueError as error:
+        raise _UnsendableError("it holds NaN or an infinity, which is no number") from error

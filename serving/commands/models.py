@@ -30,8 +30,8 @@ def register(
     model: Model,
     path: Annotated[str, typer.Argument(help="A folder or file, or an address, below one of registry.sources.")],
     *,
-    number: Annotated[int | None, typer.Option(min=1, help="What it is to be called. [default: the next]")] = None,
-    kind: Annotated[str | None, typer.Option(help="What it is. [default: told from the files]")] = None,
+    number: Annotated[int | None, typer.Option(min=1, help="What it is to be called. (default: the next)")] = None,
+    kind: Annotated[str | None, typer.Option(help="What it is. (default: told from the files)")] = None,
     signature: Annotated[Path | None, typer.Option(help="JSON of what it takes and gives.")] = None,
     example: Annotated[Path | None, typer.Option(help="JSON of a request that it answers.")] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", metavar="NAME=NUMBER")] = None,
@@ -41,8 +41,12 @@ def register(
     data_fingerprint: Annotated[str | None, typer.Option(help="Of what it was trained on.")] = None,
     data_rows: Annotated[int | None, typer.Option(min=0, help="How many rows those were.")] = None,
     code_revision: Annotated[str, typer.Option(help="Of the code that made it, such as a commit.")] = "",
+    baseline_digest: Annotated[str | None, typer.Option(help="SHA-256 of what drift is measured against.")] = None,
+    expected_digest: Annotated[
+        str | None, typer.Option(help="SHA-256 that the artifact must have, or it is refused.")
+    ] = None,
     serves: Annotated[
-        int | None, typer.Option(min=1, help="The version whose clients it must serve. [default: the stable one]")
+        int | None, typer.Option(min=1, help="The version whose clients it must serve. (default: the stable one)")
     ] = None,
     force: Force = False,
     option: Options = None,
@@ -62,6 +66,7 @@ def register(
         "source": place(path),
         "number": number,
         "kind": kind,
+        "digest": expected_digest,
         "signature": json_file("--signature", signature),
         "example": json_file("--example", example),
         "metrics": pairs("--metric", metric or (), figure),
@@ -70,6 +75,7 @@ def register(
         "parent": parent,
         "data": None if data_fingerprint is None else {"fingerprint": data_fingerprint, "rows": data_rows},
         "code_revision": code_revision,
+        "baseline_digest": baseline_digest,
         "serves": serves,
         "force": force,
         "options": pairs("--option", option or (), setting),
@@ -86,7 +92,9 @@ def register(
 def import_(
     words: Annotated[list[str], typer.Argument(metavar="[MODEL] mlflow:/NAME/VERSION", help="What to bring over.")],
     *,
-    number: Annotated[int | None, typer.Option(min=1, help="What it is to be called. [default: the next]")] = None,
+    number: Annotated[
+        int | None, typer.Option(min=1, help="What it is to be called. (default: its number there)")
+    ] = None,
     force: Force = False,
     why: Why = "",
     no_wait: NoWait = False,
@@ -96,7 +104,7 @@ def import_(
 ) -> None:
     """Register a version from the MLflow server that the settings name (registry.mlflow_uri).
 
-    Without MODEL it keeps the name that it has there.
+    Without MODEL it keeps the name that it has there, without --number the number.
     """
     *named, source = words
     if len(named) > 1 or not source.startswith("mlflow:/"):
@@ -112,7 +120,7 @@ def import_(
 
 @app.command("list")
 def list_(
-    model: Annotated[str | None, typer.Argument(help="Whose versions. [default: the models themselves]")] = None,
+    model: Annotated[str | None, typer.Argument(help="Whose versions. (default: the models themselves)")] = None,
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
     url: Url = None,
@@ -135,12 +143,15 @@ def show(
     model: Model,
     version: Version,
     *,
-    as_config: Annotated[bool, typer.Option("--config-pbtxt", help="Print the config.pbtxt instead.")] = False,
+    as_config: Annotated[bool, typer.Option("--config-pbtxt", help="Print what Triton is told instead.")] = False,
     url: Url = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a version is made of, or the configuration that it is served with."""
+    """Show what a version is made of, or with --config-pbtxt the configuration that it is served with.
+
+    One that nobody has deployed is shown with the defaults. --config names the settings file, as everywhere.
+    """
     from serving.control.models_client import ModelsClient  # noqa: PLC0415
 
     with client(url, config) as control:

@@ -17,8 +17,10 @@ from registry.artifacts import ArtifactStore
 from registry.errors import RegistryError
 from registry.models import Artifact
 from registry.service import Registry
+from serving.control.operation import Further
 from serving.control.operations import Tell
 from serving.control.registration import Asked
+from serving.control.threads import on_artifacts
 
 _log = logging.getLogger(__name__)
 
@@ -58,10 +60,10 @@ class Bringing:
         def bring() -> Artifact:
             return self._artifacts.bring(asked.source, kind=asked.kind, expected=asked.digest, hear=copied)
 
-        bringing = asyncio.ensure_future(asyncio.to_thread(bring))
+        bringing = on_artifacts(bring)
         try:
             while not (await asyncio.wait({bringing}, timeout=_TOLD_EVERY_S))[0]:
-                await tell(f"bringing in {asked.source}: {copied.size / _MB:,.1f} MB so far")
+                await tell(Further(f"bringing in {asked.source}: {copied.size / _MB:,.1f} MB so far"))
             return bringing.result()
         finally:
             if not bringing.done():  # a thread cannot be cancelled, so it is told, and waited for
@@ -84,6 +86,12 @@ class Bringing:
         else:
             self._held[digest] -= 1
 
+    async def forget(self, digest: str) -> None:
+        """Takes away what a run that was killed has left, if nobody needs it."""
+        async with self._letting_go:
+            self._held[digest] += 1
+        await asyncio.shield(self._let_go(digest))
+
     async def _let_go(self, digest: str) -> None:
         async with self._letting_go:
             self._held[digest] -= 1
@@ -92,7 +100,7 @@ class Bringing:
             del self._held[digest]
             try:
                 if not await self._registry.holders(digest):
-                    await asyncio.to_thread(self._artifacts.remove, digest)
+                    await on_artifacts(self._artifacts.remove, digest)
             except RegistryError as error:
                 _log.warning("the artifact %s stays, although its registration failed: %s", digest, error)
 

@@ -232,6 +232,8 @@ class ControlClient:
         except httpx.TimeoutException as error:
             hint = "it may be starting or overloaded; try again, and look at the logs in its state folder"
             raise ControlError(f"{self.url} did not answer in time", hint) from error
+        except ValueError as error:  # of what encodes it; what cannot be UTF-8 is one too
+            raise ControlError("what was asked cannot be sent", f"mend it: {error}") from error
         except httpx.HTTPError as error:
             raise ControlError(f"{self.url} broke off: {str(error) or type(error).__name__}", "try again") from error
 
@@ -277,8 +279,20 @@ def _json_in(response: httpx.Response) -> object:
         return None
 
 
+def path_part(text: str) -> str:
+    """A name as a part of a path.
+
+    Raises:
+        ControlError: it is no text.
+    """
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise ControlError(f"{text!r} is no name", "it holds half a character; type it again") from error
+
+
 def _model_path(model: str) -> str:
-    return f"models/{quote(model, safe='')}"
+    return f"models/{path_part(model)}"
 
 
 def _refused(status: int, problem: Mapping[str, Any]) -> ControlError:

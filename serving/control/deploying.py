@@ -15,13 +15,14 @@ from typing import Any
 from registry.lifecycle import Event
 from router.policy import WHOLE, Policy
 from serving.control.asked import Asked, Library, version_of
-from serving.control.errors import InUse, Unknown
+from serving.control.errors import Conflict, InUse, Unknown
 from serving.control.keeper import Pools, PoolStore
 from serving.control.operations import Operation, Performer, Tell
-from serving.control.reconciler import DEPLOY_FAILED
+from serving.control.reconciler import DELETING, DEPLOY_FAILED
 from serving.control.service import ControlService, Wanted, acknowledges, routed_in
 from serving.control.usage import uses_in
 from serving.control.wishes import ModelVersion, Wish, desired
+from serving.endpoint import crashes_in
 from serving.errors import StartFailed
 from serving.pools import PoolKey, PoolSpec, PoolState
 
@@ -30,6 +31,11 @@ _MOST_CRASHES = 3
 _GONE_WITHIN_S = 180.0
 _GATEWAYS_WITHIN_S = 30.0
 _NO_GATEWAYS_S = 5.0
+
+_REPLACES = "replaces"
+"""What a promotion knows: the revision of the policy that it replaces."""
+_MEMBERS = "members"
+"""What a promotion knows: the gateways whose leases were alive when its policy was written."""
 
 
 class Deployments:
@@ -89,20 +95,18 @@ class Deployments:
         Raises:
             StartFailed: they do not get ready; the sentence is Triton's.
         """
-        spec = await self._asked.spec(operation)
-        await tell(f"starting servers for {spec}")
-        await self._wish(spec, operation)
-        await self._clear_failed(spec.key_with_digest)
-        await self._until_ready(spec, operation, tell)
-        await self._asked.move(spec.key, Event.SERVE, operation)
+        spec = await self._brought_up(operation, tell)
         await self._settle(spec.key, operation)
         return {"model": spec.model, "version": spec.version, "digest": spec.digest, "replicas": spec.options.replicas}
 
     async def take_back(self, operation: Operation, tell: Tell) -> Mapping[str, Any]:
-        """What was wished before is wished again, and the servers of this wish are gone."""
+        """What was wished before is wished again, and the servers of this wish are gone; unless they have traffic."""
         key = version_of(operation)
         wish = await self._store.wish(*key)
         if wish is None or wish.operation != operation.id:
+            return {}
+        if await self._is_to_stay(wish, operation):
+            await self._settle(key, operation)
             return {}
         await tell(f"taking {wish.spec} back")
         await self._unwish(wish, operation)
@@ -113,16 +117,37 @@ class Deployments:
             await self._asked.move(key, Event.WITHDRAW, operation)
         return {}
 
-    async def _wish(self, spec: PoolSpec, operation: Operation) -> None:
+    async def _brought_up(self, operation: Operation, tell: Tell) -> PoolSpec:
+        """Wishes the version and waits until its replicas are ready; the wish stays the operation's."""
+        spec = await self._asked.spec(operation)
+        await tell(f"starting servers for {spec}")
+        wish = await self._wish(spec, operation)
+        await self._clear_failed(spec.key_with_digest)
+        await self._until_ready(wish, operation, tell)
+        return spec
+
+    async def _is_to_stay(self, wish: Wish, operation: Operation) -> bool:
+        """Whether a policy sends requests to what was wished, and what was there before is not to answer them again."""
+        try:
+            policy = (await self._service.current(wish.spec.model)).policy
+        except Unknown:
+            return False
+        if wish.spec.version not in routed_in(policy):
+            return False
+        has_flipped = _REPLACES in operation.known and _gives_all_to(policy, wish.spec.version)
+        return has_flipped or (wish.before is None and wish.key not in self._declared)
+
+    async def _wish(self, spec: PoolSpec, operation: Operation) -> Wish:
         while True:
             there = await self._store.wish(*spec.key)
             if there is not None and there.operation == operation.id:
-                return
+                return there
             # One that another operation left unsettled never came about: what counts is what was before it.
             before = None if there is None else (there.before if there.operation else there.spec)
             wish = Wish(spec, there.revision if there else 0, operation.id, before)
-            if await self._store.put_wish(wish, who=operation.who, why=operation.why) is not None:
-                return
+            written = await self._store.put_wish(wish, who=operation.who, why=operation.why)
+            if written is not None:
+                return written
 
     async def _unwish(self, wish: Wish, operation: Operation) -> None:
         why = "it did not come up" if operation.problem else "it was cancelled"
@@ -133,7 +158,8 @@ class Deployments:
             await self._store.put_wish(Wish(wish.before, wish.revision), who=who, why=why)
 
     async def _settle(self, key: ModelVersion, operation: Operation) -> None:
-        """The wish stands by itself from now on; one that says what the settings say is none."""
+        """The version serves, and its wish stands by itself from now on; one that says what the settings do is none."""
+        await self._asked.move(key, Event.SERVE, operation)
         wish = await self._store.wish(*key)
         if wish is None or wish.operation != operation.id:
             return
@@ -149,15 +175,17 @@ class Deployments:
         if state is not None and state.state == DEPLOY_FAILED and not state.replicas_running:
             await self._pools.remove([pool])
 
-    async def _until_ready(self, spec: PoolSpec, operation: Operation, tell: Tell) -> None:
+    async def _until_ready(self, wish: Wish, operation: Operation, tell: Tell) -> None:
+        spec = wish.spec
         until = self._clock() + self._patience_s
         wanted, told, running = spec.options.replicas, 0, 0
         while True:
             state = (await self._pools.states()).get(spec.key_with_digest)
-            running = state.replicas_running if state else 0
+            goes = spec.key in self._service.going or (state is not None and state.state == DELETING)
+            running = state.replicas_running if state and not goes else 0
             if running >= wanted and await self._leased(spec.key) >= wanted:
                 return
-            await self._refuse_failed(spec, state, operation)
+            await self._refuse_failed(wish, state, operation)
             if self._clock() >= until:
                 waits = f": {state.message}" if state and state.message else ""
                 raise StartFailed(
@@ -169,14 +197,15 @@ class Deployments:
                 told = running
             await asyncio.sleep(_LOOK_S)
 
-    async def _refuse_failed(self, spec: PoolSpec, state: PoolState | None, operation: Operation) -> None:
-        refused = [one for one in self._service.pools if one.digest == spec.digest and one.state == DEPLOY_FAILED]
-        if state is None and refused:
-            raise StartFailed(_sentence(f"{spec} cannot be started: {refused[0].message}"))
+    async def _refuse_failed(self, wish: Wish, state: PoolState | None, operation: Operation) -> None:
+        spec = wish.spec
+        refused = self._service.refused.get((spec.key_with_digest, wish.revision))
+        if state is None and refused is not None:
+            raise StartFailed(_sentence(f"{spec} cannot be started: {refused}"))
         if state is not None and state.state == DEPLOY_FAILED and not state.replicas_running:
             raise StartFailed(_sentence(f"{spec} did not come up: {state.message}"), "Its log has the rest.")
         known = (await self._store.crashes_of([spec.key]))[spec.key]
-        crashes = [one for one in known if one.at_ms >= operation.began_ms]
+        crashes = [one for one in crashes_in(spec.digest, known) if one.at_ms >= operation.began_ms]
         if len(crashes) >= _MOST_CRASHES:
             message = state.message if state and state.message else crashes[0].words.strip()
             raise StartFailed(
@@ -192,14 +221,22 @@ class Deployments:
             await self._asked.spec(operation)
 
     async def promote(self, operation: Operation, tell: Tell) -> Mapping[str, Any]:
-        """Gives the version all of the traffic, and, unless they are kept, ends the servers that get none any more."""
+        """Gives the version all of the traffic, and, unless they are kept, ends the servers that get none any more.
+
+        Raises:
+            Conflict: it was begun again, and somebody has decided otherwise since its first run.
+        """
         key = version_of(operation)
+        await self._to_replace(operation)
         wish = await self._store.wish(*key)
         unsettled = wish is not None and wish.operation == operation.id
         asked = operation.arguments.get("options") is not None
         if unsettled or asked or not await self._is_served(key):
-            await self.deploy(operation, tell)
-        await self._flip(operation, tell)
+            await self._brought_up(operation, tell)
+        members = await self._flip(operation, tell)
+        await self._settle(key, operation)
+        await tell("waiting until every gateway runs it")
+        await self._until_acknowledged(*key, members)
         current = await self._service.current(key[0])
         result = {"model": key[0], "version": key[1], "revision": current.revision, "epoch": current.epoch}
         if operation.arguments.get("keep"):
@@ -217,31 +254,53 @@ class Deployments:
                 await self._asked.move(one, Event.WITHDRAW, operation)  # where a control room was killed before it
         return {**result, "removed": removed, "asleep": asleep}
 
-    async def _flip(self, operation: Operation, tell: Tell) -> None:
-        """All traffic to the version, and every gateway runs that."""
+    async def _flip(self, operation: Operation, tell: Tell) -> frozenset[str]:
+        """All traffic goes to the version; gives the gateways that were there when that was written."""
+        model, version = version_of(operation)
+        revision, policy = await self._to_replace(operation)
+        if policy is not None and _gives_all_to(policy, version):
+            return frozenset(operation.known.get(_MEMBERS, ()))
+        # What this is to replace is written down first: an earlier decision it may overwrite, a later one it may not,
+        # and a control room that is killed around here is followed by one that must tell the two apart.
+        await tell(f"giving all traffic of {model} to version {version}", **{_REPLACES: revision})
+        # Named without a share, a version keeps its place for a way back, and is found here after a restart.
+        before = set(policy.shares()) - {version} if policy else set()
+        had = {one for one in before if (policy and policy.shares()[one]) or await self._runs((model, one))}
+        why = operation.why or f"promoted (operation {operation.id})"
+        force = bool(operation.arguments.get("force"))
+        wanted = Wanted(version, dict.fromkeys(sorted(had), 0))
+        done = await self._service.set_policy(
+            model, wanted, revision, who=operation.who, why=why, wait_s=0, force=force
+        )
+        await tell("the policy is published", **{_MEMBERS: sorted(done.members)})
+        return done.members
+
+    async def _to_replace(self, operation: Operation) -> tuple[int, Policy | None]:
+        """The policy that the flip is to replace and its revision; 0 and None where there is none.
+
+        Raises:
+            Conflict: an earlier run was about to replace another one, and what is there now is not that run's either.
+        """
         model, version = version_of(operation)
         try:
-            policy = (await self._service.current(model)).policy
+            current = await self._service.current(model)
         except Unknown:
-            policy = None
-        if policy is None or not _gives_all_to(policy, version):
-            await tell(f"giving all traffic of {model} to version {version}")
-            # Named without a share, a version keeps its place for a way back, and is found here after a restart.
-            before = set(policy.shares()) - {version} if policy else set()
-            had = {one for one in before if (policy and policy.shares()[one]) or await self._runs((model, one))}
-            why = operation.why or f"promoted (operation {operation.id})"
-            force = bool(operation.arguments.get("force"))
-            wanted = Wanted(version, dict.fromkeys(sorted(had), 0))
-            await self._service.set_policy(model, wanted, None, who=operation.who, why=why, wait_s=0, force=force)
-        await tell("waiting until every gateway runs it")
-        await self._until_acknowledged(model, version)
+            return 0, None
+        earlier = operation.known.get(_REPLACES, current.revision)
+        if earlier != current.revision and not _gives_all_to(current.policy, version):
+            raise Conflict(model, earlier, current.revision, current.policy)
+        return current.revision, current.policy
 
-    async def _until_acknowledged(self, model: str, version: int) -> None:
+    async def _until_acknowledged(self, model: str, version: int, members: frozenset[str]) -> None:
+        """Every gateway runs the head, also one whose lease has lapsed since: it may go on serving what it ran."""
         head = (await self._store.state()).head
         began = self._clock()
+        follow: set[str] = set()
         while True:
             alive = await self._store.gateways()
-            waiting = [lease.id for lease in alive if not acknowledges(lease, head)]
+            follow |= {lease.id for lease in alive if acknowledges(lease, head)}
+            behind = {lease.id for lease in alive if not acknowledges(lease, head)}
+            waiting = sorted(behind | (members - follow))
             waited_s = self._clock() - began
             # None at all may be between two leases: a moment's silence is no answer yet.
             if not waiting and (alive or waited_s >= _NO_GATEWAYS_S):
@@ -338,7 +397,9 @@ class Deployments:
             await asyncio.sleep(_LOOK_S)
 
     async def _is_served(self, key: ModelVersion) -> bool:
-        """Whether it has replicas, and enough of them where we start them."""
+        """Whether it has replicas that stay, and enough of them where we start them."""
+        if key in self._service.going:
+            return False
         spec = desired(self._declared.values(), await self._store.wishes()).get(key)
         ready = await self._leased(key)
         return ready >= (spec.options.replicas if spec else 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from serving.control.leases_store import CRASHES_COUNT_MS, MOST_CRASHES
 from serving.control.operations import KEPT_ENDED, MOST_UNFINISHED, Operation
@@ -37,6 +38,7 @@ class FakeRecords:
         self._boot = ""
         self._crashes: dict[ModelVersion, list[Crash]] = {}
         self._operations: dict[str, Operation] = {}
+        self._arguments: dict[str, Mapping[str, Any]] = {}
         self._ended: list[str] = []
         self._runners: dict[str, tuple[str, float]] = {}
 
@@ -135,8 +137,9 @@ class FakeRecords:
         for other in unfinished:
             if other.excludes and other.excludes == operation.excludes:
                 raise excluded(operation, other)
-        written = replace(operation, began_ms=await self.now_ms(), revision=1)
+        written = replace(operation, arguments={}, began_ms=await self.now_ms(), revision=1)
         self._operations[operation.id] = written
+        self._arguments[operation.id] = operation.arguments
         return written
 
     async def save_operation(self, operation: Operation) -> Operation | None:
@@ -146,9 +149,11 @@ class FakeRecords:
         if there is None or there.revision != operation.revision:
             return None
         ended_ms = await self.now_ms() if operation.ended else None
-        written = replace(operation, began_ms=there.began_ms, ended_ms=ended_ms, revision=there.revision + 1)
+        dated = replace(operation, began_ms=there.began_ms, ended_ms=ended_ms)
+        written = replace(dated, arguments={}, revision=there.revision + 1)
         self._operations[operation.id] = written
         if written.ended:
+            self._arguments.pop(operation.id, None)
             self._ended.append(operation.id)
             for over in self._ended[:-KEPT_ENDED]:
                 del self._operations[over]
@@ -159,6 +164,11 @@ class FakeRecords:
         """The operation of that id."""
         self._reached()
         return self._operations.get(operation_id)
+
+    async def arguments_of(self, operation_id: str) -> Mapping[str, Any]:
+        """What the operation was asked; nothing once it has ended."""
+        self._reached()
+        return self._arguments.get(operation_id, {})
 
     async def operations(self, model: str | None, limit: int) -> Sequence[Operation]:
         """The newest, newest first."""

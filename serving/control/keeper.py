@@ -22,7 +22,7 @@ from serving.control.scaling import Sample, kept, loads, replicas
 from serving.control.service import ControlService, PoolView, Store, routed_in
 from serving.control.tasks import end
 from serving.control.wishes import ModelVersion, Touched, Wish, WishStore, desired
-from serving.endpoint import Crash, Endpoint, Load, next_start_ms
+from serving.endpoint import Crash, Endpoint, Load, crashes_in, next_start_ms
 from serving.leases import GatewayLease
 from serving.pools import PoolKey, PoolSpec, PoolState, Tried
 
@@ -67,11 +67,15 @@ class PoolStore(Store, WishStore, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Attempts:
-    """How often a pool could not be started, and when it may be tried again, by the keeper's clock."""
+    """How often a pool could not be started, and when it may be tried again, by the keeper's clock.
+
+    They are told apart by the revision of the wish that they were for, 0 where the settings alone wanted it.
+    """
 
     count: int
     again_at_s: float
     words: str = ""
+    wish: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class PoolKeeper:
         self._clock = clock
         self._samples: dict[ModelVersion, tuple[Sample, ...]] = {}
         self._attempts: dict[PoolKey, _Attempts] = {}
+        self._wished: Mapping[ModelVersion, Wish] = {}
         self._removing: dict[PoolKey, asyncio.Task[None]] = {}
         self._routed_by: dict[str, frozenset[int]] = {}
         self._touched_at: float | None = None
@@ -147,14 +152,19 @@ class PoolKeeper:
         await self._touch(read)
         self._measure(read)
         self._desired = desired(self._declared, read.wishes)
+        self._wished = {wish.key: wish for wish in read.wishes}
         self._forget(read)
+        self._tell_going(read.states)
         actions = reconcile(self._seen(read, sure=sure and _knows(read)))
         self._tell_asleep(actions)
         self._actions = actions
         self._service.asleep = actions.asleep
-        if actions.remove and (await self._store.state()).head == read.state.head:
-            # A policy that came meanwhile may route to what is about to go: then the next look decides.
-            self._remove(actions.remove)
+        if actions.remove:
+            async with self._service.routing:
+                # A policy that came meanwhile may route to what is about to go: then the next look decides.
+                if (await self._store.state()).head == read.state.head:
+                    self._remove(actions.remove)
+                    self._tell_going(read.states)
         await self._deploy(actions.deploy)
 
     async def look(self) -> None:
@@ -254,10 +264,25 @@ class PoolKeeper:
         """What is kept in memory of versions and pools that nobody wants any more."""
         wanted = {spec.key_with_digest for spec in self._desired.values()}
         self._samples = {key: samples for key, samples in self._samples.items() if key in self._desired}
-        for key in list(self._attempts):
+        for key, tried in list(self._attempts.items()):
             state = read.states.get(key)
-            if key not in wanted or (state is not None and state.replicas_running):
+            # Whoever has wished it anew does not hear of what was tried before, nor waits for it.
+            stale = self._is_held(key) and tried.wish != self._revision(key)
+            if stale or key not in wanted or (state is not None and state.replicas_running):
                 del self._attempts[key]
+        self._tell_refused()
+
+    def _is_held(self, key: PoolKey) -> bool:
+        """Whether an operation is bringing the version about."""
+        wish = self._wished.get(key[:2])
+        return wish is not None and bool(wish.operation)
+
+    def _revision(self, key: PoolKey) -> int:
+        wish = self._wished.get(key[:2])
+        return 0 if wish is None else wish.revision
+
+    def _tell_refused(self) -> None:
+        self._service.refused = {(key, tried.wish): tried.words for key, tried in self._attempts.items()}
 
     # What is done.
 
@@ -308,8 +333,11 @@ class PoolKeeper:
             )
 
     def _may_retry(self, key: PoolKey, state: PoolState, now: float) -> bool:
-        """Whether a pool that has failed is due to be started anew; one that has just failed waits."""
-        if state.state != DEPLOY_FAILED or state.replicas_running:
+        """Whether a pool that has failed is due to be started anew; one that has just failed waits.
+
+        Where an operation is bringing it about, that alone decides what a failure means.
+        """
+        if state.state != DEPLOY_FAILED or state.replicas_running or self._is_held(key):
             return False
         tried = self._attempts.get(key)
         if tried is None or not tried.again_at_s:
@@ -324,7 +352,8 @@ class PoolKeeper:
         tried = self._attempts.get(key)
         count = tried.count if tried else 0
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(count, 16))
-        self._attempts[key] = _Attempts(count + 1, self._clock() + pause_s, words)
+        self._attempts[key] = _Attempts(count + 1, self._clock() + pause_s, words, self._revision(key))
+        self._tell_refused()
 
     def _absent(self, key: ModelVersion, spec: PoolSpec, crashes: Sequence[Crash], now_ms: int) -> list[PoolView]:
         """The view of a pool that is wanted and is not there: it sleeps, or could not be started."""
@@ -336,6 +365,12 @@ class PoolKeeper:
         next_ms = now_ms + round(max(0.0, tried.again_at_s - self._clock()) * 1000)
         failed = PoolView(*key, DEPLOY_FAILED, tried.words, spec.digest, wanted=spec.options.replicas)
         return [replace(_with_crashes(failed, crashes, now_ms), next_start_ms=next_ms)]
+
+    def _tell_going(self, states: Mapping[PoolKey, PoolState]) -> None:
+        """Which versions are left without servers by what is being drained now."""
+        going = {key for key, state in states.items() if key in self._removing or state.state == DELETING}
+        stay = {key[:2] for key in states.keys() - going}
+        self._service.going = frozenset(key[:2] for key in going) - stay
 
     def _tell_asleep(self, actions: Actions) -> None:
         for key in sorted(actions.asleep - self._actions.asleep):
@@ -365,7 +400,8 @@ def _view(state: PoolState, crashes: Sequence[Crash], now_ms: int, stray: bool) 
     return _with_crashes(view, crashes, now_ms)
 
 
-def _with_crashes(view: PoolView, crashes: Sequence[Crash], now_ms: int) -> PoolView:
+def _with_crashes(view: PoolView, of_version: Sequence[Crash], now_ms: int) -> PoolView:
+    crashes = crashes_in(view.digest, of_version)
     if not crashes:
         return view
     waits = view.ready < view.wanted

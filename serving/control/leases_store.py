@@ -74,7 +74,8 @@ class LeaseStore(BaseStore):
     async def crashed(self, model: str, version: int, crash: Crash) -> None:
         """Writes down how a server of that version died, at the time of the store's clock."""
         key = self.keys.crashes(model, version)
-        said = json.dumps({"exit_code": crash.exit_code, "host": crash.host, "words": crash.words})
+        plain = {"exit_code": crash.exit_code, "host": crash.host, "words": crash.words, "pool": crash.pool}
+        said = json.dumps(plain)
         async with self._boundary():
             pipe = self._redis.pipeline(transaction=True)
             pipe.xadd(key, {"crash": said}, maxlen=MOST_CRASHES, approximate=False)
@@ -128,4 +129,5 @@ def _readable(values: Iterable[bytes], decode: Callable[[bytes], _Lease]) -> Ite
 
 def _crash(entry_id: str, said: bytes) -> Crash:
     plain = json.loads(said)
-    return Crash(int(entry_id.partition("-")[0]), plain["exit_code"], plain["host"], plain["words"])
+    at_ms = int(entry_id.partition("-")[0])
+    return Crash(at_ms, plain["exit_code"], plain["host"], plain["words"], plain.get("pool", ""))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, cast
-from urllib.parse import quote
 
-from serving.control.client import ControlClient
+from serving.control.client import ControlClient, path_part
 from serving.errors import ControlError
 
 _MOST_IN_PAGE = 10_000
@@ -108,6 +107,7 @@ class VersionAnswer(TypedDict):
     metrics: dict[str, float]
     parent: int | None
     code_revision: str
+    baseline_digest: str | None
     tags: dict[str, str]
 
 
@@ -226,15 +226,15 @@ class ModelsClient:
 
     def deploy(self, model: str, version: int, body: Mapping[str, Any]) -> OperationAnswer:
         """Begins to start servers for a version."""
-        return self._begun(f"models/{quote(model, safe='')}/versions/{version}/deploy", body)
+        return self._begun(f"models/{path_part(model)}/versions/{version}/deploy", body)
 
     def remove(self, model: str, version: int, body: Mapping[str, Any]) -> OperationAnswer:
         """Begins to take a version's servers away."""
-        return self._begun(f"models/{quote(model, safe='')}/versions/{version}/remove", body)
+        return self._begun(f"models/{path_part(model)}/versions/{version}/remove", body)
 
     def promote(self, model: str, body: Mapping[str, Any]) -> OperationAnswer:
         """Begins to give a version all of the traffic."""
-        return self._begun(f"models/{quote(model, safe='')}/promote", body)
+        return self._begun(f"models/{path_part(model)}/promote", body)
 
     def operations(self, model: str | None, limit: int) -> OperationsAnswer:
         """The newest long work."""
@@ -244,13 +244,13 @@ class ModelsClient:
     def operation(self, operation_id: str, wait_s: float = 0.0) -> OperationAnswer:
         """One piece of long work, after waiting for its end for that many seconds at most."""
         params = [("wait_s", f"{wait_s:g}")]
-        path = f"operations/{quote(operation_id, safe='')}"
+        path = f"operations/{path_part(operation_id)}"
         answer = self._control.call("GET", path, OperationAnswer, params=params, wait_s=wait_s)
         return cast("OperationAnswer", answer)
 
     def cancel(self, operation_id: str) -> OperationAnswer:
         """Asks for the end of long work."""
-        path = f"operations/{quote(operation_id, safe='')}"
+        path = f"operations/{path_part(operation_id)}"
         return cast("OperationAnswer", self._control.call("DELETE", path, OperationAnswer))
 
     def watch(self, begun: OperationAnswer, tell: Callable[[str], None]) -> OperationAnswer:
@@ -263,15 +263,13 @@ class ModelsClient:
         Raises:
             ControlError: it failed or was cancelled.
         """
-        now, told = begun, 0
+        before, now = None, begun
         while True:
-            lines = [*now["steps"], *([now["words"]] if now["words"] else [])]
-            for line in lines[min(told, len(lines)) :]:
+            for line in _new_lines(before, now):
                 tell(line)
-            told = len(lines)
             if now["state"] not in {"waiting", "running"}:
                 return _done(now)
-            now = self._looked_at(now["id"], tell)
+            before, now = now, self._looked_at(now["id"], tell)
 
     def _looked_at(self, operation_id: str, tell: Callable[[str], None]) -> OperationAnswer:
         """The operation, after some silence if need be: a control room that comes back goes on with it."""
@@ -297,6 +295,17 @@ class ModelsClient:
             raise
 
 
+def _new_lines(before: OperationAnswer | None, now: OperationAnswer) -> list[str]:
+    """What was said since: the record keeps its last steps only, and begins anew when the operation does."""
+    known, said = (before["steps"], before["words"]) if before else ([], "")
+    # As few as possible have been forgotten at the front; where nothing fits, all of it is new.
+    kept = next(known[gone:] for gone in range(len(known) + 1) if now["steps"][: len(known) - gone] == known[gone:])
+    steps = now["steps"][len(kept) :]
+    heard = bool(said) and steps[:1] == [said]  # while it was being done
+    words = [now["words"]] if now["words"] and (steps or now["words"] != said) else []
+    return [*steps[heard:], *words]
+
+
 def _done(operation: OperationAnswer) -> OperationAnswer:
     problem = operation["problem"]
     if problem is not None:
@@ -307,12 +316,12 @@ def _done(operation: OperationAnswer) -> OperationAnswer:
 
 
 def _registered(model: str) -> str:
-    return f"registry/models/{quote(model, safe='')}"
+    return f"registry/models/{path_part(model)}"
 
 
 def _version(model: str, version: str) -> str:
-    return f"{_registered(model)}/versions/{quote(version, safe='')}"
+    return f"{_registered(model)}/versions/{path_part(version)}"
 
 
 def _alias(model: str, alias: str) -> str:
-    return f"{_registered(model)}/aliases/{quote(alias, safe='')}"
+    return f"{_registered(model)}/aliases/{path_part(alias)}"

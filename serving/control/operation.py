@@ -6,13 +6,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 MOST_STEPS = 100
 LONGEST_WORDS = 1_000
+_LONGEST_SHOWN = 200
 
 POOLS = frozenset({"deploy", "remove", "promote"})
 """Kinds of which each model has one unfinished at a time."""
+
+
+class Further(str):
+    """How far that is which is being done: a line in place of the one before, which becomes no step."""
+
+    __slots__ = ()
 
 
 class OperationState(StrEnum):
@@ -52,7 +59,9 @@ class Operation:
         kind: `register`, `verify`, `import`, `deploy`, `remove` or `promote`.
         model: whose.
         version: of which version; None where that is not known yet.
-        arguments: what else it was asked, as JSON can hold it.
+        arguments: what else it was asked, as JSON can hold it. They may be large: a store keeps them beside the record
+            until the operation ends, and only whoever runs it reads them; elsewhere they are empty.
+        about: those of the arguments that are small; they stay with the record.
         state: where it is.
         words: what it is doing, in a line.
         steps: what it has done, oldest first.
@@ -60,6 +69,7 @@ class Operation:
         why: the reason given.
         began_ms: when, milliseconds since 1970 by the store's clock.
         ended_ms: when it ended, None while it has not.
+        known: what a later run of it, or whoever takes it back, must know of this one, as JSON can hold it.
         result: what came of it, as JSON can hold it; empty while it is not done.
         problem: why it failed. While it still runs: why it is being taken back.
         cancelled_by: who wants it ended; empty where nobody does.
@@ -71,6 +81,7 @@ class Operation:
     model: str
     version: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
     state: OperationState = OperationState.WAITING
     words: str = ""
     steps: tuple[str, ...] = ()
@@ -78,13 +89,16 @@ class Operation:
     why: str = ""
     began_ms: int = 0
     ended_ms: int | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     problem: Problem | None = None
     cancelled_by: str = ""
     revision: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("arguments", "result"):
+        if not self.about:
+            object.__setattr__(self, "about", {name: one for name, one in self.arguments.items() if _is_small(one)})
+        for name in ("arguments", "about", "known", "result"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         for name in ("words", "who", "why"):
             object.__setattr__(self, name, getattr(self, name)[:LONGEST_WORDS])
@@ -103,14 +117,29 @@ class Operation:
         """'deploy of digits version 2'."""
         return f"{self.kind} of {self.model}" + ("" if self.version is None else f" version {self.version}")
 
-    def saying(self, words: str) -> Operation:
-        """The same, doing this now; what it did before is a step."""
-        steps = (*self.steps, self.words) if self.words else self.steps
-        return replace(self, words=words, steps=steps[-MOST_STEPS:])
+    def saying(self, words: str, known: Mapping[str, Any] = MappingProxyType({})) -> Operation:
+        """The same, doing this now, and knowing this as well; what it did before is a step, unless this is the same."""
+        steps = (*self.steps, self.words) if self.words and not isinstance(words, Further) else self.steps
+        return replace(self, words=words, steps=steps[-MOST_STEPS:], known={**self.known, **known})
 
 
-Tell = Callable[[str], Awaitable[None]]
-"""Says what is being done now, in a line; what was said before becomes a step."""
+def _is_small(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float) or (
+        isinstance(value, str) and len(value) <= _LONGEST_SHOWN
+    )  # fmt: skip
+
+
+class Tell(Protocol):
+    """Where a performer says how far it is."""
+
+    async def __call__(self, words: str, /, **known: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+        """Writes down what is being done now; what was said before becomes a step.
+
+        Args:
+            words: a line.
+            known: what a later run, or whoever takes this one back, must know.
+        """
+
 
 Perform = Callable[[Operation, Tell], Awaitable[Mapping[str, Any]]]
 """Does it from the beginning, whatever was done before, and gives the result; raises a refusal where it cannot be."""
@@ -127,6 +156,7 @@ class Performer:
         perform: does it.
         check: refuses it before it has begun, so that the caller hears of it at once.
         undo: takes back what it has done, after it failed or was cancelled; it too may be run any number of times.
+            Where all was done before it was cancelled, and stays, it gives the result.
     """
 
     perform: Perform

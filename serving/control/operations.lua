@@ -1,12 +1,12 @@
 -- Adds an operation, or writes the next form of one, with the times of this server's clock. What is unfinished is never
 -- forgotten; of what has ended only the newest are kept.
 --
--- KEYS: operation, order, order of its model, unfinished, ended, holders
+-- KEYS: operation, order, order of its model, unfinished, ended, holders, arguments
 -- ARGV: what to write, as JSON (operations_store.py builds it)
 -- Returns {what happened, record, began_ms, ended_ms}: 'written', or 'moved' with nothing (another revision), 'full'
 -- with nothing, or 'held' with the id of the operation that excludes it.
 
-local RECORD, ORDER, OF_MODEL, UNFINISHED, ENDED, HOLDERS = unpack(KEYS)
+local RECORD, ORDER, OF_MODEL, UNFINISHED, ENDED, HOLDERS, ARGUMENTS = unpack(KEYS)
 local said = cjson.decode(ARGV[1])
 
 local there = redis.call('HMGET', RECORD, 'revision', 'record', 'began_ms', 'ended_ms')
@@ -34,6 +34,7 @@ if said.expected == '0' then
     redis.call('HSET', HOLDERS, said.excludes, said.id)
   end
   redis.call('SADD', UNFINISHED, said.id)
+  redis.call('SET', ARGUMENTS, said.arguments)
   -- Two may begin within one millisecond: what was added later is later.
   local place = redis.call('HINCRBY', HOLDERS, '', 1)
   redis.call('ZADD', ORDER, place, said.id)
@@ -43,6 +44,7 @@ end
 if said.ended then
   ended_ms = now
   redis.call('SREM', UNFINISHED, said.id)
+  redis.call('DEL', ARGUMENTS)
   if said.excludes ~= '' and redis.call('HGET', HOLDERS, said.excludes) == said.id then
     redis.call('HDEL', HOLDERS, said.excludes)
   end

@@ -52,7 +52,7 @@ _CLAIM_S = 5.0
 
 
 class OperationStore(Protocol):
-    """Where operations are kept."""
+    """Where operations are kept: records that are small, and beside them what those that have not ended were asked."""
 
     async def add_operation(self, operation: Operation) -> Operation:
         """Writes a new one, with the store's time.
@@ -66,7 +66,10 @@ class OperationStore(Protocol):
         """Writes it if the record is at its revision, which is raised; None where it is at another."""
 
     async def operation(self, operation_id: str) -> Operation | None:
-        """The operation of that id."""
+        """The operation of that id; none of these but the next one gives its arguments."""
+
+    async def arguments_of(self, operation_id: str) -> Mapping[str, Any]:
+        """What the operation was asked; nothing once it has ended."""
 
     async def operations(self, model: str | None, limit: int) -> Sequence[Operation]:
         """The newest, newest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,20 @@ class OperationStore(BaseStore):
         """The operation of that id, None where there is none."""
         return next(iter(await self._read([operation_id])), None)
 
+    async def arguments_of(self, operation_id: str) -> Mapping[str, Any]:
+        """What the operation was asked; nothing once it has ended."""
+        async with self._boundary():
+            key = self.keys.operation_arguments(operation_id)
+            said = await reply(self._redis.get(key))
+            if said is None:  # an earlier release kept them in the record, where the next save would lose them
+                asked = self._redis.hmget(self.keys.operation(operation_id), ["record", "ended_ms"])
+                record, ended_ms = await reply(asked)
+                earlier = json.loads(record).get("arguments") if record is not None and not ended_ms else None
+                if earlier:
+                    said = json.dumps(earlier)
+                    await reply(self._redis.set(key, said))
+            return {} if said is None else dict(json.loads(said))
+
     async def operations(self, model: str | None, limit: int) -> Sequence[Operation]:
         """The newest, newest first."""
         index = self.keys.operations if model is None else self.keys.operations_of(model)
@@ -97,13 +111,16 @@ class OperationStore(BaseStore):
         names = [
             *(keys.operation(operation.id), keys.operations, keys.operations_of(operation.model)),
             *(keys.unfinished_operations, keys.ended_operations, keys.operation_holders),
+            keys.operation_arguments(operation.id),
         ]
         said = {
             "id": operation.id,
             "model": operation.model,
             "expected": str(operation.revision),
             "revision": str(operation.revision + 1),
-            "record": json.dumps(plain_operation(operation), sort_keys=True),
+            "record": json.dumps(_plain(operation), sort_keys=True),
+            # Written once: it may be megabytes, and the record is written again with every word that is told.
+            "arguments": "" if operation.revision else json.dumps(dict(operation.arguments)),
             "ended": operation.ended,
             "excludes": operation.excludes,
             "most_unfinished": MOST_UNFINISHED,
@@ -129,19 +146,20 @@ def too_many() -> Overloaded:
     return Overloaded(f"{MOST_UNFINISHED} operations are not over yet, and that is the limit.", "Try again later.")
 
 
-def plain_operation(operation: Operation) -> dict[str, Any]:
-    """The operation as JSON can hold it, without id, times and revision, which are kept beside it."""
+def _plain(operation: Operation) -> dict[str, Any]:
+    """The operation as JSON can hold it, without id, times, revision and arguments, which are kept beside it."""
     problem = operation.problem
     return {
         "kind": operation.kind,
         "model": operation.model,
         "version": operation.version,
-        "arguments": dict(operation.arguments),
+        "about": dict(operation.about),
         "state": operation.state.value,
         "words": operation.words,
         "steps": list(operation.steps),
         "who": operation.who,
         "why": operation.why,
+        "known": dict(operation.known),
         "result": dict(operation.result),
         "problem": None if problem is None else [problem.refusal, problem.sentence, problem.hint],
         "cancelled_by": operation.cancelled_by,
@@ -154,4 +172,5 @@ def _operation(operation_id: str, record: str, began_ms: str, ended_ms: str, rev
     plain["steps"] = tuple(plain["steps"])
     plain["problem"] = None if plain["problem"] is None else Problem(*plain["problem"])
     ended = int(ended_ms) if ended_ms else None
-    return Operation(**plain, id=operation_id, began_ms=int(began_ms), ended_ms=ended, revision=revision)
+    found = Operation(**plain, id=operation_id, began_ms=int(began_ms), ended_ms=ended, revision=revision)
+    return replace(found, arguments={})  # an earlier release kept them here

@@ -14,6 +14,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -29,18 +30,23 @@ from registry.errors import (
 from registry.errors import StoreUnavailable as RegistryUnavailable
 from registry.lifecycle import Event, State, moved
 from registry.models import Contents, Version
-from registry.service import Registered, Registry, Shown
+from registry.service import MOST_LISTED, Registered, Registry, Shown
 from serving.control.bringing import Bringing
 from serving.control.errors import StoreUnavailable, Unknown
 from serving.control.importing.performing import Importer
 from serving.control.operations import Operation, Perform, Performer, Tell
 from serving.control.registration import Asked, example_at, options_from, signature_at
+from serving.control.threads import on_artifacts
 from serving.control.views import Current
 from serving.pools import PoolOptions, PoolSpec, Tried
 from serving.settings import ModelSettings, Settings
 from serving.triton.inspecting import signature_in
 
 _NOT_MEASURED = "0" * 64
+_ARTIFACT = "artifact"
+"""What a registration knows: the digest of the artifact that it has brought in."""
+_CONTENTS = "contents"
+"""What a registration knows: the digest of what it is about to record."""
 _LOOK_S = 0.2
 
 
@@ -87,7 +93,11 @@ class Registrar:
     def performers(self) -> Mapping[str, Performer]:
         """Who does this work, by the kind of operation."""
         return {
-            "register": Performer(_while_the_store_answers(self.register), check=self.check_register),
+            "register": Performer(
+                _while_the_store_answers(self.register),
+                self.check_register,
+                _while_the_store_answers(self.undo_register),
+            ),
             "verify": Performer(_while_the_store_answers(self.verify), check=self.check_verify),
         }
 
@@ -115,7 +125,7 @@ class Registrar:
         await check(contents, measured=False)
         if asked.number is not None and await self._is_there(operation.model, asked.number):
             # All else is the same, so it is the same version or another one, and only its bytes can say which.
-            artifact = await asyncio.to_thread(self._artifacts.measured, asked.source, asked.kind)
+            artifact = await on_artifacts(self._artifacts.measured, asked.source, asked.kind)
             await check(replace(contents, artifact=artifact), measured=True)
 
     async def register(self, operation: Operation, tell: Tell) -> Mapping[str, Any]:
@@ -125,9 +135,13 @@ class Registrar:
         foreseen = await self._foreseen(asked)
         artifact = await self._bringing.brought(asked, tell)
         async with self._bringing.holding(artifact.digest):
-            if not await asyncio.to_thread(self._artifacts.has, artifact.digest):  # another's failure took it away
+            if not await on_artifacts(self._artifacts.has, artifact.digest):  # another's failure took it away
                 artifact = await self._bringing.brought(asked, tell)
             contents = replace(foreseen, artifact=artifact)
+            await tell(
+                f"the artifact is {artifact.digest[:12]}",
+                **{_ARTIFACT: artifact.digest, _CONTENTS: digest_of(contents)},
+            )
             registered = await self.record(
                 operation.model,
                 contents,
@@ -140,6 +154,20 @@ class Registrar:
                 options=asked.options,
             )
         return await self._result(registered)
+
+    async def undo_register(self, operation: Operation, tell: Tell) -> Mapping[str, Any]:
+        """Takes away the artifact that a killed run left; the result, where the version was recorded all the same."""
+        digest = operation.known.get(_ARTIFACT)
+        if digest is None:
+            return {}
+        there = await self._recorded(operation)
+        if there is None:
+            await tell("taking away what nobody needs")
+            await self._bringing.forget(digest)
+            return {}
+        version = there.version
+        created = version.registered_by == operation.who and version.registered_at_ms >= operation.began_ms
+        return await self._result(Registered(version, created=created, durable=False))
 
     async def record(
         self,
@@ -185,7 +213,7 @@ class Registrar:
                     model, there.version.number, Event.VERIFY, expected=None, who=who, why=why
                 )
                 return Registered(there.version, created=False, durable=done.durable)
-            if not await asyncio.to_thread(self._artifacts.has, digest):
+            if not await on_artifacts(self._artifacts.has, digest):
                 raise Contended(f"The artifact {digest} was taken away meanwhile.", "Register it again.")
             await tell("recording it")
             return await self._registry.register(
@@ -224,7 +252,7 @@ class Registrar:
         shown = await self._registry.show(operation.model, operation.version or 0)
         version, digest = shown.version, shown.version.contents.artifact.digest
         await tell("reading the artifact again")
-        await asyncio.to_thread(self._artifacts.verify, digest)
+        await on_artifacts(self._artifacts.verify, digest)
         options = options_from(operation.arguments.get("options"))
         tried = await self._tried(str(version.model), version.number, version.contents, options, tell)
         standing = (await self._registry.show(version.model, version.number)).standing
@@ -243,12 +271,12 @@ class Registrar:
 
     async def _foreseen(self, asked: Asked) -> Contents:
         """What the version will be made of, but for the artifact's digest."""
-        place, kind = await asyncio.to_thread(self._artifacts.look, asked.source, asked.kind)
+        place, kind = await on_artifacts(self._artifacts.look, asked.source, asked.kind)
         said = {name: value for name, value in asked.contents.items() if value is not None}
         if "signature" not in said:
-            said["signature"] = await asyncio.to_thread(signature_at, place, kind)
+            said["signature"] = await on_artifacts(signature_at, place, kind)
         if "example" not in said:
-            said["example"] = await asyncio.to_thread(example_at, place)
+            said["example"] = await on_artifacts(example_at, place)
         artifact = {"kind": kind.value, "digest": _NOT_MEASURED, "size_bytes": 0}
         return contents_from_dict({**said, "artifact": artifact})
 
@@ -288,6 +316,18 @@ class Registrar:
         except NotFound:
             return None
         return shown if digest_of(shown.version.contents) == digest_of(contents) else None
+
+    async def _recorded(self, operation: Operation) -> Shown | None:
+        """The version that is made of what an operation was about to record, and has answered."""
+        number, below = operation.about.get("number"), None
+        with suppress(NotFound):  # no model, or deleted between two looks
+            while page := await self._registry.versions(operation.model, below=below, limit=MOST_LISTED):
+                for listed in page:
+                    is_it = listed["contents_digest"] == operation.known[_CONTENTS]
+                    if is_it and number in (None, listed["version"]) and listed["state"] != State.REGISTERED:
+                        return await self._registry.show(operation.model, listed["version"])
+                below = page[-1]["version"]
+        return None
 
     async def _result(self, registered: Registered) -> dict[str, Any]:
         artifact = registered.version.contents.artifact

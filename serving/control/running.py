@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from serving.control.errors import StoreUnavailable
@@ -29,7 +30,10 @@ class Records(Protocol):
         """Writes it if the record is at its revision, which is raised; None where it is at another."""
 
     async def operation(self, operation_id: str) -> Operation | None:
-        """The operation of that id."""
+        """The operation of that id, without its arguments."""
+
+    async def arguments_of(self, operation_id: str) -> Mapping[str, Any]:
+        """What the operation was asked; nothing once it has ended."""
 
 
 class TakenOverError(Exception):
@@ -43,10 +47,12 @@ class Run:
         self._store = store
         self._performer = performer
         self._now = operation
+        self._arguments: Mapping[str, Any] = MappingProxyType({})
 
     async def through(self, cancelled: set[str]) -> None:
         """To its end."""
-        now = self._now
+        self._arguments = await self._store.arguments_of(self._now.id)
+        now = self._now = replace(self._now, arguments=self._arguments)
         if self._performer is None:
             await self._end(
                 OperationState.FAILED,
@@ -86,22 +92,28 @@ class Run:
         there = await self._store.operation(self._now.id)
         if there is None or there.ended:
             raise TakenOverError
-        self._now = there
+        self._now = replace(there, arguments=self._arguments)
 
     async def _take_back(self) -> None:
         undo = self._performer.undo if self._performer else None
+        result: Mapping[str, Any] = {}
         if undo is not None:
             try:
-                await undo(self._now, self._tell)
+                result = await undo(self._now, self._tell)
             except (StoreUnavailable, TakenOverError):
                 raise
             except Exception as error:  # noqa: BLE001 - it ends in any case, and says what is left of it
                 _log.exception("the %s could not be taken back", self._now)
                 await self._tell(f"It could not be taken back: {error}")
-        await self._end(OperationState.FAILED if self._now.problem else OperationState.CANCELLED)
+        if self._now.problem:
+            await self._end(OperationState.FAILED)
+        elif result:  # it was done, and whoever cancelled it came too late
+            await self._end(OperationState.DONE, result=result)
+        else:
+            await self._end(OperationState.CANCELLED)
 
-    async def _tell(self, words: str) -> None:
-        await self._save(self._now.saying(words))
+    async def _tell(self, words: str, /, **known: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+        await self._save(self._now.saying(words, known))
 
     async def _end(
         self, state: OperationState, *, result: Mapping[str, Any] | None = None, problem: Problem | None = None
@@ -113,7 +125,7 @@ class Run:
         saved = await self._store.save_operation(operation)
         if saved is None:
             raise TakenOverError
-        self._now = saved
+        self._now = replace(saved, arguments=self._arguments)
 
 
 def _problem(error: Exception) -> Problem:

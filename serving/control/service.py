@@ -41,6 +41,7 @@ from serving.control.views import (
 from serving.control.wishes import ModelVersion, Wish
 from serving.endpoint import Endpoint
 from serving.leases import GatewayLease
+from serving.pools import PoolKey
 from serving.settings import ModelSettings
 
 __all__ = [
@@ -98,6 +99,12 @@ class ControlService:
         # As the conductor last saw them.
         self.pools: tuple[PoolView, ...] = ()
         self.asleep: frozenset[ModelVersion] = frozenset()
+        # Whose servers are being drained, and the lock under which both this and a policy change: what is given
+        # traffic is not drained, and what is drained is not given traffic.
+        self.going: frozenset[ModelVersion] = frozenset()
+        self.routing = asyncio.Lock()
+        # Why pools could not be started, by pool and by the revision of the wish that they were to fulfil.
+        self.refused: Mapping[tuple[PoolKey, int], str] = {}
         self.silent: tuple[Endpoint, ...] = ()
         self.rates = Rates()
 
@@ -158,6 +165,7 @@ class ControlService:
             published.answer.durable,
             self._clock() - began,
             notes,
+            published.answer.members,
         )
 
     async def ensure_policy(
@@ -176,7 +184,7 @@ class ControlService:
         if (await self._store.state()).snapshot.revision_of(model):
             return None
         try:
-            return await self._store.change(model, first, 0, who="settings", why="the first policy")
+            return await self._change(model, None, first, 0, who="settings", why="the first policy")
         except Conflict:
             return None
 
@@ -258,13 +266,26 @@ class ControlService:
             policy, notes = (policy, ()) if force else await self._within_capacity(model, before, policy)
             try:
                 # Always against the revision that it was computed from, or it would undo what came in between.
-                return await self._store.change(model, policy, revision, who=who, why=why), notes
+                return await self._change(model, before, policy, revision, who=who, why=why), notes
             except Conflict:
                 if expected is not None:
                     raise
         raise Unacceptable(
             f"The policy of {model} keeps changing.", "Send the change with the revision that it is for."
         )
+
+    async def _change(
+        self, model: str, before: Policy | None, policy: Policy, revision: int, *, who: str, why: str
+    ) -> Published:
+        """Publishes it, unless it gives traffic to servers that are being drained; insisting gets nobody past that."""
+        async with self.routing:
+            new = routed_in(policy) - (routed_in(before) if before else set())
+            if gone := sorted(version for version in new if (model, version) in self.going):
+                raise Unacceptable(
+                    f"The servers of {model} version {gone[0]} are being drained, and take no traffic any more.",
+                    "Wait until they are gone (GET /status shows it), then deploy it again.",
+                )
+            return await self._store.change(model, policy, revision, who=who, why=why)
 
     async def _refuse_unroutable(self, model: str, policy: Policy) -> None:
         """Whoever insists does not get past this: the registry knows better whether it may run."""
@@ -359,7 +380,7 @@ class ControlService:
             current.revision if current else 0,
             current.policy if current else None,
             tuple(
-                VersionView(one, ready.count(one), sources.get(one, "static"), (name, one) in self.asleep)
+                VersionView(one, ready.count(one), sources.get(one, "pool"), (name, one) in self.asleep)
                 for one in sorted(versions)
             ),
         )

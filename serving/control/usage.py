@@ -79,7 +79,7 @@ class Usage:
         return [
             f"The operation {one.id} ({one}) is under way."
             for one in listed
-            if not one.ended and version in {one.version, one.arguments.get("version")}
+            if not one.ended and version in {one.version, one.about.get("version")}
         ]
 
 

@@ -62,13 +62,17 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A change that took place, and who runs it by now; `notes` say where it is not what was asked for."""
+    """A change that took place, and who runs it by now; `notes` say where it is not what was asked for.
+
+    `members` are the gateways whose leases were alive when it was written.
+    """
 
     current: Current
     acknowledged: Acknowledged
     durable: bool
     took_s: float
     notes: tuple[str, ...] = ()
+    members: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ _AFTER_REFUSAL_S = 0.01
 _CONNECT_S = 2.0
 _OK = 200
 
+_Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -44,14 +46,16 @@ class Request:
 
 
 async def burst(request: Request, at_once: int, lasts_s: float = LASTS_S) -> float:
-    """Answers with status 200 per second, sent by so many clients of which each waits for its answer."""
-    opened = [asyncio.open_connection(request.host, request.port) for _ in range(at_once)]
-    async with asyncio.timeout(_CONNECT_S):
-        connections = [one for one in await asyncio.gather(*opened, return_exceptions=True) if isinstance(one, tuple)]
+    """Answers with status 200 per second, sent by so many clients of which each waits for its answer.
+
+    Those that get no connection in time are none.
+    """
+    connections: list[_Connection] = []
     raw = request.encode()
-    answered = [0] * len(connections)
-    began = time.monotonic()
     try:
+        await asyncio.gather(*(_connect(request, connections) for _ in range(at_once)), return_exceptions=True)
+        answered = [0] * len(connections)
+        began = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(lasts_s):
                 loops = (_loop(*pair, raw, answered, number) for number, pair in enumerate(connections))
@@ -59,6 +63,12 @@ async def burst(request: Request, at_once: int, lasts_s: float = LASTS_S) -> flo
     finally:
         _close(writer for _, writer in connections)
     return sum(answered) / (time.monotonic() - began)
+
+
+async def _connect(request: Request, connections: list[_Connection]) -> None:
+    """Adds a connection, if the server takes it in time."""
+    async with asyncio.timeout(_CONNECT_S):
+        connections.append(await asyncio.open_connection(request.host, request.port))
 
 
 async def _loop(

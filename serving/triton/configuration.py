@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from serving.pools import bounded_capacity
 from serving.triton import options
 from serving.triton.runtimes import PYTHON, Runtime
 from serving.triton.signature import Signature, Tensor
@@ -82,6 +83,13 @@ def parsed(text: str, whose: str) -> Any:  # noqa: ANN401 - as above
 def written(config: Any) -> str:  # noqa: ANN401 - as above
     """The text of a ModelConfig."""
     return str(text_format.MessageToString(config))
+
+
+def capacity(config: Any) -> int:  # noqa: ANN401 - as above
+    """How many requests a server works on at once: a batch of them in each instance of the model."""
+    # A group that says no count has one instance, and one of GPUs that are named so many on each.
+    instances = sum(max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group)
+    return bounded_capacity(max(1, instances) * max(1, config.max_batch_size))
 
 
 def rate_limits(config: Any) -> dict[str, int]:  # noqa: ANN401 - as above

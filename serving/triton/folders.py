@@ -1,6 +1,7 @@
 """Where one process keeps what its server needs, and what is done about those of processes that are gone."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -27,14 +28,13 @@ def log_file(pool: PoolArguments) -> Path | None:
     if pool.log_dir is None:
         return None
     name = f"triton-{pool.model}-{pool.version}"
-    logs = [file for file in Path(pool.log_dir).glob(f"{name}-*.log*") if not _runs(_pid(file))]
+    # Not only what begins so: model `a-1` may have a version too.
+    ours = re.compile(rf"{re.escape(name)}-(\d+)\.log(\.\d+)?")
+    found = [(file, ours.fullmatch(file.name)) for file in Path(pool.log_dir).glob(f"{name}-*")]
+    logs = [file for file, match in found if match and not _runs(match[1])]
     for old in sorted(logs, key=_age)[:-_KEPT_LOGS]:
         old.unlink(missing_ok=True)
     return Path(pool.log_dir) / f"{name}-{os.getpid()}.log"
-
-
-def _pid(file: Path) -> str:
-    return file.name.partition(".log")[0].rpartition("-")[2]
 
 
 def _age(file: Path) -> float:

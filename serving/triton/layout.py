@@ -55,6 +55,7 @@ class Repository:
         example: a v2 inference request body to warm up with; None where the artifact has none.
         response_cache: whether the model answers from the server's cache, which the server then needs.
         rate_limits: the rate limiter's resources that the server then needs, and how much of each.
+        capacity: how many requests the server then works on at once.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Repository:
     example: Path | None = None
     response_cache: bool = False
     rate_limits: Mapping[str, int] = field(default_factory=dict)
+    capacity: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def write_repository(spec: ModelVersion, folder: Path, binary: TritonBinary | No
         example=example if example.is_file() else None,
         response_cache=bool(plan.config.response_cache.enable),
         rate_limits=configuration.rate_limits(plan.config),
+        capacity=configuration.capacity(plan.config),
     )
 
 

@@ -112,7 +112,7 @@ class TritonProcess:
             options.host, range(options.first_port, options.last_port + 1), 3
         )
         self._options = options
-        self._identity = guard.mark if guard else f"sluice-{secrets.token_hex(8)}"
+        self._identity = guard.server_mark() if guard else f"sluice-{secrets.token_hex(8)}"
         self._stubs: tuple[int, ...] = ()
         self._does = "was starting"
         self._log = TritonLog(options.log_file)
@@ -125,7 +125,7 @@ class TritonProcess:
             stderr=subprocess.STDOUT,
         )
         if guard is not None:
-            guard.watch(self._process.pid)
+            guard.watch(self._process.pid, self._identity)
         if self._process.stdout is not None:
             self._log.follow(self._process.stdout)
         self._client = aio.InferenceServerClient(
@@ -161,7 +161,7 @@ class TritonProcess:
             server = cls(binary, repository, model, version, options, guard=guard)
             try:
                 await server._until_ready()
-                server._stubs = await asyncio.to_thread(stubs.stubs_of, server.pid)
+                await server._until_stubs_are_known()
                 server._does = "ran"
             except _PortTakenMeanwhile:
                 await server.stop(0.0)
@@ -301,6 +301,12 @@ class TritonProcess:
                     self._stubs = tuple(lost)
                     raise self.death()
             await asyncio.sleep(_LOOK_S)
+
+    async def _until_stubs_are_known(self) -> None:
+        """A stub may have ended since the server got ready; Triton has not noticed, so it is still its child."""
+        self._stubs = await asyncio.to_thread(stubs.children_of, self.pid)
+        if not self.alive:
+            raise self.death()
 
     async def _is_ready(self) -> bool:
         """Whether this very server says that this version, and no other, is ready."""

@@ -3,7 +3,7 @@
 Gateways find a replica by its lease and by nothing else, so the lease comes last at the start and goes first at the
 end. A server that dies takes its replica with it: a fresh process is simpler to trust than one that restarts its
 child, and whoever runs replicas (Ray Serve, in `pool.py`) replaces them anyway. Before it dies, the replica writes down
-how the server died. A version whose servers died twice or more in the last ten minutes is given pauses: the third
+how the server died. A pool whose servers died twice or more in the last ten minutes is given pauses: the third
 server waits 1 s before it starts, the next 2 s, then 4 s, and so on up to a minute.
 
 This file knows no Ray and no Redis. It is told where leases are held, and how to die.
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from serving.endpoint import Crash, Endpoint, Load, pause_s
+from serving.endpoint import Crash, Endpoint, Load, crashes_in, pause_s
 from serving.triton.arguments import PoolArguments
 from serving.triton.folders import log_file, own_folder
 from serving.triton.guard import Guard, gone
@@ -102,9 +102,9 @@ class Replica:
         try:
             await _pause(pool, leases)
             running = await started(pool, home, guard, log_file(pool))
-            server = running.server
+            server, capacity = running.server, running.repository.capacity
             endpoint = Endpoint(
-                advertised, server.http_port, server.grpc_port, pool.model, pool.version, capacity=pool.how.capacity
+                advertised, server.http_port, server.grpc_port, pool.model, pool.version, capacity=capacity
             )
             with contextlib.suppress(Exception):
                 # The first lease before 'ready', if possible; if not, the task that renews it goes on trying.
@@ -112,7 +112,7 @@ class Replica:
                     await leases.hold(endpoint, pool.lease_s, Load(throughput=running.warmth.throughput))
         except BaseException as error:
             if isinstance(error, ServerDied):
-                await _told(leases.crashed(pool.model, pool.version, _crash(error, advertised)))
+                await _told(leases.crashed(pool.model, pool.version, _crash(error, advertised, pool)))
             await gone(guard)
             raise
         return cls(pool, running, endpoint, leases=leases, guard=guard, die=die)
@@ -173,7 +173,7 @@ class Replica:
         death = self._server.death()
         _LOG.error("%s: %s And so ends this replica.", self.endpoint.key, death)
         self._renewing.cancel()
-        crash = _crash(death, self.endpoint.host)
+        crash = _crash(death, self.endpoint.host, self._pool)
         await asyncio.gather(
             self._drop(_LAST_WORDS_S), _told(self._leases.crashed(self._pool.model, self._pool.version, crash))
         )
@@ -192,10 +192,10 @@ class Replica:
 
 
 async def _pause(pool: PoolArguments, leases: EndpointLeases) -> None:
-    """Waits as long as this version's servers that died say; not at all where that cannot be told."""
+    """Waits as long as this pool's servers that died say; not at all where that cannot be told."""
     try:
         async with asyncio.timeout(pool.lease_s):
-            crashes = await leases.crashes(pool.model, pool.version)
+            crashes = crashes_in(pool.spec.digest, await leases.crashes(pool.model, pool.version))
     except Exception as error:  # noqa: BLE001 - whatever the store does, the replica starts
         _LOG.warning("How earlier servers of %s version %d died is not known: %r", pool.model, pool.version, error)
         return
@@ -209,8 +209,8 @@ async def _pause(pool: PoolArguments, leases: EndpointLeases) -> None:
         await asyncio.sleep(wait_s)
 
 
-def _crash(died: ServerDied, host: str) -> Crash:
-    return Crash(0, died.exit_code, host, died.words)
+def _crash(died: ServerDied, host: str, pool: PoolArguments) -> Crash:
+    return Crash(0, died.exit_code, host, died.words, pool.spec.digest)
 
 
 async def _told(crashed: Coroutine[Any, Any, None]) -> None:

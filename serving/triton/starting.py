@@ -12,6 +12,7 @@ from pathlib import Path
 
 from registry.artifacts import ArtifactStore
 from registry.errors import RegistryError, StoreUnavailable
+from registry.kinds import RUNS_CODE
 from registry.roots import Roots
 from serving.errors import StartFailed
 from serving.triton import binary
@@ -79,16 +80,16 @@ async def launched(
         tell("loading the artifact")
     artifact = await asyncio.to_thread(_brought, pool, home / "artifact")
     repository = await asyncio.to_thread(_laid_out, pool, artifact, home / "repository", found)
-    tell("starting Triton")
+    tell("starting Triton, which runs its author's code" if pool.kind in RUNS_CODE else "starting Triton")
     options = server_options(pool, log_file)
     return await TritonProcess.start(found, repository, pool.model, pool.version, options, guard=guard), repository
 
 
 async def warmed(pool: PoolArguments, server: TritonProcess, repository: Repository) -> Warmth:
-    """Warms the server up with the pool's own example, else the artifact's, else zeros."""
-    example = pool.example.encode() or (repository.example.read_bytes() if repository.example else None)
+    """Warms the server up with its example, or with zeros."""
+    example = example_of(pool, repository)
     # Each request of a burst is the same: one that is answered from a cache says nothing of the model.
-    at_once = None if repository.response_cache else pool.how.capacity
+    at_once = None if repository.response_cache else repository.capacity
     try:
         return await warm_up(server, example, timeout_s=pool.ready_timeout_s, at_once=at_once)
     except StartFailed:
@@ -97,6 +98,11 @@ async def warmed(pool: PoolArguments, server: TritonProcess, repository: Reposit
                 await server.ended()
             raise server.death() from None
         raise
+
+
+def example_of(pool: PoolArguments, repository: Repository) -> bytes | None:
+    """The pool's own example, else the artifact's, if it has one: the body of a v2 inference request in JSON."""
+    return pool.example.encode() or (repository.example.read_bytes() if repository.example else None)
 
 
 def server_options(pool: PoolArguments, log_file: Path | None) -> ServerOptions:

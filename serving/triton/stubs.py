@@ -18,14 +18,15 @@ _EXIT_CODE = 49
 """Where a process's parent and its wait status stand in /proc/PID/stat, counted after its name and its state at 0."""
 
 
-def stubs_of(pid: int) -> tuple[int, ...]:
-    """The stubs of this server that run."""
-    return tuple(one for one in _children_of(pid) if not has_ended(one))
+def children_of(pid: int) -> tuple[int, ...]:
+    """The stubs of this server, those that have ended unnoticed by it as well."""
+    listed = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return tuple(one for one in listed if _field(one, _PARENT) == pid and _is_stub(one))
 
 
 def dead_stubs_of(pid: int) -> frozenset[int]:
     """Those that have ended, and that the server has not noticed."""
-    return frozenset(one for one in _children_of(pid) if has_ended(one))
+    return frozenset(one for one in children_of(pid) if has_ended(one))
 
 
 async def first_ended(pids: Iterable[int]) -> int:
@@ -72,11 +73,6 @@ def words_of(code: int | None) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
-
-
-def _children_of(pid: int) -> tuple[int, ...]:
-    listed = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return tuple(one for one in listed if _field(one, _PARENT) == pid and _is_stub(one))
 
 
 def _is_stub(pid: int) -> bool:

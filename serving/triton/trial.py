@@ -1,8 +1,9 @@
 """A trial of one version: a server of its own that nobody is sent to, asked what it is and how it answers, and ended.
 
-What passes is loaded by its digest, gets ready within its time, has the inputs and outputs that its signature says, and
-answers its example. What does not is refused with the reason, in Triton's words where they are Triton's. Either way
-neither a process nor a folder nor shared memory is left, only the server's log.
+What passes is loaded by its digest, gets ready within its time, has the inputs and outputs that its signature says,
+answers its example, and answers as the signature says, whatever the number of rows. What does not is refused with the
+reason, in Triton's words where they are Triton's. Either way neither a process nor a folder nor shared memory is left,
+only the server's log.
 
 Where a trial runs is the caller's; the process that runs it may be killed at any moment (`guard.py`).
 """
@@ -14,12 +15,13 @@ from typing import Any
 from registry.errors import RegistryError
 from registry.signature import TensorSpec
 from serving.pools import Tried
+from serving.triton import answers
 from serving.triton.arguments import PoolArguments
 from serving.triton.folders import log_file, own_folder
 from serving.triton.guard import Guard, gone
 from serving.triton.layout import ArtifactRefused, Repository, read_signature
-from serving.triton.process import TritonProcess
-from serving.triton.starting import launched, warmed
+from serving.triton.samples import sample_of
+from serving.triton.starting import example_of, launched, warmed
 from serving.triton.warmup import Warmth
 
 _VARIES = -1
@@ -44,18 +46,23 @@ async def tried(pool: PoolArguments, tell: Callable[[str], object] = lambda _: N
         server, repository = await launched(pool, home, guard, log_file(pool), tell)
         try:
             tell("comparing the model with its signature")
-            inputs, outputs = await _compared(pool, server)
+            metadata, config = await server.metadata(), await server.config()
+            inputs, outputs = _compared(pool, metadata, config)
             tell("warming up")
-            return _result(inputs, outputs, repository, pool, await warmed(pool, server, repository))
+            warmth = await warmed(pool, server, repository)
+            sample = sample_of(metadata, example_of(pool, repository))
+            most_rows = int(config.get("max_batch_size", 0))
+            timeout_s = pool.ready_timeout_s
+            await answers.check(server, str(pool.spec), sample, outputs, most_rows=most_rows, within_s=timeout_s)
+            return _result(inputs, outputs, repository, pool, warmth)
         finally:
             await asyncio.shield(server.stop(0.0))  # nobody waits for an answer
     finally:
         await gone(guard)
 
 
-async def _compared(pool: PoolArguments, server: TritonProcess) -> tuple[Tensors, Tensors]:
+def _compared(pool: PoolArguments, metadata: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
     """The model's inputs and outputs, which are those of its signature if it has one."""
-    metadata, config = await server.metadata(), await server.config()
     batches = int(config.get("max_batch_size", 0)) > 0
     optional = {str(one["name"]) for one in config.get("input", ()) if one.get("optional")}
     try:

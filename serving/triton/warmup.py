@@ -1,8 +1,6 @@
 """The first requests of a server, which nobody waits for: they make what is made once, and show how it answers.
 
-The request is the example that came with the pool, else the artifact's `example.json`: the body of a v2 inference
-request in JSON; without one, zeros (empty strings) of one row, made from the model's metadata. What the model answers
-is not judged here, only that it does.
+The request is `samples.py`'s. What the model answers is not judged here, only that it does.
 
 It is sent one at a time until the latency has settled: until the median of the last five is not below that of the five
 before by more than a twentieth; 100 requests or 5 s are enough in any case. Then a burst of half a second measures
@@ -10,22 +8,20 @@ what the server carries. Where the burst gets no answer in time, the server carr
 """
 
 import asyncio
-import json
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import numpy as np
 from tritonclient.http import InferenceServerClient, aio
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+from tritonclient.utils import InferenceServerException
 
 from serving.errors import StartFailed
+from serving.triton import samples
 from serving.triton.burst import MOST_AT_ONCE, Request, burst
-from serving.triton.layout import ArtifactRefused
+from serving.triton.samples import sample_of
 
 _WINDOW = 5
 _STILL_FALLING = 0.95
@@ -82,7 +78,7 @@ async def warm_up(
         ArtifactRefused: the example is no request for this model.
         StartFailed: the model does not answer it, or not in time.
     """
-    inputs = from_example(example) if example else zeros(await server.metadata())
+    inputs = samples.inputs(sample_of(await server.metadata(), example))
     what = "its example" if example else "a request of zeros"
     try:
         async with asyncio.timeout(timeout_s):
@@ -127,44 +123,11 @@ async def _carries(server: Server, inputs: Sequence[aio.InferInput], at_once: in
 
 def _silent(server: Server, what: str, why: str) -> StartFailed:
     return StartFailed(
-        f"{server.model} version {server.version} is loaded, but does not answer {what}: {_one_line(why)}.",
+        f"{server.model} version {server.version} is loaded, but does not answer {what}: {one_line(why)}.",
         "Correct the model, or give an example.json that it does answer.",
     )
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """A Python model's error comes with its stack; the first line says what."""
     return next(iter(text.strip().splitlines()), "").rstrip(". ")
-
-
-def from_example(body: bytes) -> list[aio.InferInput]:
-    """The inputs of a v2 inference request in JSON.
-
-    Raises:
-        ArtifactRefused: it is not one.
-    """
-    try:
-        return [_from_json(tensor) for tensor in json.loads(body)["inputs"]]
-    except (ValueError, KeyError, TypeError, InferenceServerException) as error:
-        raise ArtifactRefused(f"example.json is not the body of a v2 inference request: {error!r}.") from error
-
-
-def zeros(metadata: Mapping[str, Any]) -> list[aio.InferInput]:
-    """One row of nothing for each input; a dimension that varies is 1."""
-    inputs = []
-    for tensor in metadata["inputs"]:
-        shape = [max(1, int(size)) for size in tensor["shape"]]
-        empty = b"" if tensor["datatype"] == "BYTES" else 0
-        inputs.append(_input(tensor["name"], tensor["datatype"], shape, [empty] * math.prod(shape)))
-    return inputs
-
-
-def _from_json(tensor: Mapping[str, Any]) -> aio.InferInput:
-    return _input(tensor["name"], tensor["datatype"], tensor["shape"], tensor["data"])
-
-
-def _input(name: str, datatype: str, shape: Sequence[int], data: Any) -> aio.InferInput:  # noqa: ANN401 - JSON
-    values = np.array(data, dtype=triton_to_np_dtype(datatype)).reshape(shape)
-    tensor = aio.InferInput(name, list(shape), datatype)
-    tensor.set_data_from_numpy(values)
-    return tensor

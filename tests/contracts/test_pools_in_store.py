@@ -47,11 +47,13 @@ async def test_crashes_are_kept_newest_first_at_the_stores_time(bench: Bench) ->
     """Whatever the replica's clock says; those of another version are not among them."""
     assert list(await bench.store.crashes("digits", 2)) == []
     for code in (1, -9):
-        await bench.store.crashed("digits", 2, Crash(0, code, "h", f"words {code}"))
+        await bench.store.crashed("digits", 2, Crash(0, code, "h", f"words {code}", f"pool {code}"))
     await bench.store.crashed("digits", 1, Crash(0, None, "h", "hung"))
     now = await bench.store.now_ms()
     found = await bench.store.crashes("digits", 2)
-    assert [(one.exit_code, one.words) for one in found] == [(-9, "words -9"), (1, "words 1")]
+    assert [(one.exit_code, one.words, one.pool) for one in found] == [
+        (-9, "words -9", "pool -9"), (1, "words 1", "pool 1"),
+    ]  # fmt: skip
     assert all(0 <= now - one.at_ms < 60_000 for one in found)
     assert [one.exit_code for one in await bench.store.crashes("digits", 1)] == [None]
 
@@ -151,6 +153,30 @@ async def test_an_operation_is_read_back_whole(bench: Bench) -> None:
     assert await bench.store.operation("op1") == saved
     assert list(await bench.store.unfinished_operations()) == []
     assert await bench.store.operation("op2") is None
+
+
+async def test_what_it_was_asked_is_kept_beside_the_record_until_it_ends(bench: Bench) -> None:
+    """It may be megabytes, so only whoever runs it reads it; what is small stays with the record."""
+    asked = {"source": "/a", "number": 7, "force": False, "contents": {"example": "x" * 10_000}, "long": "y" * 300}
+    begun = await bench.store.add_operation(Operation("op1", "register", "digits", None, asked))
+    small = {"source": "/a", "number": 7, "force": False}
+    told = await bench.store.save_operation(begun.saying("now", {"artifact": "a"}))
+    assert told is not None
+    for one in (begun, told, *await bench.store.operations(None, 9), *await bench.store.unfinished_operations()):
+        assert (one.arguments, one.about) == ({}, small)
+    assert dict(await bench.store.arguments_of("op1")) == asked
+    assert told.known == {"artifact": "a"}
+    await bench.store.save_operation(replace(told, state=OperationState.DONE))
+    assert dict(await bench.store.arguments_of("op1")) == {}
+    assert (await bench.store.operations(None, 9))[0].about == small
+
+
+async def test_the_claim_on_an_operation_is_none(bench: Bench) -> None:
+    """No name of a record is that of another key."""
+    await bench.store.add_operation(operation())
+    assert await bench.store.claim_operation("op1", "a", 60)
+    for name in ("op1:runner", "s", "s:holders", "op1:arguments"):
+        assert await bench.store.operation(name) is None
 
 
 async def test_a_record_that_somebody_else_wrote_is_not_overwritten(bench: Bench) -> None:

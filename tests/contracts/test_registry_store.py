@@ -44,7 +44,7 @@ async def test_a_version_is_read_back_whole(registry_store: AnyRegistryStore) ->
     assert abs(facts.now_ms / 1000 - time.time()) < 60
     [listed] = await registry_store.listed(DIGITS, below=None, limit=10)
     assert facts.listed == {3: listed}
-    assert (listed.contents_digest, listed.metrics) == (digest_of(contents(5)), contents(5).metrics)
+    assert (listed["contents_digest"], listed["metrics"]) == (digest_of(contents(5)), contents(5).metrics)
     [model] = await registry_store.models(after="", limit=10)
     assert (model.name, model.revision, model.versions, model.newest, model.aliases) == ("digits", 1, 1, 3, {})
 
@@ -55,7 +55,7 @@ async def test_a_change_from_another_revision_writes_nothing(registry_store: Any
     for expected in (0, 2, 77):
         answer = await registry_store.commit(added(2, expected))
         assert (answer.done, answer.durable) == (False, False)
-    assert [one.number for one in await registry_store.listed(DIGITS, below=None, limit=10)] == [1]
+    assert [one["version"] for one in await registry_store.listed(DIGITS, below=None, limit=10)] == [1]
     assert (await registry_store.facts(DIGITS)).revision == 1
     assert len(await registry_store.audit(before="", limit=10)) == 1
 
@@ -81,7 +81,7 @@ async def test_a_state_moves_to_the_models_revision(registry_store: AnyRegistryS
     await registry_store.commit(added(1, 0))
     await registry_store.commit(Change(DIGITS, 1, ENTRY, states={number(1): State.VERIFIED}))
     [listed] = await registry_store.listed(DIGITS, below=None, limit=10)
-    assert listed.standing == Standing(State.VERIFIED, 2)
+    assert (listed["state"], listed["revision"]) == (State.VERIFIED, 2)
     assert await registry_store.version(DIGITS, number(1)) == added(1, 0).created
 
 
@@ -107,7 +107,7 @@ async def test_what_is_gone_leaves_its_number(registry_store: AnyRegistryStore) 
     assert facts.standings == {1: Standing(State.REGISTERED, 1), 2: Standing(State.GONE, 3)}
     assert list(facts.listed) == [1]
     assert await registry_store.version(DIGITS, number(2)) is None
-    assert [one.number for one in await registry_store.listed(DIGITS, below=None, limit=10)] == [1]
+    assert [one["version"] for one in await registry_store.listed(DIGITS, below=None, limit=10)] == [1]
     assert (await registry_store.models(after="", limit=1))[0].versions == 1
 
 
@@ -116,7 +116,7 @@ async def test_a_lower_number_is_not_the_newest(registry_store: AnyRegistryStore
     for revision, value in enumerate((9, 10, 2)):
         await registry_store.commit(added(value, revision))
     assert (await registry_store.facts(DIGITS)).newest == 10
-    assert [one.number for one in await registry_store.listed(DIGITS, below=None, limit=10)] == [10, 9, 2]
+    assert [one["version"] for one in await registry_store.listed(DIGITS, below=None, limit=10)] == [10, 9, 2]
 
 
 async def test_versions_come_page_by_page(registry_store: AnyRegistryStore) -> None:
@@ -124,7 +124,8 @@ async def test_versions_come_page_by_page(registry_store: AnyRegistryStore) -> N
     for value in range(1, 8):
         await registry_store.commit(added(value, value - 1))
     pages = [
-        [one.number for one in await registry_store.listed(DIGITS, below=below, limit=3)] for below in (None, 5, 2, 1)
+        [one["version"] for one in await registry_store.listed(DIGITS, below=below, limit=3)]
+        for below in (None, 5, 2, 1)
     ]
     assert pages == [[7, 6, 5], [4, 3, 2], [1], []]
 
@@ -134,7 +135,7 @@ async def test_the_largest_number_fits(registry_store: AnyRegistryStore) -> None
     largest = 2**31 - 1
     await registry_store.commit(added(largest, 0))
     await registry_store.commit(added(largest - 1, 1))
-    assert [one.number for one in await registry_store.listed(DIGITS, below=largest, limit=3)] == [largest - 1]
+    assert [one["version"] for one in await registry_store.listed(DIGITS, below=largest, limit=3)] == [largest - 1]
     assert (await registry_store.facts(DIGITS)).newest == largest
 
 
@@ -158,4 +159,4 @@ async def test_odd_characters_are_kept(registry_store: AnyRegistryStore) -> None
     version = Version(DIGITS, number(1), made, odd, 1)
     await registry_store.commit(Change(DIGITS, 0, ENTRY, created=version, states={number(1): State.REGISTERED}))
     assert await registry_store.version(DIGITS, number(1)) == version
-    assert (await registry_store.listed(DIGITS, below=None, limit=1))[0].registered_by == odd
+    assert (await registry_store.listed(DIGITS, below=None, limit=1))[0]["registered_by"] == odd

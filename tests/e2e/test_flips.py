@@ -59,6 +59,7 @@ def test_a_control_room_that_is_killed_in_the_middle_of_a_flip_ends_it(room: Roo
     assert room.get("/registry/models/digits/versions/2")["state"] == "verified"
 
 
+@pytest.mark.slow
 def test_a_version_that_nothing_routes_to_sleeps_and_is_woken(room: Room) -> None:
     """Its wish is kept, its servers go; a deployment wakes it, and a policy keeps it awake."""
     room.done("/models/digits/versions/2/deploy", {"options": {"keep_warm_s": 2}})
@@ -77,6 +78,7 @@ def test_a_version_that_nothing_routes_to_sleeps_and_is_woken(room: Room) -> Non
     assert "10 % of the traffic" in refused.json()["detail"]
 
 
+@pytest.mark.slow
 def test_other_options_come_up_beside_the_old_ones(room: Room) -> None:
     """A version with traffic gets other servers: new before old, and no request fails."""
     [before] = [pool["digest"] for pool in room.get("/status")["pools"] if pool["version"] == 1]
@@ -89,6 +91,7 @@ def test_other_options_come_up_beside_the_old_ones(room: Room) -> None:
     assert after != before
 
 
+@pytest.mark.slow
 def test_a_deployment_that_cannot_come_up_changes_nothing(room: Room) -> None:
     """The reason is told, and what served goes on serving."""
     options = {"device": "gpu"}
@@ -99,6 +102,7 @@ def test_a_deployment_that_cannot_come_up_changes_nothing(room: Room) -> None:
     until(lambda: room.pools(1) == ["RUNNING"], "the end of what could not be started")
 
 
+@pytest.mark.slow
 def test_what_was_deployed_is_there_after_a_restart(room: Room) -> None:
     """All of it ended and began again: whoever is told that it is ready finds the version that has the traffic."""
     room.done("/models/digits/promote", {"version": 2, "keep": True})

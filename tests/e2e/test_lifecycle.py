@@ -34,6 +34,7 @@ def serve_one_version(installation: Installation, models: Models) -> None:
     (installation.folder / "sluice.yaml").write_text(yaml.safe_dump(settings))
 
 
+@pytest.mark.slow
 def test_the_demo_by_itself(tmp_path: Path) -> None:
     """`sluice demo --once` exits with 0: no failed request, every customer where choose() says, nothing left behind."""
     installation = Installation(tmp_path)

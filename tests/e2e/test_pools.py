@@ -263,6 +263,7 @@ async def test_a_pool_is_scaled_in_place(room: Room) -> None:
     assert (state.replicas_running, state.replicas_wanted) == (1, 1)
 
 
+@pytest.mark.slow
 async def test_what_is_deployed_again_is_left_alone(room: Room) -> None:
     """A conductor that says the same twice changes nothing; other options are a pool beside the first."""
     spec, other = room.spec(), room.spec(instance_count=2)
@@ -284,6 +285,7 @@ async def test_what_is_deployed_again_is_left_alone(room: Room) -> None:
     assert len(room.processes(SERVER)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "crash"), [(SERVER, "Triton was"), (STUB, "Triton's Python stub was"), (REPLICA, "")]
 )
@@ -311,6 +313,7 @@ async def test_whatever_is_killed_is_replaced(room: Room, words: str, crash: str
     assert all(f"{crash} killed by SIGKILL while m version 1 ran" in one.words for one in crashes)
 
 
+@pytest.mark.slow
 async def test_a_version_whose_servers_die_is_given_pauses(room: Room) -> None:
     """After five deaths in the last ten minutes the next server waits 8 s before it starts."""
     spec = room.spec()
@@ -327,6 +330,7 @@ async def test_a_version_whose_servers_die_is_given_pauses(room: Room) -> None:
     await room.ready(spec, 1)
 
 
+@pytest.mark.slow
 async def test_a_pool_can_be_removed_during_a_pause(room: Room) -> None:
     """What has died again and again waits for a minute, which a removal does not."""
     spec = room.spec()

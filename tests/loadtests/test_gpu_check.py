@@ -76,6 +76,7 @@ def command(*arguments: str, environ: Mapping[str, str]) -> subprocess.Completed
     )
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_the_whole_of_it_runs_on_the_cpu_with_nothing_but_the_packages_that_the_readme_lists(tmp_path: Path) -> None:
     """Answers, split and speed on real Tritons; no process of it imports Ray, FastAPI or anything not in the table."""

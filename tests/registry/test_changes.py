@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from registry.changes import AuditEntry, Facts, moving, next_number, pointing, registering, unpointing
@@ -18,14 +20,15 @@ def listed(value: int, seed: int) -> Listed:
     """A version with the contents of that seed."""
     made = contents(seed)
     return Listed(
-        number(value),
-        Standing(State.VERIFIED, 4),
-        made.artifact.kind,
-        made.artifact.digest,
-        digest_of(made),
-        "ada",
-        0,
-        made.metrics,
+        version=value,
+        state=State.VERIFIED,
+        revision=4,
+        kind=made.artifact.kind,
+        artifact_digest=made.artifact.digest,
+        contents_digest=digest_of(made),
+        registered_by="ada",
+        registered_at=datetime.fromtimestamp(0, UTC),
+        metrics=made.metrics,
     )
 
 

@@ -61,7 +61,7 @@ async def test_numbers_go_up_and_are_never_used_twice(registry: Registry) -> Non
     with pytest.raises(Conflict, match="never used twice"):
         await registry.register("digits", contents(3), who="ada", number=10)
     assert (await registry.register("digits", contents(4), who="ada", number=5)).version.number == 5
-    assert [one.number for one in await registry.versions("digits")] == [11, 9, 5, 1]
+    assert [one["version"] for one in await registry.versions("digits")] == [11, 9, 5, 1]
 
 
 async def test_registering_twice_is_registering_once(registry: Registry) -> None:
@@ -196,8 +196,8 @@ async def test_versions_and_models_are_read_page_by_page(registry: Registry) -> 
         for seed in range(5):
             await registry.register(model, contents(seed), who="ada")
     first = await registry.versions("a", limit=2)
-    assert [one.number for one in first] == [5, 4]
-    assert [one.number for one in await registry.versions("a", below=first[-1].number, limit=9)] == [3, 2, 1]
+    assert [one["version"] for one in first] == [5, 4]
+    assert [one["version"] for one in await registry.versions("a", below=first[-1]["version"], limit=9)] == [3, 2, 1]
     assert list(await registry.versions("a", below=1)) == []
     page = await registry.models(limit=2)
     assert [(one.name, one.versions, one.newest) for one in page] == [("a", 5, 5), ("b", 5, 5)]

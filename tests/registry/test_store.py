@@ -93,7 +93,7 @@ async def test_of_an_alias_and_a_deletion_at_once_one_wins(store: Store) -> None
         )
         assert len([one for one in said if isinstance(one, RegistryError)]) == 1
     aliases = (await store.facts(DIGITS)).aliases
-    alive = {one.number for one in await store.listed(DIGITS, below=None, limit=100)}
+    alive = {one["version"] for one in await store.listed(DIGITS, below=None, limit=100)}
     assert {alias.version for alias in aliases.values()} <= alive
 
 
@@ -126,7 +126,7 @@ async def test_ten_thousand_versions_are_listed_in_one_round_trip(
 
     monkeypatch.setattr(store._redis, "execute_command", counting)
     found = await Registry(store, nobody).versions("digits", limit=MANY)
-    assert [one.number for one in found] == list(range(MANY, 0, -1))
+    assert [one["version"] for one in found] == list(range(MANY, 0, -1))
     assert len(sent) == 1
 
 

@@ -177,6 +177,17 @@ def test_ctrl_c_ends_the_waiting_and_not_the_work(here: Path, model: str) -> Non
         (["register", "digits", "one", "--metric", "accuracy=high"], "no number"),
         (["register", "digits", "one", "--metric", "a=1", "--metric", "a=2"], "names a twice"),
         (["register", "digits", "one", "--signature", "none.json"], "none.json cannot be read"),
+        (["register", "digits", "one", "--metric", "a=nan"], "no number"),
+        (["register", "digits", "one", "--param", "a=NaN"], "NaN or an infinity"),
+        (["register", "digits", "one", "--param", "a=-Infinity"], "NaN or an infinity"),
+        (["register", "digits", "one", "--param", "a=1e999"], "NaN or an infinity"),
+        (["register", "digits", "one", "--option", "x=Infinity"], "NaN or an infinity"),
+        (["deploy", "digits", "1", "--option", "x=[NaN]"], "NaN or an infinity"),
+        (["deploy", "digits", "1", "--option", 'x="\\ud800"'], "half a character"),
+        (["register", "digits", "one", "--param", "a=\udc80"], "half a character"),
+        (["register", "digits", "one", "--tag", "a=\udc80"], "half a character"),
+        (["register", "digits", "one", "--metric", "\udc80=1"], "half a character"),
+        (["register", "digits", "one\udc80"], "half a character"),
         (["register", "digits", "one", "--data-rows", "1"], "go together"),
         (["register", "digits", "one", "--number", "0"], "greater than or equal to 1"),
         (["alias", "digits", "production"], "--remove"),
@@ -195,6 +206,48 @@ def test_wrong_usage_is_exit_code_2_and_nobody_is_asked(
     ran = sluice("models", *words)
     assert (ran.code, ran.out) == (2, "")
     assert says in ran.err
+
+
+@pytest.mark.parametrize(
+    ("holds", "says"), [('{"a": NaN}', "NaN"), ('{"a": -Infinity}', "NaN"), ('"\\ud800"', "half a character")]
+)
+@pytest.mark.parametrize("option", ["--signature", "--example"])
+def test_a_file_of_what_json_may_not_hold_is_wrong_usage(
+    sluice: Command, tmp_path: Path, option: str, holds: str, says: str
+) -> None:
+    """Exit code 2, with the file's name."""
+    (tmp_path / "a.json").write_text(holds)
+    ran = sluice("models", "register", "digits", "one", option, str(tmp_path / "a.json"), "--url", "http://127.0.0.1:9")
+    assert (ran.code, ran.out) == (2, "")
+    assert says in " ".join(ran.err.split())
+
+
+def test_names_that_are_no_text_are_a_sentence(sluice: Command, here: Path) -> None:
+    """Wherever they stand."""
+    for words in (["show", "digits\udc80", "1"], ["alias", "digits", "x\udc80", "1"], ["list", "x\udc80"]):
+        ran = sluice("models", *words)
+        assert (ran.code, ran.out, "is no name" in ran.err) == (1, "", True), ran
+    ran = sluice("models", "archive", "digits", "1", "--why", "\udc80")
+    assert (ran.code, ran.out, "cannot be sent" in ran.err) == (1, "", True), ran
+
+
+def test_a_digest_is_held_against_the_artifact(sluice: Command, here: Path, model: str) -> None:
+    """Another one refuses it; that of the baseline is kept with the version."""
+    artifact(here, "one")
+    refused = sluice("models", "register", model, "one", "--expected-digest", "0" * 64)
+    assert (refused.code, "0" * 64 in refused.err) == (1, True), refused
+    ran = sluice("models", "register", model, "one", "--baseline-digest", "1" * 64, "--json")
+    digest = json.loads(ran.out)["result"]["digest"]
+    assert json.loads(sluice("models", "show", model, "1", "--json").out)["baseline_digest"] == "1" * 64
+    assert "baseline" in sluice("models", "show", model, "1").out
+    assert sluice("models", "register", model, "one", "--number", "2", "--expected-digest", digest).code == 0
+
+
+def test_the_help_says_where_a_number_comes_from_and_what_config_is(sluice: Command) -> None:
+    """An import keeps its own; --config is the settings file, --config-pbtxt what Triton is told."""
+    assert "its number there" in " ".join(sluice("models", "import", "--help").out.replace("│", "").split())
+    shown = " ".join(sluice("models", "show", "--help").out.replace("│", "").split())
+    assert "with --config-pbtxt the configuration that it is served with" in shown
 
 
 def test_what_is_refused_is_a_sentence_and_exit_code_1(sluice: Command, here: Path, model: str) -> None:

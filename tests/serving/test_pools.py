@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.endpoint import Endpoint
 from serving.pools import HOW_MANY, PoolKey, PoolOptions, PoolSpec, PoolState
 
 SPEC = PoolSpec("m", 3, PoolOptions(max_batch_size=8), artifact="a" * 64, kind="onnx", signature="{}", example="{}")
@@ -58,6 +59,13 @@ def test_a_pool_survives_json_with_its_digest() -> None:
     assert again.digest == SPEC.digest
     assert len(SPEC.digest) == 12
     assert int(SPEC.digest, 16) >= 0
+
+
+def test_no_capacity_is_more_than_a_lease_can_say() -> None:
+    """Options that work on more at once than that are options all the same."""
+    options = PoolOptions(max_batch_size=65_536, instance_count=64)
+    assert Endpoint("h", 1, 1, "m", 3, capacity=options.capacity).capacity == 65_535
+    assert PoolOptions(max_batch_size=0, instance_count=3).capacity == 3
 
 
 def test_a_pools_key_names_it() -> None:

@@ -88,3 +88,30 @@ def test_sigkill_of_the_command_is_followed_by_a_sweep() -> None:
         command.kill()
     assert not gone(left)
     assert eventually(lambda: gone(left), GRACE_S + 10.0)
+
+
+def test_what_a_swept_server_leaves_is_removed_by_its_guard(tmp_path: Path) -> None:
+    """Owner and stub are killed at once; the guard is none of the run's, and removes folder and shared memory."""
+    home = tmp_path / "home"
+    code = textwrap.dedent(f"""
+        import os, subprocess, time
+        from pathlib import Path
+        from serving.triton import guard as guarding
+        home = Path({str(home)!r})
+        guard = guarding.Guard.start(home)
+        home.mkdir()
+        mark = guard.server_mark()
+        Path("/dev/shm", mark + "-region").touch()
+        stub = subprocess.Popen({SLEEPER!r}, env={{**os.environ, guarding.VARIABLE: mark}}, start_new_session=True)
+        guard.watch(stub.pid, mark)
+        print(stub.pid, "/dev/shm/" + mark + "-region", flush=True)
+        time.sleep(60)
+    """)
+    environment = {**os.environ, VARIABLE: "run-4"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=REPOSITORY, env=environment) as one:
+        assert one.stdout is not None
+        stub, region = one.stdout.readline().decode().split()
+        assert Path(region).exists()
+        sweep("run-4", grace_s=0.0)
+    assert eventually(lambda: not home.exists() and not Path(region).exists(), 10.0)
+    assert gone(int(stub))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
@@ -14,10 +15,26 @@ from serving.control.api.asked import WaitS, Who
 from serving.control.api.contents import moment
 from serving.control.api.problems import refusal_response
 from serving.control.api.workshop import TheOperations
+from serving.control.errors import UnknownOperation
 from serving.control.operations import Operation, Operations, OperationState
 from serving.errors import Refusal
 
 routes = APIRouter(tags=["operations"])
+
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+def _id(operation_id: str) -> str:
+    """The id in the path, where it can be one: it becomes a part of keys in the store.
+
+    Raises:
+        UnknownOperation: it cannot.
+    """
+    if not _ID.fullmatch(operation_id):
+        raise UnknownOperation(
+            f"There is no operation {operation_id[:64]!r}.", "An id has 16 digits, 0 to 9 and a to f."
+        )
+    return operation_id
 
 
 class OperationProblemOut(BaseModel):
@@ -81,7 +98,7 @@ async def _show(
     operation_id: str,
     wait_s: Annotated[WaitS, Query(description="for its end, seconds")] = 0.0,
 ) -> OperationOut:
-    return operation_out(await operations.settled(operation_id, wait_s))
+    return operation_out(await operations.settled(_id(operation_id), wait_s))
 
 
 @routes.delete(
@@ -91,7 +108,7 @@ async def _show(
     status_code=HTTPStatus.ACCEPTED,
 )
 async def _cancel(operations: TheOperations, operation_id: str, who: Who) -> OperationOut:
-    return operation_out(await operations.cancel(operation_id, who=who))
+    return operation_out(await operations.cancel(_id(operation_id), who=who))
 
 
 async def answered(operations: Operations, operation: Operation, wait_s: float) -> Response:

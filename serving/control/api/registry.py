@@ -10,14 +10,15 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from registry.diff import Difference
+from registry.errors import NotFound
 from registry.kinds import ArtifactKind
 from registry.lifecycle import State
-from registry.models import Listed
 from registry.service import MOST_LISTED
-from serving.control.api.asked import ModelName, etag
+from serving.control.api.asked import ModelName, Service, etag
 from serving.control.api.contents import Digest, Parameter, VersionOut, moment, version_out
 from serving.control.api.workshop import TheRegistry, TheWorkshop
-from serving.control.configured import config_of
+from serving.control.configured import config_of, with_defaults
+from serving.control.wishes import desired
 
 routes = APIRouter(prefix="/registry", tags=["registry"])
 
@@ -160,9 +161,9 @@ async def _versions(
     aliases = await registry.aliases(model)
     page = {
         "model": model,
-        "versions": [_row(one) for one in found],
+        "versions": found,
         "aliases": {str(name): int(alias.version) for name, alias in aliases.items()},
-        "next": int(found[-1].number) if len(found) == limit else None,
+        "next": found[-1]["version"] if len(found) == limit else None,
     }
     # Without a model of pydantic for each row: ten thousand of them take longer than everything else together.
     return Response(to_json(page), media_type="application/json")
@@ -178,12 +179,23 @@ async def _version(registry: TheRegistry, model: ModelName, version: Named, resp
 @routes.get(
     "/models/{model}/versions/{version}/config",
     summary="The config.pbtxt that a version is served with",
+    description=(
+        "With the options that it is deployed with, or those of the settings; without either, with the defaults. What "
+        "depends on the backends of the Triton that serves it is shown for one that has the Python backend alone."
+    ),
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Triton's text form."}},
 )
-async def _config(workshop: TheWorkshop, model: ModelName, version: Named) -> Response:
-    shown = await workshop.registry.show(model, version)
-    text = await config_of(shown.version, workshop.artifacts, allow_pickle=workshop.allow_pickle)
+async def _config(service: Service, workshop: TheWorkshop, model: ModelName, version: Named) -> Response:
+    number = int(await workshop.registry.resolve(model, version))
+    if service.source_of(model, number) == "static":
+        raise NotFound(
+            f"{model} version {number} is served by somebody else's Triton, which alone has its configuration.",
+            f"Ask that one for /v2/models/{model}/config.",
+        )
+    running = desired(workshop.declared, await service.wishes()).get((model, number))
+    spec = running or with_defaults((await workshop.registry.show(model, number)).version)
+    text = await config_of(spec, workshop.artifacts, allow_pickle=workshop.allow_pickle)
     return Response(text, media_type="text/plain")
 
 
@@ -233,20 +245,6 @@ async def _audit(
         ],
         next=found[-1].id if len(found) == limit else None,
     )
-
-
-def _row(listed: Listed) -> dict[str, Any]:
-    return {
-        "version": int(listed.number),
-        "state": listed.standing.state.value,
-        "revision": listed.standing.revision,
-        "kind": listed.kind.value,
-        "artifact_digest": listed.artifact_digest,
-        "contents_digest": listed.contents_digest,
-        "registered_by": listed.registered_by,
-        "registered_at": moment(listed.registered_at_ms),
-        "metrics": dict(listed.metrics),
-    }
 
 
 def _difference(one: Difference) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class ImportIn(Body):
     source: Annotated[
         str, Field(min_length=1, max_length=4_096, description="mlflow:/NAME/VERSION or mlflow:/NAME@ALIAS")
     ]
-    number: Annotated[VersionNumber | None, Field(description="left out: the next free one")] = None
+    number: Annotated[VersionNumber | None, Field(description="left out: the number that it has there")] = None
     force: Annotated[bool, Field(strict=True, description="even if it cannot serve the stable version's clients")] = (
         False
     )

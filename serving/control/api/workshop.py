@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from fastapi import Depends, Request
 from registry.artifacts import ArtifactStore
 from registry.service import Registry
 from serving.control.operations import Operations
+from serving.pools import PoolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +23,14 @@ class Workshop:
         operations: long work.
         artifacts: the versions' files.
         allow_pickle: whether a scikit-learn model may be a pickle.
+        declared: the pools that the settings declare.
     """
 
     registry: Registry
     operations: Operations
     artifacts: ArtifactStore
     allow_pickle: bool = False
+    declared: Sequence[PoolSpec] = ()
 
 
 def _workshop(request: Request) -> Workshop:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from registry.errors import NotFound, RegistryError, Unacceptable
+from registry.errors import Conflict, NotFound, RegistryError, Unacceptable
 from serving.child import ended, spawn, stop_async
 from serving.control.importing.facts import Facts
-from serving.control.importing.source import Source, SourceUnavailable, shown
+from serving.control.importing.source import Source, SourceUnavailable, Taken, shown
 from serving.errors import SluiceError
 
 _GRACE_S = 1.0
+_CREDENTIALS = re.compile(r"//[^/\s]*@")
 _PROBLEMS: dict[str, type[RegistryError | SluiceError]] = {
-    kind.__name__: kind for kind in (NotFound, Unacceptable, SourceUnavailable)
+    kind.__name__: kind for kind in (Conflict, NotFound, Unacceptable, SourceUnavailable)
 }
 
 # A second try and no more, no other servers than the one that was named, and no chatter:
@@ -67,16 +69,28 @@ def check_installed() -> None:
         )
 
 
-async def fetch(source: Source, server: Server, folder: Path) -> Facts:
+async def fetch(source: Source, server: Server, folder: Path, taken: Taken) -> Facts:
     """What the server says of the version; its files are in `model` below the folder, which is there and empty.
 
+    Args:
+        source: the version.
+        server: where it is.
+        folder: for its files.
+        taken: the numbers that it must not have there; nothing is downloaded if it has one of them.
+
     Raises:
+        Conflict: its number is taken.
         NotFound: there is no such version.
         SourceUnavailable: the server does not answer, or answers nonsense.
         Unacceptable: it may not be brought, or MLflow's client is not installed.
     """
     check_installed()
-    request = {"source": str(source), "tracking_uri": server.uri, "sources": list(server.sources)}
+    request = {
+        "source": str(source),
+        "tracking_uri": server.uri,
+        "sources": list(server.sources),
+        "taken": {"model": taken.model, "numbers": sorted(taken.numbers)},
+    }
     # The address may hold a password: never an argument, which everybody on the machine can read.
     (folder / "request.json").touch(mode=0o600)
     (folder / "request.json").write_text(json.dumps(request))
@@ -120,4 +134,9 @@ def _answer(source: Source, server: Server, folder: Path) -> Facts:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing."
+    return without_credentials(lines[-1])[:300] if lines else "it said nothing."
+
+
+def without_credentials(text: str) -> str:
+    """The text without user and password in any address in it; to be asked before it is cut short."""
+    return _CREDENTIALS.sub("//", text)

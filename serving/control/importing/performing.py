@@ -22,9 +22,10 @@ from registry.models import Artifact, Contents, ModelName, VersionNumber
 from registry.roots import Roots
 from registry.service import Registered, Registry
 from serving.control.importing.fetching import Server, check_installed, fetch
-from serving.control.importing.source import Source, shown
+from serving.control.importing.source import Source, Taken, shown
 from serving.control.importing.translation import Imported, Inspect, translate
 from serving.control.operations import Operation, Tell
+from serving.control.threads import on_artifacts
 from serving.settings import Settings
 
 _SCRATCH = "imports"
@@ -100,6 +101,7 @@ class Importer:
         self._registry = registry
         self._registers = registers
         self._settings = settings.registry
+        self._declared = {model.name: frozenset(one.version for one in model.versions) for model in settings.models}
         self._scratch = settings.state_dir / _SCRATCH
         self._inspect = inspect
         self._limit_s = limit_s
@@ -108,10 +110,13 @@ class Importer:
         """Refuses what can be refused before anything is asked of anybody.
 
         Raises:
+            Conflict: the number is known already, and is in the settings.
             Unacceptable: no such source, no tracking server in the settings, or no client installed.
         """
         ModelName(operation.model)
-        Asked.of(operation.arguments)
+        asked = Asked.of(operation.arguments)
+        if number := asked.number or asked.source.version:
+            self._taken(operation).refuse(number)
         self._server()
         check_installed()
 
@@ -127,9 +132,10 @@ class Importer:
         asked, server = Asked.of(operation.arguments), self._server()
         async with self._folder(operation.id) as folder:
             await tell(f"asking {shown(server.uri)} for {asked.source}")
-            facts = await fetch(asked.source, server, folder)
+            taken = Taken(operation.model) if asked.number else self._taken(operation)
+            facts = await fetch(asked.source, server, folder, taken)
             await tell(f"{facts.name} version {facts.version} is here; reading what it is")
-            imported = await asyncio.to_thread(
+            imported = await on_artifacts(
                 translate,
                 facts,
                 folder / "model",
@@ -153,8 +159,11 @@ class Importer:
 
     async def undo(self, operation: Operation, _tell: Tell) -> Mapping[str, Any]:
         """Removes the folder that an import left which was killed and is not taken up again."""
-        await asyncio.to_thread(shutil.rmtree, self._scratch / operation.id, ignore_errors=True)
+        await on_artifacts(shutil.rmtree, self._scratch / operation.id, ignore_errors=True)
         return {}
+
+    def _taken(self, operation: Operation) -> Taken:
+        return Taken(operation.model, self._declared.get(operation.model, frozenset()))
 
     def _server(self) -> Server:
         if self._settings.mlflow_uri is None:
@@ -165,24 +174,24 @@ class Importer:
     async def _folder(self, name: str) -> AsyncIterator[Path]:
         """A folder of this operation's own; what an earlier run of it left is removed."""
         folder = self._scratch / name
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await on_artifacts(shutil.rmtree, folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
         try:
             yield folder
         finally:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+            await asyncio.shield(on_artifacts(shutil.rmtree, folder, ignore_errors=True))
 
     async def _brought(self, folder: Path) -> Artifact:
         root = self._settings.artifacts or ""
         store = ArtifactStore(root, Roots.of([str(folder)]), allow_pickle=self._settings.allow_pickle)
-        bringing = asyncio.ensure_future(asyncio.to_thread(store.bring, str(folder)))
+        bringing = asyncio.ensure_future(on_artifacts(store.bring, str(folder)))
         try:
             return await asyncio.shield(bringing)
         except asyncio.CancelledError:
             # A thread cannot be cancelled; what it brings in the end nobody will ever record.
             await asyncio.wait({bringing})
             if bringing.exception() is None and not await self._registry.holders(bringing.result().digest):
-                await asyncio.to_thread(store.remove, bringing.result().digest)
+                await on_artifacts(store.remove, bringing.result().digest)
             raise
 
     async def _aliases(

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from registry.errors import Unacceptable
+from registry.errors import Conflict, Unacceptable
 from registry.models import LARGEST_VERSION
 from registry.roots import Roots
 from serving.errors import SluiceError
@@ -53,6 +53,26 @@ class Source:
     def __str__(self) -> str:
         """'mlflow:/iris/3' or 'mlflow:/iris@champion'."""
         return f"mlflow:/{self.name}{f'@{self.alias}' if self.version is None else f'/{self.version}'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The numbers of a model that the settings have given away, so that no import gets them."""
+
+    model: str
+    numbers: frozenset[int] = frozenset()
+
+    def refuse(self, number: int) -> None:
+        """Refuses one of them.
+
+        Raises:
+            Conflict: it is taken.
+        """
+        if number in self.numbers:
+            raise Conflict(
+                f"{self.model} version {number} is in the settings, so nothing can be imported under that number.",
+                f"Give it another one, above {max(self.numbers)}, with --number (`number` in a request).",
+            )
 
 
 def shown(tracking_uri: str) -> str:

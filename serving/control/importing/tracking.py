@@ -26,7 +26,8 @@ from registry.errors import NotFound, RegistryError, Unacceptable
 from registry.roots import LOCAL, Roots, locate
 from registry.tree import LocalTree
 from serving.control.importing.facts import Dataset, Facts, Run
-from serving.control.importing.source import Source, SourceUnavailable, admit, shown
+from serving.control.importing.fetching import without_credentials
+from serving.control.importing.source import Source, SourceUnavailable, Taken, admit, shown
 from serving.errors import SluiceError
 
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -39,8 +40,9 @@ def main(folder: Path) -> None:
     """Answers what is asked in the folder."""
     asked = json.loads((folder / "request.json").read_text())
     source, tracking_uri = Source.of(asked["source"]), str(asked["tracking_uri"])
+    taken = Taken(asked["taken"]["model"], frozenset(asked["taken"]["numbers"]))
     try:
-        facts = _brought(source, tracking_uri, Roots.of(asked["sources"]), folder / "model")
+        facts = _brought(source, tracking_uri, Roots.of(asked["sources"]), folder / "model", taken)
         answer: dict[str, Any] = {"facts": asdict(facts)}
     except (RegistryError, SluiceError) as error:
         answer = {"problem": _as_plain(error)}
@@ -49,7 +51,7 @@ def main(folder: Path) -> None:
     (folder / "answer.json").write_text(json.dumps(answer))
 
 
-def _brought(source: Source, tracking_uri: str, roots: Roots, folder: Path) -> Facts:
+def _brought(source: Source, tracking_uri: str, roots: Roots, folder: Path, taken: Taken) -> Facts:
     client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     version = _version(client, source)
     if version.name != source.name:
@@ -58,6 +60,7 @@ def _brought(source: Source, tracking_uri: str, roots: Roots, folder: Path) -> F
         )
     if version.status != _READY:
         raise Unacceptable(f"{source} is not ready on the tracking server: its status there is {version.status}.")
+    taken.refuse(int(version.version))
     run = _run(client, version.run_id)
     _download(_address(client, version), tracking_uri, roots, folder)
     return Facts(
@@ -152,11 +155,13 @@ def _reason(error: BaseException) -> str:
         if isinstance(inner, OSError) and (inner.strerror or isinstance(inner, TimeoutError)):
             return inner.strerror or "it does not answer in time"
         inner = inner.__cause__ or inner.__context__
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    said = without_credentials(str(error))
+    return next((line.strip() for line in said.splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def _as_plain(error: RegistryError | SluiceError) -> Mapping[str, str]:
-    return {"kind": type(error).__name__, "sentence": error.sentence, "hint": error.hint}
+    said = {"sentence": error.sentence, "hint": error.hint}
+    return {"kind": type(error).__name__, **{what: without_credentials(text) for what, text in said.items()}}
 
 
 if __name__ == "__main__":

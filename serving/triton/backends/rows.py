@@ -89,13 +89,17 @@ class RowsModel(ABC):
 
     def _fitted(self, output: Array, name: str, dtype: np.dtype[Any]) -> Array:
         """The output in the configuration's datatype; a row that is a single value gets a dimension for it."""
-        if output.ndim == 1 and len(self.widths[name]) == 1:
+        widths = self.widths[name]
+        if output.ndim == 1 and len(widths) == 1:
             output = output[:, None]
+        found = list(output.shape[1:])
+        if len(found) != len(widths) or any(wide not in {-1, size} for wide, size in zip(widths, found, strict=True)):
+            raise ValueError(f"the model gives rows of {name} as {found}, and its signature as {widths}")
         if dtype == np.object_:
             return _as_bytes(output)
         if not np.can_cast(output.dtype, dtype, "same_kind") and {output.dtype.kind, dtype.kind} != {"i", "u"}:
             raise ValueError(f"the model gives {name} as {output.dtype}, and its signature as {dtype}")
-        return np.ascontiguousarray(output, dtype)
+        return _cast(output, name, dtype)
 
     def _read(self, request: Any) -> list[Array]:  # noqa: ANN401 - Triton ships no types
         """A request's inputs: views of the memory that Triton shares, not copies."""
@@ -112,6 +116,22 @@ def texts(rows: Array) -> Array:
         return rows
     decoded = (value.decode() if isinstance(value, bytes) else str(value) for value in rows.flat)
     return np.fromiter(decoded, np.object_, rows.size).reshape(rows.shape)
+
+
+def _cast(output: Array, name: str, dtype: np.dtype[Any]) -> Array:
+    """The output in that datatype, which may round its values, but must hold them."""
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(output, dtype)
+    if output.size and not np.can_cast(output.dtype, dtype) and not _holds(cast, output):
+        raise ValueError(f"the model gives {name} a value that {dtype} cannot hold, as which its signature has it")
+    return cast
+
+
+def _holds(cast: Array, output: Array) -> bool:
+    if cast.dtype.kind == "f":
+        return bool(np.isfinite(cast).all() or (np.isfinite(cast) == np.isfinite(output)).all())
+    limits = np.iinfo(cast.dtype)
+    return bool(limits.min <= int(output.min()) and int(output.max()) <= limits.max)
 
 
 def _as_bytes(output: Array) -> Array:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from registry.artifacts import ArtifactStore
 from registry.kinds import ArtifactKind
+from registry.models import Artifact
+from serving.control import bringing
 from serving.control.valkey import EmbeddedValkey
 from serving.settings import ModelSettings
 from tests.serving.control.workshops import BASE, NARROW, SIGNATURE, Room, problem, room
@@ -54,6 +60,22 @@ async def test_long_work_is_answered_at_once_and_can_be_watched(here: Room) -> N
     ended = (await here.http.get(where, params={"wait_s": 20})).json()
     assert (ended["state"], ended["result"]["version"]) == ("done", 1)
     assert [one["id"] for one in (await here.http.get("/api/v1/operations")).json()["operations"]] == [now["id"]]
+
+
+async def test_how_much_is_copied_is_told_and_is_one_step(here: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes: what was done before it stays in the record."""
+    monkeypatch.setattr(bringing, "_TOLD_EVERY_S", 0.01)
+    bring = here.workshop.artifacts.bring
+
+    def slowly(*where: Any, **how: Any) -> Artifact:  # noqa: ANN401 - as bring has them
+        time.sleep(0.5)
+        return bring(*where, **how)
+
+    monkeypatch.setattr(ArtifactStore, "bring", lambda _, *where, **how: slowly(*where, **how))
+    steps = (await here.register(here.artifact())).json()["steps"]
+    assert [("MB so far" in step, step.startswith("bringing in")) for step in steps[:1]] == [(True, True)]
+    assert not [step for step in steps[1:] if "bringing in" in step]
+    assert steps[-3:] == ["trying it on a server of its own", "the model loads", "recording it"]
 
 
 async def test_a_trial_that_fails_leaves_nothing(here: Room) -> None:
@@ -247,6 +269,15 @@ async def test_a_version_in_use_is_not_put_away_and_its_users_are_named(here: Ro
     assert (await _moved(here, 2, "archive")).status_code == 200
 
 
+async def test_a_registered_version_that_nobody_deployed_is_not_somebody_elses(here: Room) -> None:
+    """Only what the settings declare is static."""
+    await here.registered()
+    await here.ready(1)
+    assert (await here.policy(1)).status_code == 200
+    [model] = (await here.http.get("/api/v1/status")).json()["models"]
+    assert [(one["version"], one["source"]) for one in model["versions"]] == [(1, "pool")]
+
+
 async def test_a_version_under_work_is_not_put_away(here: Room) -> None:
     """The operation is named."""
     await here.registered()
@@ -336,6 +367,47 @@ async def test_the_configuration_can_be_read(here: Room) -> None:
     assert "dims: 64" in response.text.replace("dims: [ 64 ]", "dims: 64").replace("dims: [64]", "dims: 64")
 
 
+async def test_the_configuration_is_the_one_that_is_served(here: Room) -> None:
+    """With the options that the version was deployed with; before that with the defaults."""
+    await here.registered()
+    where = f"{BASE}/versions/1/config"
+    assert "max_batch_size: 64" in (await here.http.get(where)).text
+    deployed = await here.http.post(
+        "/api/v1/models/digits/versions/1/deploy",
+        json={"options": {"max_batch_size": 7, "instance_count": 3}},
+        params={"wait_s": 20},
+    )
+    assert deployed.status_code == 200, deployed.text
+    text = (await here.http.get(where)).text
+    assert ("max_batch_size: 7" in text, "count: 3" in text) == (True, True), text
+
+
+async def test_versions_of_the_settings_have_a_configuration_too(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """With the settings' options, as long as the folder is there; of somebody else's Triton nothing is known."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    (folder / "model.pt2").write_bytes(b"program")
+    (folder / "signature.json").write_text(json.dumps(SIGNATURE))
+    declared = ModelSettings.model_validate(
+        {
+            "name": "digits",
+            "versions": [
+                {"version": 7, "path": str(folder), "max_batch_size": 5},
+                {"version": 8, "endpoints": ["127.0.0.1:9"]},
+            ],
+        }
+    )
+    async with room(valkey.url, tmp_path, models=(declared,)) as here:
+        text = (await here.http.get(f"{BASE}/versions/7/config")).text
+        assert ('name: "digits"' in text, "max_batch_size: 5" in text) == (True, True), text
+        body = problem(await here.http.get(f"{BASE}/versions/8/config"), 404)
+        assert "somebody else's Triton" in body["detail"]
+        problem(await here.http.get(f"{BASE}/versions/9/config"), 404)
+        shutil.rmtree(folder)
+        body = problem(await here.http.get(f"{BASE}/versions/7/config"), 422)
+        assert "digits version 7 cannot be read" in body["detail"]
+
+
 async def test_the_audit_log_says_who_did_what(here: Room) -> None:
     """Newest first, in pages."""
     await here.registered(why="the first")
@@ -375,7 +447,7 @@ async def test_what_is_not_there_is_a_problem(here: Room, path: str) -> None:
         f"{BASE}/aliases/1",
         "/api/v1/registry/audit?before=x",
         "/api/v1/operations?limit=0",
-        "/api/v1/operations/x?wait_s=31",
+        "/api/v1/operations/0123456789abcdef?wait_s=31",
     ],
 )
 async def test_what_cannot_be_is_a_problem(here: Room, path: str) -> None:

@@ -1,6 +1,7 @@
 """The client of the control API: what it asks, and how each failure reads."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,19 @@ def test_nobody_there_says_how_to_start_it() -> None:
 def test_every_way_of_breaking_is_a_sentence(cause: Exception, words: str) -> None:
     """No error of the HTTP library reaches a person."""
     assert words in failure(cause).sentence
+
+
+@pytest.mark.parametrize("asked", [{"a": math.nan}, {"a": math.inf}, {"a": "\ud800"}])
+def test_what_cannot_be_sent_is_a_sentence(asked: dict[str, object]) -> None:
+    """Nothing of the library that encodes it reaches a person, and nobody is asked."""
+    with client(lambda _: pytest.fail("it was sent")) as control, pytest.raises(ControlError, match="cannot be sent"):
+        control.answer("POST", "anything", json=asked)
+
+
+def test_a_name_that_is_no_text_is_a_sentence() -> None:
+    """A byte of a terminal that was no UTF-8."""
+    with client(lambda _: pytest.fail("it was sent")) as control, pytest.raises(ControlError, match="is no name"):
+        control.policy("digits\udc80")
 
 
 def test_an_address_that_is_none_is_a_sentence() -> None:

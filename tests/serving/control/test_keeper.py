@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from router.policy import Policy
+from router.policy import Arm, Policy
+from serving.control.errors import Unacceptable
 from serving.control.fake_pools import FakePools
 from serving.control.fake_store import FakeStore
 from serving.control.keeper import ASLEEP, PoolKeeper
 from serving.control.service import ControlService, PoolView
+from serving.control.views import Wanted
 from serving.control.wishes import Wish
 from serving.endpoint import Crash
 from serving.errors import StartFailed
@@ -220,6 +222,8 @@ async def test_crashes_are_shown_with_the_last_words_and_the_next_start() -> Non
     for words in ("second", "third"):
         await room.store.crashed("m", 1, Crash(0, -9, "h", words))
     await room.keeper.look()
+    await room.store.crashed("m", 1, Crash(0, -9, "h", "of other options", "another pool"))
+    await room.keeper.look()
     view = await room.view(1)
     assert (view.crashes, view.last_words) == (3, "third")
     assert view.next_start_ms == (view.last_crash_ms or 0) + 2_000
@@ -260,6 +264,56 @@ async def test_a_policy_that_comes_in_the_last_moment_keeps_its_servers(monkeypa
     await room.keeper.keep()
     await asyncio.sleep(0)
     assert room.running() == [(2, 1)]
+
+
+async def test_no_policy_gives_traffic_to_what_is_being_drained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that comes in the very moment in which that is decided; when it is gone, it may be deployed again."""
+    room = Room(spec(1))
+    await room.store.change("m", Policy(stable=1, arms=(Arm(2, 0),)), None, who="ada")
+    await room.pools.deploy([(spec(2), 1)])
+    room.pools.drained.clear()
+    real, policies = room.store.state, list[asyncio.Task[object]]()
+
+    async def then_somebody_routes() -> object:
+        found = await real()
+        if room.service.routing.locked() and not policies:
+            policies.append(asyncio.create_task(room.service.set_policy("m", Wanted(2), None, who="eve", wait_s=0)))
+            await asyncio.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(room.store, "state", then_somebody_routes)
+    await room.keeper.keep()
+    [policy] = policies
+    with pytest.raises(Unacceptable, match="version 2 are being drained"):
+        await policy
+    assert (await room.service.current("m")).policy.stable == 1
+    room.keeper = room.restarted()
+    room.service.going = frozenset()
+    await room.keeper.keep()
+    with pytest.raises(Unacceptable, match="version 2 are being drained"):
+        await room.service.set_policy("m", Wanted(2), None, who="eve", wait_s=0, force=True)
+    room.pools.drained.set()
+    await room.ticks(2)
+    await room.store.put_wish(Wish(spec(2)), who="ada")
+    await room.ticks(2)
+    await room.service.set_policy("m", Wanted(2), None, who="eve", wait_s=0)
+    assert (await room.service.current("m")).policy.stable == 2
+
+
+async def test_servers_that_are_replaced_keep_nobody_from_routing_to_the_version() -> None:
+    """Others of it are there."""
+    room = Room(spec(1))
+    await room.route(1)
+    await room.store.put_wish(Wish(spec(2)), who="ada")
+    await room.ticks()
+    room.pools.drained.clear()
+    there = await room.store.wish("m", 2)
+    assert there is not None
+    await room.store.put_wish(Wish(spec(2, max_batch_size=8), there.revision), who="ada")
+    await room.ticks(3)
+    assert any(one.state == "DELETING" for one in room.pools.there.values())
+    await room.service.set_policy("m", Wanted(2), None, who="eve", wait_s=0)
+    room.pools.drained.set()
 
 
 async def test_a_keeper_that_is_killed_anywhere_is_followed_by_one_that_ends_it() -> None:

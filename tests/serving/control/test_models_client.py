@@ -55,6 +55,47 @@ def test_every_line_is_heard_once() -> None:
     assert (heard, done["result"]) == (["a", "b", "c", "d"], {"version": 3})
 
 
+def test_what_follows_the_hundredth_step_is_heard() -> None:
+    """The record keeps its last hundred: each look is compared with the one before, whatever has been forgotten."""
+    lines = [f"line {number}" for number in range(130)]
+    looks = [{"steps": lines[max(0, now - 100) : now], "words": lines[now]} for now in range(1, 130)]
+    heard, _ = watched({"words": lines[0]}, *looks, {"steps": lines[30:], "state": "done"})
+    assert heard == lines
+
+
+def test_more_than_a_record_holds_between_two_looks_is_told_as_far_as_it_is_there() -> None:
+    """What was forgotten meanwhile nobody knows; the rest is heard."""
+    later = [f"later {number}" for number in range(100)]
+    heard, _ = watched(
+        {"steps": ["a"], "words": "b"}, {"steps": later, "words": "c"}, {"steps": later, "state": "done"}
+    )
+    assert heard == ["a", "b", *later, "c"]
+
+
+def test_that_it_began_again_is_heard() -> None:
+    """With everything that it then does once more."""
+    heard, _ = watched(
+        {"steps": ["a"], "words": "b"},
+        {"steps": ["begun again"], "words": ""},
+        {"steps": ["begun again"], "words": "a"},
+        {"steps": ["begun again", "a"], "state": "done"},
+    )
+    assert heard == ["a", "b", "begun again", "a"]
+
+
+def test_how_far_one_step_is_is_heard_although_it_becomes_no_step() -> None:
+    """The line that takes another one's place."""
+    heard, _ = watched(
+        {"words": "copying"},
+        {"words": "copying: 1 MB"},
+        {"words": "copying: 1 MB"},
+        {"words": "copying: 2 MB"},
+        {"steps": ["copying: 2 MB"], "words": "trying"},
+        {"steps": ["copying: 2 MB", "trying"], "state": "done"},
+    )
+    assert heard == ["copying", "copying: 1 MB", "copying: 2 MB", "trying"]
+
+
 @pytest.mark.parametrize("silence", [503, httpx.ConnectError("refused"), httpx.ReadTimeout("slow")])
 def test_a_control_room_that_comes_back_is_waited_for(silence: int | Exception) -> None:
     """What it says meanwhile is heard, and is not the end."""

@@ -179,7 +179,7 @@ async def room(
     kinds = {**registrar.performers(), **deployments.performers(), "import": importing}
     operations = Operations(store, kinds)
     uses.operations = operations
-    workshop = Workshop(registry, operations, artifacts)
+    workshop = Workshop(registry, operations, artifacts, declared=declared_pools(models))
     app = create_app(service, workshop)
     conductor = Conductor(service, store, pools, models, probe=_answers, operations=operations, boot=name)
     running = asyncio.create_task(conductor.run())

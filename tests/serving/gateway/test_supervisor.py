@@ -31,7 +31,8 @@ from tests.serving.gateway.wire import Answer, get, ok, post
 
 REPOSITORY = Path(__file__).parents[3]
 NO_STORE = "redis://127.0.0.1:9/0"
-REPLACED_WITHIN_S = 3.0
+REPLACED_WITHIN_S = 10.0
+"""On an idle machine it takes less than three seconds; this is for one that has other things to do as well."""
 
 
 def keep_snapshot(file: Path, port: int) -> None:
@@ -119,7 +120,7 @@ async def test_workers_share_a_port(crew: Crew) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_worker_that_dies_or_hangs(crew: Crew, number: signal.Signals) -> None:
-    """A worker that is killed or hangs is replaced within three seconds, and the other answers all the while."""
+    """A worker that is killed or hangs is replaced, and the other answers all the while."""
     victim = min(crew.pids)
     os.kill(victim, number)
     deadline = asyncio.get_running_loop().time() + REPLACED_WITHIN_S

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import io
 import pickle
 import sys
 import zipfile
@@ -273,12 +274,13 @@ async def test_a_model_that_is_not_what_its_signature_says_is_refused(tmp_path: 
         (artifacts.Halves(), [("half", "FP32", [3])], "gives 2 outputs, its signature 1"),
         (artifacts.Named(), [("third", "FP32", [3])], "gives sum, other, half, and not third"),
         (artifacts.Total(), [("total", "FP32", [1])], "does not give 2 rows for 2 rows"),
+        (artifacts.Halves(), [("half", "FP32", [4]), ("sum", "FP32", [1])], r"rows of half as \[3\], and.* as \[4\]"),
     ],
 )
 async def test_an_answer_that_is_not_what_the_signature_says_is_an_error(
     tmp_path: Path, module: torch.nn.Module, outputs: artifacts.Tensors, said: str
 ) -> None:
-    """A wrong datatype, number, name or count of rows is told in one line, and the model goes on."""
+    """A wrong datatype, shape, number, name or count of rows is told in one line, and the model goes on."""
     artifact = artifacts.torchscript(tmp_path / "a", module, artifacts.HALVES[0], outputs)
     async with served(version_of(artifact), tmp_path) as server:
         for _ in range(2):
@@ -308,6 +310,61 @@ async def test_a_triton_directory_is_served_as_it_says_and_as_was_set(tmp_path: 
     assert config["max_batch_size"] == 4
     assert config["dynamic_batching"]["preferred_batch_size"] == [2]
     assert config["dynamic_batching"]["default_queue_policy"]["max_queue_size"] == 9
+
+
+@pytest.mark.parametrize(
+    ("gives", "datatype", "held"),
+    [
+        (np.array([0, 255]), "uint8", True),
+        (np.array([-1, 1]), "uint8", False),
+        (np.array([128], np.uint64), "int8", False),
+        (np.array([2**63], np.uint64), "int64", False),
+        (np.array([0.1, np.inf, np.nan]), "float16", True),
+        (np.array([70_000.0]), "float16", False),
+        (np.array([70_000]), "float16", False),
+        (np.array([16_777_217]), "float32", True),
+        (np.zeros(0), "float16", True),
+    ],
+)
+def test_a_value_that_its_datatype_cannot_hold_is_refused(
+    monkeypatch: pytest.MonkeyPatch, gives: Array, datatype: str, *, held: bool
+) -> None:
+    """Neither wrapped around nor made infinite; what is only rounded is held."""
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", ModuleType("triton_python_backend_utils"))
+    cast = importlib.import_module("serving.triton.backends.rows")._cast
+    if held:
+        np.testing.assert_array_equal(cast(gives, "y", np.dtype(datatype)), gives.astype(datatype))
+    else:
+        with pytest.raises(ValueError, match=f"gives y a value that {datatype} cannot hold"):
+            cast(gives, "y", np.dtype(datatype))
+
+
+async def test_a_program_that_hides_a_pickle_is_refused(tmp_path: Path) -> None:
+    """What stands for a program's sample inputs is not unpickled, so that its code is not run."""
+    artifact = artifacts.torch_export(tmp_path / "a")
+    pickled = io.BytesIO()
+    torch.save((Opens(tmp_path / "opened"),), pickled)
+    file = artifact / "halves.pt2"
+    with zipfile.ZipFile(file) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    [sample] = [name for name in members if "/sample_inputs/" in name]
+    with zipfile.ZipFile(file, "w") as new:
+        for name, content in (members | {sample: pickled.getvalue()}).items():
+            new.writestr(name, content)
+    with pytest.raises(StartFailed, match=r"model\.pt2 holds a pickle of more than tensors, which may run code"):
+        async with served(version_of(artifact), tmp_path):
+            pass
+    assert not (tmp_path / "opened").exists()
+
+
+class Opens:
+    """Whose unpickling makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = str(file)
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self._file, "w")
 
 
 def test_a_gpu_is_used_where_onnxruntime_can(monkeypatch: pytest.MonkeyPatch) -> None:

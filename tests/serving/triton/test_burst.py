@@ -1,10 +1,15 @@
 """A burst counts answers, keeps as many under way as it was told, and ends in time."""
 
 import asyncio
+import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
+from serving.triton import burst as bursting
 from serving.triton.burst import Request, burst
 
 BODY = b"a request"
@@ -89,3 +94,18 @@ async def test_nobody_listens() -> None:
     async with serving() as (_, request):
         pass
     assert await burst(request, 3, 0.1) == 0.0
+
+
+async def test_connections_that_are_not_taken_in_time_are_clients_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server with no room for more is measured by those that it took, and none of them is left open."""
+    monkeypatch.setattr(bursting, "_CONNECT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        request = Request("127.0.0.1", full.getsockname()[1], "/v2/x", BODY)
+        assert await burst(request, 8, 0.1) == 0.0
+        await asyncio.sleep(0.05)  # transports close in the loop's next turn
+        full.settimeout(2.0)
+        taken, _ = full.accept()
+        taken.settimeout(2.0)
+        with taken, contextlib.suppress(ConnectionResetError):
+            while taken.recv(4_096):
+                pass

@@ -16,6 +16,17 @@ def test_a_file_is_linked(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "b").stat().st_ino == source.stat().st_ino
 
 
+def test_what_a_link_points_at_is_placed(tmp_path: Path) -> None:
+    """A link beside a file is that file elsewhere, where its own target would lead nowhere."""
+    source = tmp_path / "a"
+    source.write_text("bytes")
+    (tmp_path / "link").symlink_to("a")
+    place(tmp_path / "link", tmp_path / "deep" / "b")
+    placed = tmp_path / "deep" / "b"
+    assert not placed.is_symlink()
+    assert placed.stat().st_ino == source.stat().st_ino
+
+
 def test_a_file_is_copied_where_it_cannot_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the file system refuses a link, the bytes are copied."""
 

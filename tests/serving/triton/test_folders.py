@@ -40,3 +40,14 @@ def test_only_the_newest_logs_are_kept(tmp_path: Path) -> None:
     left = sorted(file.name for file in (tmp_path / "logs").iterdir())
     assert left == [f"triton-m-1-{4_194_900 + age}.log" for age in range(4, 8)]
     assert log_file(replace(pool, log_dir=None)) is None
+
+
+def test_logs_of_a_namesake_are_left(tmp_path: Path) -> None:
+    """What model `m` version 1 removes is not what `m-1` or `m-1.log` has, whose files' names begin as its own do."""
+    pool = arguments(tmp_path)
+    (tmp_path / "logs").mkdir()
+    names = [f"triton-{other}-{4_194_900 + age}.log" for other in ("m-1-1", "m-1.log-1") for age in range(6)]
+    for name in names:
+        (tmp_path / "logs" / name).touch()
+    log_file(pool)
+    assert sorted(file.name for file in (tmp_path / "logs").iterdir()) == sorted(names)

@@ -68,21 +68,41 @@ def processes() -> Iterator[list["subprocess.Popen[bytes]"]]:
 def test_what_is_marked_ends_with_the_server_even_while_nobody_has_waited_for_it(
     processes: list["subprocess.Popen[bytes]"], tmp_path: Path
 ) -> None:
-    """The stub ends at once when the server is a zombie, which a look at its number would take for alive."""
+    """The stub ends at once when the server is a zombie, which its number would not tell; another server's do not."""
     guard = Guard.start(tmp_path / "home")
     (tmp_path / "home").mkdir()
-    server, stub, other = sleeper(guard.mark), sleeper(guard.mark), sleeper("another's")
-    processes += [server, stub, other]
-    guard.watch(server.pid)
+    first, second = guard.server_mark(), guard.server_mark()
+    server, stub, other, later = sleeper(first), sleeper(first), sleeper("another's"), sleeper(second)
+    processes += [server, stub, other, later]
+    guard.watch(server.pid, first)
+    guard.watch(later.pid, second)
     time.sleep(0.3)
     assert not gone(stub.pid)
     server.kill()  # and is not waited for
     assert eventually(lambda: gone(stub.pid))
+    time.sleep(0.2)
     assert not gone(other.pid)
+    assert not gone(later.pid)
     assert (tmp_path / "home").exists()
     guard.close()
     assert not (tmp_path / "home").exists()
+    assert gone(later.pid)
     assert not gone(other.pid)
+
+
+def test_the_stubs_of_a_server_that_is_gone_already_end_at_once(
+    processes: list["subprocess.Popen[bytes]"], tmp_path: Path
+) -> None:
+    """Also where somebody has waited for it before the guard was told."""
+    guard = Guard.start(tmp_path / "home")
+    mark = guard.server_mark()
+    server, stub = sleeper(mark), sleeper(mark)
+    processes.append(stub)
+    server.kill()
+    server.wait()
+    guard.watch(server.pid, mark)
+    assert eventually(lambda: gone(stub.pid))
+    guard.close()
 
 
 def test_closing_ends_all_and_returns_when_it_is_gone(
@@ -101,7 +121,7 @@ def test_closing_ends_all_and_returns_when_it_is_gone(
     assert not (tmp_path / "a").exists()
     assert eventually(lambda: not guards_of(guard.mark))
     guard.close()
-    guard.watch(1)
+    guard.watch(1, guard.server_mark())
 
 
 def test_sigkill_of_the_owner_and_its_children_leaves_nothing(tmp_path: Path) -> None:
@@ -114,7 +134,7 @@ def test_sigkill_of_the_owner_and_its_children_leaves_nothing(tmp_path: Path) ->
         Path({str(tmp_path / "home")!r}).mkdir()
         env = {{**os.environ, guarding.VARIABLE: guard.mark}}
         stub = subprocess.Popen({SLEEPER!r}, env=env, start_new_session=True)
-        guard.watch(stub.pid)
+        guard.watch(stub.pid, guard.mark)
         print(guard.mark, stub.pid, flush=True)
         time.sleep(60)
     """)
@@ -138,7 +158,7 @@ def test_a_guard_that_was_killed_is_in_nobodys_way(processes: list["subprocess.P
     for pid in guards_of(guard.mark):
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: all(map(gone, guards_of(guard.mark))))
-    guard.watch(stub.pid)
+    guard.watch(stub.pid, guard.mark)
     guard.close()
     assert not gone(stub.pid)
     assert tmp_path.exists()

@@ -199,7 +199,7 @@ async def test_a_replica_dies_with_its_server_and_says_how_it_died(room: Room) -
     room.server.end.set()
     await room.journal.until("die")
     assert room.journal[-4:] == ["drop", "crash", "stop 0", "die"]
-    assert room.leases.known == [Crash(0, -9, "h", "its last words")]
+    assert room.leases.known == [Crash(0, -9, "h", "its last words", room.pool.spec.digest)]
     with pytest.raises(RuntimeError, match="killed by SIGKILL: its last words"):
         replica.check()
 
@@ -221,7 +221,7 @@ async def test_a_server_that_dies_while_it_starts_is_a_crash_and_one_that_is_ref
     room.failure = died("out of memory")
     with pytest.raises(StartFailed, match="out of memory"):
         await room.start()
-    assert room.leases.known == [Crash(0, -9, "h", "out of memory")]
+    assert room.leases.known == [Crash(0, -9, "h", "out of memory", room.pool.spec.digest)]
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,10 @@ async def test_a_server_that_dies_while_it_starts_is_a_crash_and_one_that_is_ref
 async def test_crashes_of_the_last_ten_minutes_delay_the_start(
     room: Room, monkeypatch: pytest.MonkeyPatch, ages_s: tuple[float, ...], wait_s: float | None
 ) -> None:
-    """The first costs nothing, from the second on each doubles the pause, up to a minute."""
+    """The first costs nothing, from the second on each doubles the pause, up to a minute; other pools' do not count."""
     now_ms = round(1_000 * time.time())
     room.leases.known = [Crash(now_ms - round(1_000 * age_s), -9, "h", "words") for age_s in ages_s]
+    room.leases.known += [Crash(now_ms, -9, "h", "words", "another pool")] * 9
     sleep, waited = asyncio.sleep, list[float]()
 
     async def short(seconds: float) -> None:

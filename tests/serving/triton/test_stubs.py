@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.triton.stubs import exit_code_of, first_ended, has_ended, stubs_of, words_of
+from serving.triton.stubs import children_of, dead_stubs_of, exit_code_of, first_ended, has_ended, words_of
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_stubs_are_found_and_their_end_is_noticed(family: tuple[int, list[
     """Those of that name, and no others; the first that ends is told, with the signal that ended it."""
     parent, children = family
     async with asyncio.timeout(5.0):
-        while set(stubs_of(parent)) != set(children[:2]):  # noqa: ASYNC110 - until both have become their program
+        while set(children_of(parent)) != set(children[:2]):  # noqa: ASYNC110 - until both have become their program
             await asyncio.sleep(0.01)
     waiting = asyncio.create_task(first_ended((parent, *children[:2])))
     await asyncio.sleep(0.05)
@@ -55,7 +55,8 @@ async def test_stubs_are_found_and_their_end_is_noticed(family: tuple[int, list[
     assert has_ended(children[1])
     assert not has_ended(children[0])
     assert exit_code_of(children[1]) == -signal.SIGKILL
-    assert stubs_of(parent) == (children[0],)
+    assert set(children_of(parent)) == set(children[:2])
+    assert dead_stubs_of(parent) == {children[1]}
 
 
 async def test_one_that_is_gone_has_ended() -> None:

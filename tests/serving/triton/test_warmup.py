@@ -1,18 +1,15 @@
-"""Warm-up requests are made from an example, or from metadata, and a model that does not answer is not ready."""
+"""A server is asked its first requests until its latency has settled; one that does not answer is not ready."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from serving.errors import StartFailed
 from serving.triton import warmup
-from serving.triton.layout import ArtifactRefused
-from serving.triton.warmup import from_example, has_settled, warm_up, zeros
+from serving.triton.warmup import has_settled, warm_up
 
 EXAMPLE = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [[1, 2], [3, 4]]}]}'
 
@@ -109,31 +106,3 @@ async def test_a_model_that_hangs_is_refused() -> None:
     """Its time ends."""
     with pytest.raises(StartFailed, match=r"a request of zeros: no answer came within 0\.05 s\.$"):
         await warm_up(Model(latencies_s=[60.0]), None, timeout_s=0.05)
-
-
-@given(
-    st.sampled_from(["BOOL", "UINT8", "INT32", "FP16", "FP32", "FP64", "BYTES"]),
-    st.lists(st.integers(-1, 5), min_size=1, max_size=4),
-)
-def test_zeros_fit_any_metadata(datatype: str, shape: list[int]) -> None:
-    """For every datatype and shape there is a row, with 1 in place of each size that varies."""
-    (tensor,) = zeros({"inputs": [{"name": "x", "datatype": datatype, "shape": shape}]})
-    assert (tensor.name(), tensor.datatype()) == ("x", datatype)
-    assert tensor.shape() == [max(1, size) for size in shape]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"[]",
-        b"{}",
-        b'{"inputs": [{"name": "x"}]}',
-        EXAMPLE.replace(b"[2, 2]", b"[3, 3]"),
-        EXAMPLE.replace(b"FP32", b"FLOAT"),
-    ],
-)
-def test_an_example_that_is_no_request_is_refused(body: bytes) -> None:
-    """An example that is not JSON, incomplete, or of another shape than it says is refused."""
-    with pytest.raises(ArtifactRefused, match=r"example\.json"):
-        from_example(body)

@@ -9,18 +9,29 @@ from pathlib import Path
 import psutil
 import pytest
 
-from registry.errors import NotFound, Unacceptable
+from registry.errors import Conflict, NotFound, Unacceptable
 from serving.control.importing import fetching
 from serving.control.importing.facts import Facts
 from serving.control.importing.fetching import Server, fetch
-from serving.control.importing.source import Source, SourceUnavailable
+from serving.control.importing.source import Source, SourceUnavailable, Taken
 from tests.serving.control.importing.logged_facts import COMMIT
 from tests.serving.control.importing.tracking_server import answering, silent
 
 
-async def fetched(text: str, uri: str, folder: Path, sources: Sequence[str] = ()) -> Facts:
+async def fetched(
+    text: str, uri: str, folder: Path, sources: Sequence[str] = (), numbers: frozenset[int] = frozenset()
+) -> Facts:
     """What the server says of that source."""
-    return await fetch(Source.of(text), Server(uri, sources, limit_s=60, answer_s=5), folder)
+    return await fetch(Source.of(text), Server(uri, sources, limit_s=60, answer_s=5), folder, Taken("iris", numbers))
+
+
+@pytest.mark.parametrize("text", ["mlflow:/iris/1", "mlflow:/iris@champion"])
+async def test_what_has_a_number_of_the_settings_is_not_downloaded(mlflow_uri: str, tmp_path: Path, text: str) -> None:
+    """By number or by alias: as soon as the server has said which number it is."""
+    with pytest.raises(Conflict, match="iris version 1 is in the settings") as caught:
+        await fetched(text, mlflow_uri, tmp_path, numbers=frozenset({1, 4}))
+    assert "above 4, with --number" in caught.value.hint
+    assert not (tmp_path / "model").exists()
 
 
 async def test_a_version_comes_with_all_that_is_said_of_it(mlflow_uri: str, tmp_path: Path) -> None:
@@ -77,10 +88,26 @@ async def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "secret" not in caught.value.sentence
 
 
+@pytest.mark.parametrize("status", [404, 500, 503])
+async def test_no_answer_tells_the_password(tmp_path: Path, status: int) -> None:
+    """MLflow's client puts the address into what it says; long, it would be cut in the middle of the password."""
+    with answering(status, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none"}') as uri:
+        address = uri.replace("//", f"//ada:s@cret{'s@cret' * 60}@")
+        with pytest.raises((NotFound, SourceUnavailable)) as caught:
+            await fetched("mlflow:/iris/1", address, tmp_path)
+    assert "cret" not in f"{caught.value.sentence} {caught.value.hint} {(tmp_path / 'answer.json').read_text()}"
+
+
+def test_the_last_words_of_a_process_tell_no_password(tmp_path: Path) -> None:
+    """Whoever it was that put the address there."""
+    (tmp_path / "log").write_text("Traceback\nOSError: cannot ask http://ada:secret@h:1/x nor //b@i/")
+    assert fetching._last_line(tmp_path / "log") == "OSError: cannot ask http://h:1/x nor //i/"
+
+
 async def test_a_server_that_says_nothing_does_not_hold_us_up(tmp_path: Path) -> None:
     """The process that waits for it is ended at the deadline."""
     with silent() as uri, pytest.raises(SourceUnavailable, match=r"did not hand mlflow:/iris/1 over within 0.5 s"):
-        await fetch(Source.of("mlflow:/iris/1"), Server(uri, limit_s=0.5), tmp_path)
+        await fetch(Source.of("mlflow:/iris/1"), Server(uri, limit_s=0.5), tmp_path, Taken("iris"))
     lines = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
     assert [line for line in lines if str(tmp_path) in line] == []
 

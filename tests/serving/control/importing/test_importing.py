@@ -6,7 +6,7 @@ import importlib.util
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from serving.control.service import Current
 from serving.control.valkey import EmbeddedValkey
 from serving.errors import StartFailed
 from serving.pools import PoolSpec, Tried
-from serving.settings import RegistrySettings, Settings
+from serving.settings import ModelSettings, RegistrySettings, Settings
 from serving.triton.arguments import PoolArguments
 from serving.triton.inspecting import signature_in
 from serving.triton.trial import tried
@@ -90,7 +90,7 @@ class Room:
     folder: Path
     told: list[str] = field(default_factory=list)
 
-    async def tell(self, words: str) -> None:
+    async def tell(self, words: str, /, **_known: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         """Hears what is done."""
         self.told.append(words)
 
@@ -126,13 +126,21 @@ async def room(valkey: EmbeddedValkey, mlflow_uri: str, tmp_path: Path) -> Async
     await store.close()
 
 
-def room_of(registry: Registry, folder: Path, uri: str | None, *, allow_pickle: bool = False) -> Room:
-    """One with that registry and tracking server."""
+def room_of(
+    registry: Registry,
+    folder: Path,
+    uri: str | None,
+    *,
+    allow_pickle: bool = False,
+    models: tuple[ModelSettings, ...] = (),
+) -> Room:
+    """One with that registry and tracking server; `models` are those of the settings."""
     artifacts = ArtifactStore(str(folder / "artifacts"), Roots(()), allow_pickle=allow_pickle)
     trials = Trials(folder)
     registrar = Registrar(registry, artifacts, trials, NoPolicies())
     settings = Settings(
         state_dir=folder / "state",
+        models=models,
         registry=RegistrySettings(
             artifacts=str(folder / "artifacts"), sources=(), allow_pickle=allow_pickle, mlflow_uri=uri
         ),
@@ -179,6 +187,7 @@ async def test_an_onnx_model_is_imported_with_its_weights(room: Room) -> None:
 
 
 @needs_triton
+@pytest.mark.slow
 async def test_a_model_on_columns_takes_one_matrix(room: Room) -> None:
     """And says which column is which."""
     room.trials.real = True
@@ -188,6 +197,7 @@ async def test_a_model_on_columns_takes_one_matrix(room: Room) -> None:
     assert json.loads(contents.tags["mlflow.columns"])[0] == "sepal length"
 
 
+@pytest.mark.slow
 async def test_importing_again_finds_what_is_there(room: Room) -> None:
     """Nothing is tried twice, nothing is lost."""
     first = await room.run("mlflow:/iris/1")
@@ -198,6 +208,7 @@ async def test_importing_again_finds_what_is_there(room: Room) -> None:
     assert room.kept == [first["digest"]]
 
 
+@pytest.mark.slow
 async def test_a_number_that_is_something_else_is_a_conflict(room: Room) -> None:
     """Another number can be given; aliases that were moved here are left, or forced."""
     await room.run("mlflow:/iris/2", number=1)
@@ -212,6 +223,7 @@ async def test_a_number_that_is_something_else_is_a_conflict(room: Room) -> None
     assert await room.registry.resolve("iris", "champion") == 5
 
 
+@pytest.mark.slow
 async def test_a_trial_that_fails_leaves_nothing(room: Room) -> None:
     """No version, no alias, no file."""
     room.trials.refusal = "It did not start: out of memory."
@@ -254,6 +266,36 @@ async def test_a_request_that_is_wrong_is_refused_before_it_begins(
     importer = room_of(None, tmp_path, "http://127.0.0.1:9").importer  # type: ignore[arg-type] # nothing is asked of it
     with pytest.raises(Unacceptable, match=words):
         await importer.check(Operation("op1", "import", "iris", arguments=arguments))
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments"),
+    [("mlflow:/iris/3", {}), ("mlflow:/iris/2", {"number": 3}), ("mlflow:/iris@a", {"number": 3})],
+)
+async def test_a_number_of_the_settings_is_refused_before_anybody_is_asked(
+    tmp_path: Path, source: str, arguments: dict[str, Any]
+) -> None:
+    """The hint says how to give it another one, and that one is not refused."""
+    declared = ModelSettings.model_validate({"name": "iris", "versions": [{"version": 3, "path": str(tmp_path)}]})
+    room = room_of(None, tmp_path, "http://127.0.0.1:9", models=(declared,))  # type: ignore[arg-type] # nor is it
+    operation = Operation("op1", "import", "iris", arguments={"source": source, **arguments})
+    with pytest.raises(Conflict, match="iris version 3 is in the settings") as caught:
+        await room.importer.check(operation)
+    assert "above 3, with --number" in caught.value.hint
+    await room.importer.check(replace(operation, arguments={"source": source, "number": 4}))
+
+
+async def test_a_number_of_the_settings_is_refused_before_the_download(
+    room: Room, mlflow_uri: str, tmp_path: Path
+) -> None:
+    """Where only the server knows which number an alias stands for; under another number it comes."""
+    declared = ModelSettings.model_validate({"name": "iris", "versions": [{"version": 1, "path": str(tmp_path)}]})
+    strict = room_of(room.registry, room.folder, mlflow_uri, models=(declared,))
+    with pytest.raises(Conflict, match="iris version 1 is in the settings"):
+        await strict.run("mlflow:/iris@champion")
+    assert not [line for line in strict.told if "is here" in line]
+    assert (strict.kept, strict.left_behind) == ([], [])
+    assert (await strict.run("mlflow:/iris@champion", number=2))["version"] == 2
 
 
 async def test_without_a_tracking_server_the_setting_is_named(tmp_path: Path) -> None:
