@@ -4,10 +4,15 @@ import contextlib
 import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from serving.errors import StartFailed
 
 _EVERY_INTERFACE: Mapping[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound, here
+
+# Columns of /proc/PID/net/tcp, and a state.
+_ADDRESS, _STATE, _INODE = 1, 3, 9
+_LISTENING = "0A"
 
 
 def free_ports(host: str, within: range, count: int) -> list[int]:
@@ -30,6 +35,26 @@ def free_ports(host: str, within: range, count: int) -> list[int]:
 def near(host: str) -> str:
     """Where this machine reaches a server that binds to `host`."""
     return _EVERY_INTERFACE.get(host, host)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether that process has the port; yes where this process may not know."""
+    try:
+        own = {str(held.readlink()) for held in Path(f"/proc/{pid}/fd").iterdir()}
+        rows = [line.split() for name in ("tcp", "tcp6") for line in _lines(Path(f"/proc/{pid}/net/{name}"))]
+    except PermissionError:
+        return True
+    except OSError:  # a descriptor was closed meanwhile, or the process has ended
+        return False
+    return any(
+        int(row[_ADDRESS].rpartition(":")[2], 16) == port and f"socket:[{row[_INODE]}]" in own
+        for row in rows
+        if row[_STATE] == _LISTENING
+    )
+
+
+def _lines(table: Path) -> list[str]:
+    return table.read_text().splitlines()[1:] if table.exists() else []
 
 
 def _bindable(host: str, candidates: Sequence[int]) -> Iterator[int]:

@@ -32,7 +32,7 @@ from serving.triton.flags import server_flags
 from serving.triton.guard import Guard
 from serving.triton.layout import Repository
 from serving.triton.log import TritonLog
-from serving.triton.ports import free_ports, near
+from serving.triton.ports import free_ports, listens, near
 
 _LOOK_S = 0.05
 _CALL_TIMEOUT_S = 5.0
@@ -315,7 +315,10 @@ class TritonProcess:
             if server["name"] != self._identity:
                 return False
             ready = await _within(self._client.is_model_ready(self.model, str(self.version)))
-            return bool(ready) and (await self.metadata())["versions"] == [str(self.version)]
+            if not ready or (await self.metadata())["versions"] != [str(self.version)]:
+                return False
+            # The last port that it takes: one that finds it taken has been ready all the same, and ends.
+            return listens(self.pid, self.metrics_port)
         except Exception:  # noqa: BLE001 - a server that is starting fails in many ways, and each means 'not yet'
             return False
 

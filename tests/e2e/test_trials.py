@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from registry.artifacts import ArtifactStore
 from registry.roots import Roots
@@ -23,6 +25,7 @@ from serving.triton.guard import Guard
 from serving.triton.layout import ArtifactRefused
 from serving.triton.trial import tried
 from tests.e2e.system import until
+from tests.serving.triton import artifacts
 
 pytestmark = pytest.mark.e2e
 
@@ -46,6 +49,9 @@ class TritonPythonModel:
         tensors = [triton.get_input_tensor_by_name(one, "x").as_numpy() for one in requests]
         return [triton.InferenceResponse([triton.Tensor("y", one * 2)]) for one in tensors]
 """
+
+
+STARTING = "starting Triton, which runs its author's code"
 
 
 def signature(shape: list[int], *, datatype: str = "FP32", output: str = "y") -> str:
@@ -77,7 +83,11 @@ class Bench:
         (source / "1").mkdir(parents=True)
         (source / "config.pbtxt").write_text(config)
         (source / "1" / "model.py").write_text(MODEL.format(load=load, work=work))
-        return ArtifactStore(str(self.artifacts), Roots.of([str(self.folder)])).bring(str(source)).digest
+        return self.stored(source)
+
+    def stored(self, folder: Path) -> str:
+        """The digest of the artifact in that folder."""
+        return ArtifactStore(str(self.artifacts), Roots.of([str(self.folder)])).bring(str(folder)).digest
 
     def pool(self, digest: str, **how: Any) -> PoolArguments:  # noqa: ANN401 - fields of PoolArguments
         """What a trial of it is told."""
@@ -140,7 +150,7 @@ async def test_a_good_one_is_measured_and_leaves_nothing(bench: Bench) -> None:
     assert result.latency_ms > 0
     assert result.throughput is not None
     assert result.throughput >= 1_000 / result.latency_ms
-    assert told == ["loading the artifact", "starting Triton", "comparing the model with its signature", "warming up"]
+    assert told == ["loading the artifact", STARTING, "comparing the model with its signature", "warming up"]
     assert bench.left() == []
     assert len(bench.marks) == 1
 
@@ -207,6 +217,41 @@ async def test_one_that_is_not_what_its_signature_says_is_refused(
     assert "m version 3 is not what its signature says" in sentence
     for one in words:
         assert one in sentence
+
+
+async def test_a_configuration_that_is_made_of_the_signature_proves_nothing(bench: Bench) -> None:
+    """One number for each row, said to be five: what it answers tells."""
+    rows = np.arange(12.0).reshape(4, 3)
+    inputs, outputs = [("x", "FP32", [3])], [("predict", "FP16", [5])]
+    folder = artifacts.sklearn(bench.folder / "a", LinearRegression().fit(rows, rows.sum(axis=1)), inputs, outputs)
+    said = (folder / "signature.json").read_text()
+    sentence = await bench.refused(bench.pool(bench.stored(folder), kind="sklearn", signature=said), StartFailed)
+    assert "the model gives rows of predict as [1], and its signature as [5]" in sentence
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        (
+            "return [triton.InferenceResponse([triton.Tensor('y', numpy.ones((1, 5), 'f4'))]) for _ in requests]",
+            "the signature has the output y FP32 [4], and the answer for 1 row has y FP32 [1, 5]",
+        ),
+        ("return [triton.InferenceResponse([]) for _ in requests]", "and the answer has none of that name"),
+        (
+            "assert [len(triton.get_input_tensor_by_name(one, 'x').as_numpy()) for one in requests] == [1], 'one'",
+            "batches of up to 8 rows, and answers 1 row but does not take 2 rows",
+        ),
+        (
+            "return [triton.InferenceResponse([triton.Tensor('y', numpy.ones((1, 4), 'f4'))]) for _ in requests]",
+            "and the answer for 2 rows has y FP32 [1, 4]",
+        ),
+    ],
+    ids=["shape", "missing", "one row only", "one row for two"],
+)
+async def test_one_that_answers_something_else_is_refused(bench: Bench, work: str, words: str) -> None:
+    """Its configuration is as its signature says, and its answers are not."""
+    digest = bench.registered(work=f"import numpy; {work}")
+    assert words in await bench.refused(bench.pool(digest), ArtifactRefused)
 
 
 async def test_a_model_that_does_not_batch_may_have_its_rows_in_front(bench: Bench) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -23,12 +24,14 @@ from tritonclient.utils import InferenceServerException
 from serving.demo.train import DemoModels
 from serving.errors import StartFailed
 from serving.pools import PoolOptions
+from serving.triton import process
 from serving.triton.binary import find
 from serving.triton.burst import LASTS_S
 from serving.triton.guard import Guard, gone
 from serving.triton.layout import ModelVersion, write_repository
 from serving.triton.metrics import PendingCount
-from serving.triton.process import ServerOptions, TritonProcess
+from serving.triton.ports import free_ports
+from serving.triton.process import ServerDied, ServerOptions, TritonProcess
 from serving.triton.warmup import warm_up
 from tests.e2e.system import until
 
@@ -352,15 +355,62 @@ async def test_a_stub_that_is_killed_is_the_servers_end(models: DemoModels, tmp_
         await gone(guard)
 
 
+@pytest.mark.parametrize("taken", [1, 2], ids=["gRPC", "metrics"])
+async def test_a_port_that_is_lost_is_tried_again(
+    models: DemoModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    """The guard ends what the first server has left, and not the one that follows it."""
+    choices: list[list[int]] = []
+
+    def chosen(host: str, within: range, count: int) -> list[int]:
+        ports = free_ports(host, within, count)
+        if not choices:
+            ports[taken] = other.getsockname()[1]
+        choices.append(ports)
+        return ports
+
+    monkeypatch.setattr(process, "free_ports", chosen)
+    guard = Guard.start()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        server = await serve(models.versions[1], 1, tmp_path, guard)
+    try:
+        assert len(choices) == 2
+        await asyncio.sleep(1.0)
+        assert server.alive
+        pids = family(server)
+    finally:
+        await server.stop(0.0)
+        await gone(guard)
+    assert eventually_gone(pids, 1.0)
+
+
+async def test_a_stub_that_ends_as_its_server_gets_ready_is_not_overlooked(
+    models: DemoModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton says that it is ready, and goes on saying so."""
+    until_ready = TritonProcess._until_ready
+
+    async def ready(server: TritonProcess) -> None:
+        await until_ready(server)
+        stub = next(pid for pid in family(server) if pid != server.pid)
+        os.kill(stub, signal.SIGKILL)
+        await asyncio.to_thread(until, lambda: not runs(stub), "the end of the stub")
+
+    monkeypatch.setattr(TritonProcess, "_until_ready", ready)
+    with pytest.raises(ServerDied, match="stub was killed by SIGKILL while digits version 1 was starting"):
+        await serve(models.versions[1], 1, tmp_path)
+
+
 async def test_a_stub_that_is_killed_while_it_loads_is_not_waited_for(models: DemoModels, tmp_path: Path) -> None:
     """Triton waits for its answer until the end of its time; here it is the server's end, and says so."""
     repository = write_repository(ModelVersion("digits", 1, models.versions[1]), tmp_path / "repository")
     guard = Guard.start()
     options = ServerOptions(ready_timeout_s=60.0)
+    others = psutil.Process().children(recursive=True)
     starting = asyncio.create_task(TritonProcess.start(find(), repository, "digits", 1, options, guard=guard))
 
     def stub() -> int:
-        children = psutil.Process().children(recursive=True)
+        children = [one for one in psutil.Process().children(recursive=True) if one not in others]
         return next((one.pid for one in children if one.name().startswith("triton_python")), 0)
 
     try:

@@ -120,9 +120,11 @@ def texts(rows: Array) -> Array:
 
 def _cast(output: Array, name: str, dtype: np.dtype[Any]) -> Array:
     """The output in that datatype, which may round its values, but must hold them."""
+    if not output.size or np.can_cast(output.dtype, dtype):
+        return np.ascontiguousarray(output, dtype)
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(output, dtype)
-    if output.size and not np.can_cast(output.dtype, dtype) and not _holds(cast, output):
+    if not _holds(cast, output):
         raise ValueError(f"the model gives {name} a value that {dtype} cannot hold, as which its signature has it")
     return cast
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.kinds import ArtifactKind
-from serving.triton.configuration import label_file
+from serving.triton.configuration import capacity, label_file
 from serving.triton.layout import ModelVersion, config_text
 from serving.triton.signature import Signature, Tensor
 from tests.serving.triton.made import RUNNABLE, options, parsed
@@ -37,6 +37,7 @@ def test_a_configuration_says_what_the_spec_says(spec: ModelVersion, signature: 
     assert [one.label_filename for one in config.output] == [
         label_file(one) if one.labels else "" for one in signature.outputs
     ]
+    assert capacity(config) == asked.capacity
     [group] = config.instance_group
     assert group.kind == {"cpu": 2, "gpu": 1}[asked.device]
     assert group.count == asked.instance_count
@@ -70,3 +71,19 @@ def test_the_batcher_says_what_the_options_say(spec: ModelVersion) -> None:
 def test_a_file_of_labels_stays_in_its_folder(name: str, file: str) -> None:
     """A tensor's name may have slashes, a file's may not; no two names share a file."""
     assert label_file(Tensor(name, "FP32", (1,))) == file
+
+
+@pytest.mark.parametrize(
+    ("text", "at_once"),
+    [
+        ("", 1),
+        ("max_batch_size: 8", 8),
+        ("max_batch_size: 8 instance_group { kind: KIND_CPU }", 8),
+        ("max_batch_size: 8 instance_group { count: 2 } instance_group { count: 3 gpus: [ 0, 1 ] }", 64),
+        ("instance_group { count: 2 }", 2),
+        ("max_batch_size: 60000 instance_group { count: 2 }", 65_535),
+    ],
+)
+def test_the_capacity_is_a_batch_in_each_instance(text: str, at_once: int) -> None:
+    """As the configuration has it, and no more than a lease can say."""
+    assert capacity(parsed(text)) == at_once

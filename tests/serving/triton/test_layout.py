@@ -156,9 +156,9 @@ def test_a_repository_says_what_its_server_needs(tmp_path: Path) -> None:
         1,
     )
     made = write_repository(ModelVersion("m", 1, ready), tmp_path / "repository")
-    assert (made.response_cache, made.rate_limits) == (True, {"R": 5})
+    assert (made.response_cache, made.rate_limits, made.capacity) == (True, {"R": 5}, 2)
     plain = write_repository(ModelVersion("m", 1, artifact(tmp_path / "artifact")), tmp_path / "repository")
-    assert (plain.response_cache, plain.rate_limits) == (False, {})
+    assert (plain.response_cache, plain.rate_limits, plain.capacity) == (False, {}, 64)
 
 
 def test_a_cache_that_the_server_has_not_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Ports are found where nobody listens."""
 
+import os
 import socket
+import subprocess
 
 import pytest
 
 from serving.errors import StartFailed
-from serving.triton.ports import free_ports, near
+from serving.triton.ports import free_ports, listens, near
 
 
 def test_a_port_that_is_taken_is_not_found() -> None:
@@ -31,3 +33,15 @@ def test_ports_are_different_and_in_the_range() -> None:
 def test_a_server_that_listens_everywhere_is_reached_nearby(host: str, reached: str) -> None:
     """This machine dials its own address, not the one that means all."""
     assert near(host) == reached
+
+
+def test_a_process_has_the_ports_that_it_listens_on() -> None:
+    """And neither those of others, nor any when it is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as mine, subprocess.Popen(["/bin/sleep", "60"]) as other:
+        port = mine.getsockname()[1]
+        assert listens(os.getpid(), port)
+        assert not listens(other.pid, port)
+        other.kill()
+        other.wait()
+        assert not listens(other.pid, port)
+    assert not listens(os.getpid(), port)

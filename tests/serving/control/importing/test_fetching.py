@@ -93,9 +93,11 @@ async def test_no_answer_tells_the_password(tmp_path: Path, status: int) -> None
     """MLflow's client puts the address into what it says; long, it would be cut in the middle of the password."""
     with answering(status, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none"}') as uri:
         address = uri.replace("//", f"//ada:s@cret{'s@cret' * 60}@")
-        with pytest.raises((NotFound, SourceUnavailable)) as caught:
+        with pytest.raises((NotFound, SourceUnavailable)):
             await fetched("mlflow:/iris/1", address, tmp_path)
-    assert "cret" not in f"{caught.value.sentence} {caught.value.hint} {(tmp_path / 'answer.json').read_text()}"
+    answer = (tmp_path / "answer.json").read_text()
+    assert "problem" in answer
+    assert "cret" not in answer
 
 
 def test_the_last_words_of_a_process_tell_no_password(tmp_path: Path) -> None:
