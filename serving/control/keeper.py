@@ -238,7 +238,10 @@ class PoolKeeper:
         current = here.replicas_wanted if here else max(others, default=0)
         if spec.options.max_replicas is None:
             return spec.options.replicas
-        return replicas(spec.options, current, self._samples.get(spec.key, ()), now)
+        said = [one.capacity for one, _ in read.endpoints if (one.model, one.version) == spec.key]
+        return replicas(
+            spec.options, current, self._samples.get(spec.key, ()), now, capacity=min(said) if said else None
+        )
 
     def _measure(self, read: _Read) -> None:
         now = self._clock()

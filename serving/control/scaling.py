@@ -34,7 +34,15 @@ class Sample:
     load: float
 
 
-def replicas(options: PoolOptions, current: int, samples: Sequence[Sample], now_s: float, *, floor: int = 0) -> int:
+def replicas(
+    options: PoolOptions,
+    current: int,
+    samples: Sequence[Sample],
+    now_s: float,
+    *,
+    floor: int = 0,
+    capacity: int | None = None,
+) -> int:
     """How many replicas there should be.
 
     Args:
@@ -43,15 +51,18 @@ def replicas(options: PoolOptions, current: int, samples: Sequence[Sample], now_
         samples: of its load, oldest first.
         now_s: the time, by the clock of the samples.
         floor: how many there must be for another reason, such as a rollout that may have to come back.
+        capacity: how many requests a replica says that it works on at once; None where none is ready, and the options
+            have to do, which a ready Triton directory need not follow.
     """
+    target = options.target_in_flight or capacity or options.capacity
     least = min(max(options.replicas, floor), options.most_replicas)
     now = min(max(current, least), options.most_replicas)
-    recent = [_wanted(options, one.load) for one in samples if one.at_s >= now_s - UP_WINDOW_S]
+    recent = [_wanted(target, one.load) for one in samples if one.at_s >= now_s - UP_WINDOW_S]
     if recent and max(recent) > now:
         return min(max(recent), options.most_replicas)
     if not samples or not recent or now_s - samples[0].at_s < DOWN_WINDOW_S:
         return now
-    minute = max(_wanted(options, one.load) for one in samples if one.at_s >= now_s - DOWN_WINDOW_S)
+    minute = max(_wanted(target, one.load) for one in samples if one.at_s >= now_s - DOWN_WINDOW_S)
     return max(least, min(now, minute))
 
 
@@ -76,8 +87,7 @@ def loads(gateways: Iterable[GatewayLease], endpoints: Iterable[tuple[Endpoint, 
     return {key: max(in_flight.get(key, 0), pending.get(key, 0)) for key in {*in_flight, *pending}}
 
 
-def _wanted(options: PoolOptions, load: float) -> int:
-    target = options.target_in_flight or options.capacity
+def _wanted(target: float, load: float) -> int:
     return math.ceil(load / target)
 
 

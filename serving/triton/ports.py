@@ -40,17 +40,23 @@ def near(host: str) -> str:
 def listens(pid: int, port: int) -> bool:
     """Whether that process has the port; yes where this process may not know."""
     try:
-        own = {str(held.readlink()) for held in Path(f"/proc/{pid}/fd").iterdir()}
+        own = set(_held(pid))
         rows = [line.split() for name in ("tcp", "tcp6") for line in _lines(Path(f"/proc/{pid}/net/{name}"))]
     except PermissionError:
         return True
-    except OSError:  # a descriptor was closed meanwhile, or the process has ended
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return any(
         int(row[_ADDRESS].rpartition(":")[2], 16) == port and f"socket:[{row[_INODE]}]" in own
         for row in rows
         if row[_STATE] == _LISTENING
     )
+
+
+def _held(pid: int) -> Iterator[str]:
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            yield str(descriptor.readlink())
 
 
 def _lines(table: Path) -> list[str]:

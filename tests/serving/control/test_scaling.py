@@ -49,6 +49,14 @@ def test_without_a_target_a_replica_is_meant_to_do_what_it_does_at_once() -> Non
     assert replicas(options, 1, [Sample(0, 33)], 0) == 3
 
 
+def test_what_a_replica_says_of_itself_counts_for_more_than_the_options() -> None:
+    """A ready Triton directory has its own batch and instances; a target that was set counts for most."""
+    options = PoolOptions(max_replicas=9, max_batch_size=64)
+    assert replicas(options, 1, [Sample(0, 5)], 0, capacity=1) == 5
+    assert replicas(options, 1, [Sample(0, 5)], 0) == 1
+    assert replicas(OPTIONS, 2, [Sample(0, 17)], 0, capacity=1) == 5
+
+
 def test_the_load_is_what_gateways_or_triton_see() -> None:
     """Whichever is larger: a queue in Triton may outlive the gateway that sent it."""
     leases = [
