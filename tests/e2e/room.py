@@ -17,7 +17,7 @@ import yaml
 
 from tests.e2e.conftest import Models
 from tests.e2e.hammer import Hammer
-from tests.e2e.system import Installation, end, until
+from tests.e2e.system import PATIENCE_S, Installation, end, until
 
 CONTROL_REPLICA = "ServeReplica:sluice:control"
 
@@ -50,14 +50,14 @@ class Room:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
-    def ended(self, operation: str) -> dict[str, Any]:
+    def ended(self, operation: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
         """The operation at its end."""
 
         def look() -> dict[str, Any]:
             found = self.get(f"/operations/{operation}")
             return found if found["state"] in {"done", "failed", "cancelled"} else {}
 
-        return until(look, f"the end of the operation {operation}")
+        return until(look, f"the end of the operation {operation}", within_s)
 
     def done(self, path: str, said: Mapping[str, Any]) -> dict[str, Any]:
         """What came of an operation that must come to a good end."""

@@ -16,9 +16,11 @@ from tests.e2e.conftest import Models
 from tests.e2e.room import Room, flip_room
 from tests.e2e.system import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TWO = {"replicas": 2}
+WITHIN_S = 240.0
+"""Two servers of each version, and one of each that has to come once more, on two cores."""
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +62,19 @@ def test_both_sides_of_a_flip_lose_one(room: Room, victim: str) -> None:
     find = VICTIMS[victim]
     [before] = room.shares()
     after = 3 - before
-    until(lambda: room.versions()[before]["ready"] == 2, "both replicas of the version that serves")
+    until(lambda: room.versions()[before]["ready"] == 2, "both replicas of the version that serves", WITHIN_S)
     with room.hammer() as hammer:
         operation = room.begin("/models/digits/promote", {"version": after, "options": TWO})
         killed(lambda: find(room, after), f"a {victim} of the version that comes")
         killed(lambda: find(room, before), f"a {victim} of the version that serves")
-        ended = room.ended(operation)
+        ended = room.ended(operation, WITHIN_S)
         flipped_s = time.monotonic()
         time.sleep(0.5)
     assert ended["state"] == "done", ended
     assert hammer.failures == []
     assert {answer.version for answer in hammer.since(flipped_s)} == {after}
     assert room.shares() == {after: 1_000_000}
-    until(lambda: room.versions()[after]["ready"] == 2, "both replicas of the version that came")
+    until(lambda: room.versions()[after]["ready"] == 2, "both replicas of the version that came", WITHIN_S)
     until(lambda: not servers(room, before), "the end of the version that went")
 
 
