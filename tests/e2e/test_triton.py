@@ -416,7 +416,9 @@ async def test_a_stub_that_is_killed_while_it_loads_is_not_waited_for(models: De
     try:
         os.kill(await asyncio.to_thread(until, stub, "the stub"), signal.SIGKILL)
         killed_s = time.monotonic()
-        with pytest.raises(StartFailed, match="Python stub was killed by SIGKILL while digits version 1 was starting"):
+        # Depending on when it dies, Triton notices by itself.
+        words = "Python stub was killed by SIGKILL while digits version 1 was starting|Stub process '.*' is not healthy"
+        with pytest.raises(StartFailed, match=words):
             await starting
         assert time.monotonic() - killed_s < options.ready_timeout_s / 2
     finally:
