@@ -121,6 +121,7 @@ def test_up_on_what_is_there_already(installation: Installation, ray_cluster: di
     assert _answers(int(ray_cluster["RAY_ADDRESS"].partition(":")[2]))
 
 
+@pytest.mark.slow
 def test_as_an_ordinary_serve_application(installation: Installation, ray_cluster: dict[str, str]) -> None:
     """`serve run` with the example file brings it up, and a handle inside Ray asks its listener."""
     settings = installation.folder / "sluice.yaml"

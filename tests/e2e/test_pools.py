@@ -360,6 +360,7 @@ async def test_why_a_pool_failed_is_said_in_our_words(room: Room) -> None:
     assert state.message == f"The artifact folder of m version 1, {room.folder / 'nowhere'}, is missing."
 
 
+@pytest.mark.slow
 async def test_a_registered_pool_is_loaded_by_its_digest(room: Room) -> None:
     """Each replica loads its own copy; one that is not what was registered is refused with both digests."""
     store = ArtifactStore(str(room.folder / "state" / "artifacts"), Roots.of([str(room.folder)]))
@@ -395,6 +396,7 @@ async def test_a_trial_runs_beside_the_pools(room: Room) -> None:
     assert room.processes() == []
 
 
+@pytest.mark.slow
 async def test_a_trial_that_is_called_off_leaves_nothing(room: Room) -> None:
     """Cancelled, the actor is killed, and all that it had started ends."""
     trial = asyncio.create_task(room.pools.try_out(room.spec(load="time.sleep(600)"), print))
@@ -408,6 +410,7 @@ async def test_a_trial_that_is_called_off_leaves_nothing(room: Room) -> None:
         await trial
 
 
+@pytest.mark.slow
 async def test_a_trial_dies_with_its_owner(room: Room, cluster: Mapping[str, str]) -> None:
     """SIGKILL of the process that asked for it: the actor, its server and its stub end."""
     told = json.dumps({"settings": room.told, "spec": room.spec(load="time.sleep(600)").plain()}).encode()

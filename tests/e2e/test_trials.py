@@ -183,6 +183,7 @@ async def test_one_that_hangs_while_it_loads_is_refused_when_its_time_is_over(be
     assert "did not get m version 3 ready within 3 s" in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "words"),
     [
@@ -199,6 +200,7 @@ async def test_one_that_does_not_answer_is_refused_in_its_own_words(bench: Bench
     assert words in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -219,6 +221,7 @@ async def test_one_that_is_not_what_its_signature_says_is_refused(
         assert one in sentence
 
 
+@pytest.mark.slow
 async def test_a_configuration_that_is_made_of_the_signature_proves_nothing(bench: Bench) -> None:
     """One number for each row, said to be five: what it answers tells."""
     rows = np.arange(12.0).reshape(4, 3)
@@ -229,6 +232,7 @@ async def test_a_configuration_that_is_made_of_the_signature_proves_nothing(benc
     assert "the model gives rows of predict as [1], and its signature as [5]" in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "words"),
     [
@@ -254,6 +258,7 @@ async def test_one_that_answers_something_else_is_refused(bench: Bench, work: st
     assert words in await bench.refused(bench.pool(digest), ArtifactRefused)
 
 
+@pytest.mark.slow
 async def test_a_model_that_does_not_batch_may_have_its_rows_in_front(bench: Bench) -> None:
     """Without a batch dimension of Triton's, rows are a dimension that varies: both signatures are the model's."""
     config = CONFIG.format(size="-1, 4").replace("max_batch_size: 8", "max_batch_size: 0")
@@ -264,6 +269,7 @@ async def test_a_model_that_does_not_batch_may_have_its_rows_in_front(bench: Ben
     assert "[4, 4]" in await bench.refused(bench.pool(digest, signature=signature([4, 4])), ArtifactRefused)
 
 
+@pytest.mark.slow
 async def test_a_trial_that_is_called_off_leaves_nothing(bench: Bench) -> None:
     """Cancelled while Triton starts, it is gone when the cancellation returns."""
     pool = bench.pool(bench.registered(load="time.sleep(600)"))
@@ -277,6 +283,7 @@ async def test_a_trial_that_is_called_off_leaves_nothing(bench: Bench) -> None:
     assert bench.left() == []
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_is_killed_leaves_nothing(bench: Bench) -> None:
     """SIGKILL while Triton starts: neither server nor stub nor folder outlives it by more than moments."""
     pool = bench.pool(bench.registered(load="time.sleep(600)"))

@@ -280,6 +280,7 @@ def pending(count: PendingCount) -> int | None:
     return count.value
 
 
+@pytest.mark.slow
 async def test_pending_requests_are_counted_by_the_server(picky: Path, tmp_path: Path) -> None:
     """Requests that wait for company in Triton's queue are its pending count, on the port that the server says."""
     server = await serve(picky, 3, tmp_path, batch_delay_us=2_000_000)
@@ -298,6 +299,7 @@ async def test_pending_requests_are_counted_by_the_server(picky: Path, tmp_path:
         await server.stop(10.0)
 
 
+@pytest.mark.slow
 async def test_a_burst_measures_what_the_server_counts(models: DemoModels, tmp_path: Path) -> None:
     """The throughput is of requests that the model really had, many at once."""
     server = await serve(models.versions[1], 1, tmp_path)
@@ -355,6 +357,7 @@ async def test_a_stub_that_is_killed_is_the_servers_end(models: DemoModels, tmp_
         await gone(guard)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taken", [1, 2], ids=["gRPC", "metrics"])
 async def test_a_port_that_is_lost_is_tried_again(
     models: DemoModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
@@ -384,6 +387,7 @@ async def test_a_port_that_is_lost_is_tried_again(
     assert eventually_gone(pids, 1.0)
 
 
+@pytest.mark.slow
 async def test_a_stub_that_ends_as_its_server_gets_ready_is_not_overlooked(
     models: DemoModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +405,7 @@ async def test_a_stub_that_ends_as_its_server_gets_ready_is_not_overlooked(
         await serve(models.versions[1], 1, tmp_path)
 
 
+@pytest.mark.slow
 async def test_a_stub_that_is_killed_while_it_loads_is_not_waited_for(models: DemoModels, tmp_path: Path) -> None:
     """Triton waits for its answer until the end of its time; here it is the server's end, and says so."""
     repository = write_repository(ModelVersion("digits", 1, models.versions[1]), tmp_path / "repository")
