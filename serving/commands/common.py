@@ -21,6 +21,8 @@ Url = Annotated[str | None, typer.Option(envvar="SLUICE_URL", help="The control 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Model = Annotated[str, typer.Argument(help="The model's name.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the log.")]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or an alias of it.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return at once; the work goes on.")]
 
 
 def settings_from(config: Path | None, state_dir: Path | None, given: Mapping[str, object] | None = None) -> "Settings":

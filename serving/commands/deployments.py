@@ -4,12 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from serving.commands.common import AsJson, Config, Model, Url, Why, client
+from serving.commands.common import AsJson, Config, Model, NoWait, Url, Version, Why, client
 from serving.commands.given import pairs, setting
 from serving.commands.watching import finish
 
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or an alias of it.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Return at once; the work goes on.")]
 Options = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="How it is run, such as replicas=2 or device=gpu."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.commands import deployments
-from serving.commands.common import AsJson, Config, Model, Url, Why, client, print_json
+from serving.commands.common import AsJson, Config, Model, NoWait, Url, Version, Why, client, print_json
 from serving.commands.given import figure, json_file, pairs, place, scalar, setting
 from serving.commands.watching import finish
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Register models, and say which versions serve.", no_args_is_help=True)
 deployments.add_to(app)
 
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or an alias of it.")]
 Number = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Its number.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Return at once; the work goes on.")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="How it is run, such as max_batch_size=0.")
 ]
