@@ -10,8 +10,9 @@ VENV ?= .venv
 ARGS ?=
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
+AUDIT := $(VENV)/.installed-audit
 
-.PHONY: help demo test test-slow fuzz bench proof-flips proof-listing proof-evidence check clean
+.PHONY: help demo test test-slow fuzz bench proof-flips proof-rollouts proof-listing proof-evidence check audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,8 +23,8 @@ demo: $(INSTALLED) ## start everything with a real model and show it working (AR
 test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
 	@$(VENV)/bin/pytest $(ARGS)
 
-test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, the long fuzzer
-	@$(VENV)/bin/pytest -m slow $(ARGS)
+test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, properties on all of their examples
+	@$(VENV)/bin/pytest -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 fuzz: $(INSTALLED) ## a hundred thousand byte streams against the HTTP front (FUZZ_CASES=… for another number)
 	@FUZZ_CASES=$${FUZZ_CASES:-100000} $(VENV)/bin/pytest tests/serving/gateway/test_fuzz.py $(ARGS)
@@ -33,6 +34,9 @@ bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve 
 
 proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)
 	@$(VENV)/bin/python -m loadtests.flips $(ARGS)
+
+proof-rollouts: $(INSTALLED) ## rollouts moved under load: propagation, rollback, flip, a million answers judged
+	@$(VENV)/bin/python -m loadtests.rollouts $(ARGS)
 
 proof-listing: $(INSTALLED) ## how long it takes to list ten thousand versions
 	@$(VENV)/bin/python -m tests.serving.control.listing
@@ -45,6 +49,9 @@ check: $(INSTALLED) ## lint, formatting, types and the walls between the rooms
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+audit: $(AUDIT) ## known vulnerabilities, a bill of materials and licences of what is installed (ARGS=--report for CI)
+	@$(VENV)/bin/python -m scripts.audit $(ARGS)
 
 clean: ## remove the virtual environment and all caches (not .sluice, which belongs to `sluice up`)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -61,4 +68,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(BENCH): $(INSTALLED)
 	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+$(AUDIT): $(INSTALLED)
+	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[audit]'
 	@touch $@

@@ -34,6 +34,7 @@ class Answer:
         headers: by name in lower case.
         body: of the answer.
         error: why there was none.
+        sent_s: when it went out, seconds of the loop's clock; 0 where it never did.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     error: str = ""
+    sent_s: float = 0.0
 
 
 class Steady:
@@ -160,6 +162,7 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._asked: tuple[int, float] | None = None
+        self._sent_s = 0.0
         self._timeout: asyncio.TimerHandle | None = None
         self._parser = HttpResponseParser(self)
         self._headers: dict[str, str] = {}
@@ -167,7 +170,7 @@ class _Connection(asyncio.Protocol):
 
     def ask(self, number: int, due_s: float, request: bytes) -> None:
         """Sends the request that was due at that moment."""
-        self._asked = number, due_s
+        self._asked, self._sent_s = (number, due_s), self._loop.time()
         self._timeout = self._loop.call_later(TIMEOUT_S, self._end, 0, f"no answer within {TIMEOUT_S:g} s")
         if self._transport:
             self._transport.write(request)
@@ -223,6 +226,6 @@ class _Connection(asyncio.Protocol):
         if self._timeout:
             self._timeout.cancel()
         took_s = self._loop.time() - due_s
-        self._owner.told(Answer(number, due_s, took_s, status, self._headers, bytes(self._body), error))
+        self._owner.told(Answer(number, due_s, took_s, status, self._headers, bytes(self._body), error, self._sent_s))
         if not status:
             self.close()

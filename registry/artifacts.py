@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -26,7 +26,7 @@ from registry.errors import ArtifactsUnavailable, Corrupted, NotFound, Unaccepta
 from registry.kinds import ArtifactKind, kind_of
 from registry.models import Artifact, check_digest
 from registry.roots import Location, Roots, locate
-from registry.tree import File, LocalTree, Measured, Tree, check_count, check_path, measure, read, tree_of
+from registry.tree import Bounds, File, Hear, LocalTree, Measured, Tree, check_count, check_path, measure, read, tree_of
 
 _INCOMING = ".incoming"
 _ABANDONED_S = 86_400.0
@@ -40,26 +40,30 @@ class ArtifactStore:
         root: its address: a local path, or any that fsspec has the driver for.
         sources: where artifacts may be brought from.
         allow_pickle: whether a scikit-learn model's pickle is an artifact; loading one runs its author's code.
+        bounds: how large an artifact may be that is brought in; one that is there is read whatever its size.
 
     Raises:
         Unacceptable: the address cannot be used.
     """
 
-    def __init__(self, root: str, sources: Roots, *, allow_pickle: bool = False) -> None:
+    def __init__(self, root: str, sources: Roots, *, allow_pickle: bool = False, bounds: Bounds | None = None) -> None:
         self._where = locate(root)
         self._files, self._root = _opened(self._where)
         self._sources = sources
         self._allow_pickle = allow_pickle
+        self._bounds = bounds or Bounds()
 
     def look(self, address: str, kind: ArtifactKind | None = None) -> tuple[Location, ArtifactKind]:
         """Where the address leads, and what kind of artifact lies there by its files' names. Nothing is copied.
 
         Raises:
             ArtifactsUnavailable: it cannot be read.
-            Unacceptable: it is not admitted, or no artifact, or of another kind.
+            Unacceptable: it is not admitted, or no artifact, or of another kind, or too large.
         """
         place = self._sources.admit(address)
-        return place, kind_of(_tree_at(place).paths(), kind, allow_pickle=self._allow_pickle)
+        files = _tree_at(place).files()
+        self._bounds.check(files)
+        return place, kind_of(files, kind, allow_pickle=self._allow_pickle)
 
     def measured(self, address: str, kind: ArtifactKind | None = None) -> Artifact:
         """What `bring` would give, without copying anything: all of it is read.
@@ -68,7 +72,7 @@ class ArtifactStore:
             ArtifactsUnavailable, Unacceptable: as for `look`.
         """
         place, found = self.look(address, kind)
-        measured = measure(_tree_at(place))
+        measured = measure(_tree_at(place), self._bounds)
         return Artifact(found, measured.digest, measured.size_bytes)
 
     def bring(
@@ -90,15 +94,17 @@ class ArtifactStore:
         Raises:
             Corrupted: it has another digest.
             ArtifactsUnavailable: the store cannot be written.
-            Unacceptable: it is not admitted, or no artifact.
+            Unacceptable: it is not admitted, or no artifact, or too large.
         """
         tree = _tree_at(self._sources.admit(address))
-        paths = tree.paths()
-        found = kind_of(paths, kind, allow_pickle=self._allow_pickle)
+        files = tree.files()
+        self._bounds.check(files)
+        found = kind_of(files, kind, allow_pickle=self._allow_pickle)
+        metered = self._bounds.metered(lambda block: hear(len(block)))
         incoming = f"{self._root}/{_INCOMING}/{secrets.token_hex(16)}"
         with self._translated("be written"):
             try:
-                measured = tree_of(self._copied_in(tree, path, incoming, hear) for path in paths)
+                measured = tree_of(self._copied_in(tree, path, incoming, metered) for path in files)
                 if expected not in (None, measured.digest):
                     raise Corrupted(address, str(expected), measured.digest)
                 self._keep(measured, incoming)
@@ -121,7 +127,7 @@ class ArtifactStore:
         incoming = folder.parent / f".{folder.name}.{secrets.token_hex(8)}"
         try:
             with self._translated("be read"):
-                measured = tree_of(_copied_out(tree, path, incoming) for path in tree.paths())
+                measured = tree_of(_copied_out(tree, path, incoming) for path in tree.files())
             self._check(digest, measured)
             incoming.rename(folder)
         finally:
@@ -155,7 +161,7 @@ class ArtifactStore:
         check_path(path)
         tree = self._tree(digest)
         with self._translated("be read"):
-            if path not in tree.paths():
+            if path not in tree.files():
                 return None
             with tree.reading(path) as file:
                 found = file.read(_LARGEST_GLANCE + 1)
@@ -207,15 +213,15 @@ class ArtifactStore:
     def _is_local(self) -> bool:
         return isinstance(self._files, LocalFileSystem)
 
-    def _copied_in(self, tree: Tree, path: str, incoming: str, hear: Callable[[int], object]) -> File:
+    def _copied_in(self, tree: Tree, path: str, incoming: str, hear: Hear) -> File:
         target = f"{incoming}/{path}"
         if self._is_local:
             self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
         with self._files.open(target, "wb") as copy:
 
             def write(block: bytes) -> None:
+                hear(block)  # first: what is too much is not even written
                 copy.write(block)
-                hear(len(block))
 
             file = read(tree, path, write)
             if self._is_local:  # or a version could be on disk, and its files not
@@ -273,17 +279,20 @@ class _RemoteTree:
         self._files = files
         self._root = root
 
-    def paths(self) -> list[str]:
-        """All files below the root, or the name of the one file."""
+    def files(self) -> Mapping[str, int]:
+        """All files below the root, or the one file, and their sizes."""
         with _reading(self._root):
-            found = [str(path) for path in self._files.find(self._root)]
+            found = {str(path): int(told.get("size") or 0) for path, told in self._found().items()}
         check_count(len(found))
-        root = self._root if found != [self._root] else self._root.rpartition("/")[0]
-        paths = [path.removeprefix(f"{root.rstrip('/')}/") for path in found]
-        for path in paths:
+        root = self._root if [*found] != [self._root] else self._root.rpartition("/")[0]
+        files = {path.removeprefix(f"{root.rstrip('/')}/"): size for path, size in found.items()}
+        for path in files:
             check_path(path)
         self._root = root
-        return paths
+        return files
+
+    def _found(self) -> Mapping[str, Mapping[str, Any]]:
+        return cast("Mapping[str, Mapping[str, Any]]", self._files.find(self._root, detail=True))
 
     @contextmanager
     def reading(self, path: str) -> Iterator[BinaryIO]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from registry.errors import Unacceptable
 
 LOCAL = "file"
+_WEB = frozenset({"http", "https"})
 
 _ADDRESS = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]*):(?P<rest>.*)", re.DOTALL)
 _PLAIN = re.compile(r"[^\x00-\x20\x7f\\%?#@*\[\]]+")
@@ -67,9 +68,16 @@ class Roots:
         """The roots at these addresses.
 
         Raises:
-            Unacceptable: one of them is no address.
+            Unacceptable: one of them is no address, or one of the web.
         """
-        return cls(tuple(map(locate, addresses)))
+        listed = tuple(map(locate, addresses))
+        for root in listed:
+            if root.protocol in _WEB:
+                raise Unacceptable(
+                    f"{root} cannot be a root of artifacts: what a web server redirects to lies below no root.",
+                    "List a folder or an object store, such as s3://bucket/models.",
+                )
+        return cls(listed)
 
     def admit(self, address: str) -> Location:
         """The place that the address names.

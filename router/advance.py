@@ -54,7 +54,7 @@ def obstacles(rollout: Rollout, seen: Seen) -> Iterator[str]:
 
 
 def closed(rollout: Rollout, to: Ahead, seen: Seen) -> Iterator[str]:
-    """What keeps anybody, operators too, from taking this step now: versions that are not up, and freezes."""
+    """What keeps anybody, operators too, from this step now: versions that are not up, freezes, `seen.closed`."""
     after = rollout.with_stage(to.target, seen.now_s, chosen=to.chosen)
     policy = policy_of(after)
     wanted = policy.versions if rollout.entered is not None else rollout.plan.versions
@@ -64,6 +64,7 @@ def closed(rollout: Rollout, to: Ahead, seen: Seen) -> Iterator[str]:
     freeze = frozen_by(rollout.plan.freezes, seen.now_s)
     if freeze is not None and growing:
         yield f"no share grows during the freeze '{freeze.name}'"
+    yield from seen.closed
 
 
 def current(rollout: Rollout, seen: Seen) -> Evidence | None:

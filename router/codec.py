@@ -21,10 +21,10 @@ from router.policy import Arm, OverCapacity, Policy, Role, Rule, Shadow
 from router.unit import FieldSource, JsonSource, UnitSource
 
 READER = 2
-"""The newest form that this code reads: 2 added rules, unit sources, and conditions and budgets of shadows."""
+"""The newest form that this code reads.
 
-_SNAPSHOT = 1
-"""The form of snapshots, which has not changed."""
+2 added rules, unit sources, conditions and budgets of shadows, and to snapshots the policies that are staged.
+"""
 
 
 def digest_of(blob: bytes) -> str:
@@ -55,7 +55,15 @@ def decode_policy(blob: bytes) -> Policy:
 def encode_snapshot(snapshot: Snapshot) -> bytes:
     """The snapshot's canonical bytes."""
     models = {name: [entry.digest, entry.revision] for name, entry in snapshot.models.items()}
-    return _canonical({"reader": _SNAPSHOT, "epoch": snapshot.epoch, "parent": snapshot.parent, "models": models})
+    said: dict[str, Any] = {"epoch": snapshot.epoch, "parent": snapshot.parent, "models": models}
+    if snapshot.staged:
+        said["staged"] = dict(snapshot.staged)
+    return _canonical({"reader": snapshot_reader_of(snapshot), **said})
+
+
+def snapshot_reader_of(snapshot: Snapshot) -> int:
+    """The oldest form of reader that understands this snapshot, whatever its policies ask for."""
+    return READER if snapshot.staged else 1
 
 
 def decode_snapshot(blob: bytes) -> Snapshot:
@@ -65,10 +73,10 @@ def decode_snapshot(blob: bytes) -> Snapshot:
         PolicyError: not a snapshot, or written for a newer reader.
     """
     fields = _readable(blob, "snapshot")
-    _refuse_unknown("snapshot", fields, {"epoch", "parent", "models"})
+    _refuse_unknown("snapshot", fields, {"epoch", "parent", "models", "staged"})
     try:
         models = {name: Entry(digest, revision) for name, (digest, revision) in fields["models"].items()}
-        return Snapshot(fields["epoch"], fields["parent"], models)
+        return Snapshot(fields["epoch"], fields["parent"], models, dict(fields.get("staged", {})))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PolicyError(f"this is no snapshot: {error}") from error
 

@@ -151,8 +151,9 @@ def _set(rollout: Rollout, command: SetShares, seen: Seen) -> Step:
     except PolicyError as error:
         raise RolloutError(f"these shares cannot be: {error}") from error
     freeze = frozen_by(rollout.plan.freezes, seen.now_s)
-    if freeze is not None and grows(policy_of(rollout), policy, rollout.base.stable):
-        raise RolloutError(f"no share grows during the freeze '{freeze.name}'")
+    held = (() if freeze is None else (f"no share grows during the freeze '{freeze.name}'",)) + seen.closed
+    if held and grows(policy_of(rollout), policy, rollout.base.stable):
+        raise RolloutError("; ".join(held))
     said = ", ".join(f"version {version} gets {format_share(share)}" for version, share in command.shares.items())
     return _told(rollout, after, command, seen, f"{Event.SET}: {said}")
 

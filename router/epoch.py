@@ -7,7 +7,7 @@ gateway acknowledges; whether a new head may follow the one that runs is decided
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import NamedTuple
@@ -40,18 +40,30 @@ class Snapshot:
         epoch: counts the changes of all models together, from 1; 0 is the empty beginning.
         parent: the digest of the snapshot that this one changed.
         models: by model name.
+        staged: digests of policies by model that are about to be active: every gateway has them before any uses them.
     """
 
     epoch: int
     parent: str
     models: Mapping[str, Entry]
+    staged: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.epoch, int) or self.epoch < 0:
             raise PolicyError(f"{self.epoch!r} is no epoch: epochs count from 0")
         if not isinstance(self.parent, str):
             raise PolicyError(f"{self.parent!r} is no digest of a parent")
+        if strays := sorted(self.staged.keys() - self.models.keys()):
+            raise PolicyError(f"a policy is staged for {strays[0]}, which has none that is active")
+        if not all(isinstance(digest, str) and digest for digest in self.staged.values()):
+            raise PolicyError("what is staged has a digest")
         object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
+        object.__setattr__(self, "staged", MappingProxyType(dict(self.staged)))
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of every policy that it needs, active or staged."""
+        return frozenset({*(entry.digest for entry in self.models.values()), *self.staged.values()})
 
     def revision_of(self, model: str) -> int:
         """The model's revision, 0 where it has no policy yet."""
@@ -59,9 +71,25 @@ class Snapshot:
         return entry.revision if entry else 0
 
     def with_policy(self, model: str, policy_digest: str, *, parent: str) -> Snapshot:
-        """The next epoch, in which the model has this policy; `parent` is this snapshot's own digest."""
+        """The next epoch, in which the model has this policy, and none is staged for it.
+
+        Args:
+            model: whose.
+            policy_digest: the policy's.
+            parent: this snapshot's own digest.
+        """
         entry = Entry(policy_digest, self.revision_of(model) + 1)
-        return Snapshot(self.epoch + 1, parent, {**self.models, model: entry})
+        models = {**self.models, model: entry}
+        return replace(self._without_staged(model), epoch=self.epoch + 1, parent=parent, models=models)
+
+    def with_staged(self, model: str, policy_digest: str | None, *, parent: str) -> Snapshot:
+        """The next epoch, in which this policy is staged for the model (None: none is) and nothing else is changed."""
+        rest = self._without_staged(model)
+        staged = rest.staged if policy_digest is None else {**rest.staged, model: policy_digest}
+        return replace(rest, epoch=self.epoch + 1, parent=parent, staged=staged)
+
+    def _without_staged(self, model: str) -> Snapshot:
+        return replace(self, staged={name: digest for name, digest in self.staged.items() if name != model})
 
 
 EMPTY = Snapshot(0, BEGINNING, {})

@@ -92,11 +92,20 @@ class Evidence:
 
 
 class Seen(NamedTuple):
-    """What a rollout is shown: the time, the versions that are up, and the evidence, None where there is none."""
+    """What a rollout is shown.
+
+    Attributes:
+        now_s: the time.
+        ready: the versions that are up.
+        evidence: None where there is none.
+        closed: what keeps anybody from going on just now and is not in the plan, in sentences: the model is stopped,
+            or a version could not carry what it would get.
+    """
 
     now_s: float
     ready: frozenset[int] = frozenset()
     evidence: Evidence | None = None
+    closed: tuple[str, ...] = ()
 
 
 class Approval(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from serving.commands import models, operations, traffic
+from serving.commands import keys, models, operations, rollout_starting, rollouts, stops, traffic
 from serving.commands.common import AsJson, Config, StateDir, Url, client, print_json, settings_from
 from serving.errors import SluiceError
 
@@ -20,10 +20,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(operations.app, name="operations")
+app.add_typer(rollouts.app, name="rollout")
 app.add_typer(traffic.app, name="traffic")
 app.command()(traffic.explain)
+app.command()(rollout_starting.apply)
+app.command()(stops.stop)
 
 
 def main() -> None:
@@ -42,12 +46,16 @@ def up(
     *,
     config: Config = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once everything is ready.")] = False,
+    host: Annotated[str | None, typer.Option(help="Address for predictions; 0.0.0.0 is every one.")] = None,
     http_port: Annotated[int | None, typer.Option(help="Port for predictions; 0 is any free one.")] = None,
+    control_host: Annotated[str | None, typer.Option(help="Address of the control API.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the control API; 0 is any free one.")] = None,
     state_dir: StateDir = None,
 ) -> None:
     """Start everything on this machine, and stay until Ctrl-C."""
-    given = {"listen.http_port": http_port, "control.port": port}
+    given = {
+        "listen.host": host, "listen.http_port": http_port, "control.host": control_host, "control.port": port
+    }  # fmt: skip
     settings = settings_from(config, state_dir, given)
     from serving import local  # noqa: PLC0415 - brings Ray
 

@@ -40,6 +40,8 @@ class Endpoint:
         model: the model's name, as in Triton's paths.
         version: the model's version, 1 or more.
         capacity: how many requests it works on at once, 1 or more.
+        tls: whether its listeners are encrypted. A gateway of a release before this field dials them in the clear and
+            finds nobody: take up such endpoints once all gateways know it.
     """
 
     host: str
@@ -48,6 +50,7 @@ class Endpoint:
     model: str
     version: int
     capacity: int = 1
+    tls: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what no request could be sent to.
@@ -61,15 +64,21 @@ class Endpoint:
         _number("grpc_port", self.grpc_port, 0, _LARGEST_PORT)
         _number("version", self.version, 1, _LARGEST_VERSION)
         _number("capacity", self.capacity, 1, _LARGEST_PORT)
+        if type(self.tls) is not bool:
+            raise ValueError(f"The endpoint's tls is {self.tls!r}: it must be true or false.")
 
     @property
     def key(self) -> str:
         """What tells it from every other endpoint: a port that another version reuses is another endpoint."""
-        return f"{self.model}/{self.version}@{self.host}:{self.http_port}"
+        return f"{self.model}/{self.version}@{'https://' if self.tls else ''}{self.host}:{self.http_port}"
+
+    def plain(self) -> dict[str, Any]:
+        """The fields as JSON can hold them; `tls` only where it is true, so that other leases stay what they were."""
+        return {name: value for name, value in asdict(self).items() if name != "tls" or value}
 
     def encode(self) -> str:
         """The endpoint as JSON, which `decode` reads."""
-        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+        return json.dumps(self.plain(), separators=(",", ":"), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +161,7 @@ def encode_leased(endpoint: Endpoint, load: Load | None) -> str:
     """What a lease holds: the endpoint's JSON, and the load as one more field, which `decode` passes over."""
     if load is None:
         return endpoint.encode()
-    return json.dumps({**asdict(endpoint), "load": asdict(load)}, separators=(",", ":"), sort_keys=True)
+    return json.dumps({**endpoint.plain(), "load": asdict(load)}, separators=(",", ":"), sort_keys=True)
 
 
 def decode_load(text: str | bytes) -> Load:
@@ -174,7 +183,7 @@ def decode(text: str | bytes) -> Endpoint:
     if not isinstance(known, dict):
         raise ValueError(f"An endpoint is a JSON object, not {type(known).__name__}.")  # noqa: TRY004 - one error for bad text
     names = {field.name for field in fields(Endpoint)}
-    if missing := sorted(names - known.keys() - {"capacity"}):
+    if missing := sorted(names - known.keys() - {"capacity", "tls"}):
         raise ValueError(f"The endpoint lacks {', '.join(missing)}.")
     return Endpoint(**{name: known[name] for name in names & known.keys()})
 

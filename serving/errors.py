@@ -100,9 +100,14 @@ class Refusal(Enum):
     CHANGED_MEANWHILE = "changed-meanwhile"
     UNACCEPTABLE = "unacceptable"
     NO_REVISION = "no-revision"
+    WRONG_HOST = "wrong-host"
+    TOO_SLOW = "too-slow"
     STORE_UNREACHABLE = "store-unreachable"
     UNKNOWN_VERSION = "unknown-version"
     UNKNOWN_OPERATION = "unknown-operation"
+    UNKNOWN_ROLLOUT = "unknown-rollout"
+    NOT_NOW = "not-now"
+    UNKNOWN_KEY = "unknown-key"
     IN_USE = "in-use"
     CORRUPTED = "corrupted"
     DID_NOT_START = "did-not-start"
@@ -148,9 +153,14 @@ STATUS: Mapping[Refusal, Status] = MappingProxyType(
         Refusal.CHANGED_MEANWHILE: Status(409, None),
         Refusal.UNACCEPTABLE: Status(422, None),
         Refusal.NO_REVISION: Status(428, None),
+        Refusal.WRONG_HOST: Status(421, None, closes=True),
+        Refusal.TOO_SLOW: Status(408, None, closes=True),
         Refusal.STORE_UNREACHABLE: Status(503, None, retry_after_s=1),
         Refusal.UNKNOWN_VERSION: Status(404, None),
         Refusal.UNKNOWN_OPERATION: Status(404, None),
+        Refusal.UNKNOWN_ROLLOUT: Status(404, None),
+        Refusal.NOT_NOW: Status(409, None),
+        Refusal.UNKNOWN_KEY: Status(404, None),
         Refusal.IN_USE: Status(409, None),
         Refusal.CORRUPTED: Status(422, None),
         Refusal.DID_NOT_START: Status(422, None),

@@ -8,18 +8,17 @@ asks the listener like any other client. What a replica does is written in `gate
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
+import json
+import os
 import secrets
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import httpx
-import uvicorn
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -27,21 +26,33 @@ from registry.artifacts import ArtifactStore
 from registry.roots import Roots
 from registry.service import Registry
 from registry.store import connect as connect_registry
-from serving.control.api import Workshop, create_app
+from registry.tree import Bounds
+from serving.access.keys import decode as decode_key
+from serving.access.roles import Role
+from serving.control.api import Workshop
+from serving.control.api.desk import Desk
 from serving.control.conductor import Conductor, declared_pools
+from serving.control.credentials import Credentials
 from serving.control.deploying import Deployments
+from serving.control.entrance import Entrance
 from serving.control.operations import Operations
 from serving.control.probe import TritonProbe
 from serving.control.registering import performers
+from serving.control.rolling.feed import Feed
+from serving.control.rolling.rolling import Rolling
 from serving.control.service import ControlService, declared_in
 from serving.control.store import Store, connect
 from serving.control.threads import on_artifacts
 from serving.control.usage import Routable, Usage
-from serving.errors import SettingsError, SluiceError, StartFailed
+from serving.errors import SettingsError, StartFailed
 from serving.gateway.config import WorkerConfig
 from serving.gateway.supervisor import Supervisor
+from serving.inside import OwnListener
+from serving.letting_in import forget_key, settle, token_rules, without_key
+from serving.openings import warnings
+from serving.own_keys import make
 from serving.settings import Settings, load_settings
-from serving.sockets import ask_for, open_listener
+from serving.sockets import ask_for, open_listener, url_of
 from serving.triton.pool import ServePools, is_pool, refuse_missing_gpu
 
 APP = "sluice"
@@ -52,7 +63,7 @@ _STARTS = 4
 """How many times as long as one server may take all replicas of a version may take to get ready."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Installation:
     """What the replicas are told.
 
@@ -60,12 +71,16 @@ class Installation:
         settings: all of them; each reads its part.
         redis_url: the store's address, with its password.
         handover: path of the Unix socket that gives the listening sockets; empty where a replica opens its own.
+        own_key: the record, as JSON, of the key with which the process that starts all this asks; empty for none.
+        notices: what an operator should know of how this is set up.
         boot: names this start; a replica that takes another's place has the same.
     """
 
     settings: Settings
     redis_url: str
     handover: str = ""
+    own_key: str = ""
+    notices: tuple[str, ...] = ()
     boot: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -77,6 +92,7 @@ def build(arguments: Mapping[str, str]) -> serve.Application:
 
     Raises:
         SettingsError: the settings have mistakes, or name no Redis.
+        StartFailed: everybody is asked for a key, and there is none.
     """
     if unknown := sorted(arguments.keys() - {"config"}):
         raise SettingsError(f"The application takes no argument {unknown[0]!r}.", "It takes config=<settings file>.")
@@ -86,7 +102,10 @@ def build(arguments: Mapping[str, str]) -> serve.Application:
             "Under `serve run` the store must be somebody's: redis.url is missing.",
             "The embedded Valkey comes with `sluice up` only; name a Redis, as in redis://:password@host:6379/0.",
         )
-    return application(Installation(settings, settings.redis.url.get_secret_value()))
+    redis_url = settings.redis.reached_at(settings.redis.url.get_secret_value())
+    notices = (*settle(settings, redis_url), *warnings(settings, os.environ))
+    forget_key()
+    return application(Installation(without_key(settings), redis_url, notices=notices))
 
 
 def application(installation: Installation) -> serve.Application:
@@ -144,9 +163,12 @@ class Gateway:
         self._control = control
         settings = installation.settings
         self._listener = _listener(installation, "http", settings.listen.host, settings.listen.http_port)
-        host, port = self._listener.getsockname()[:2]
-        self._client = httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=settings.gateway.upstream_timeout_s)
-        supervisor = Supervisor(self._listener, _worker_config(installation), settings.gateway.workers)
+        own = make("gateway replica", Role.PREDICT, time.time()) if settings.access.required else None
+        shown = Credentials(own.shown.text if own else "", certificate=settings.tls.certificate, insecure=True)
+        url = url_of(self._listener, tls=settings.tls.on)
+        self._inside = OwnListener(url, shown, settings.gateway.upstream_timeout_s)
+        config = _worker_config(installation, own.record.encode() if own else "")
+        supervisor = Supervisor(self._listener, config, settings.gateway.workers)
         await supervisor.start()
         self._supervisor = supervisor
 
@@ -168,11 +190,7 @@ class Gateway:
         Raises:
             SluiceError: the answer was an error; the sentence is the answer's.
         """
-        at = f"/v2/models/{quote(model, safe='')}" + ("" if version is None else f"/versions/{version}")
-        answer = await self._client.post(f"{at}/infer", json=dict(request), headers=dict(headers or {}))
-        if answer.is_error:
-            raise SluiceError(_error_in(answer))
-        return dict(answer.json())
+        return await self._inside.infer(model, request, version, headers or {})
 
     async def workers(self) -> Sequence[Mapping[str, object]]:
         """What each worker last said of itself."""
@@ -188,7 +206,7 @@ class Gateway:
         supervisor, self._supervisor = getattr(self, "_supervisor", None), None
         if supervisor is not None:
             await supervisor.stop()
-            await self._client.aclose()
+            await self._inside.close()
             self._listener.close()
 
 
@@ -197,12 +215,15 @@ class Control:
 
     async def __init__(self, installation: Installation) -> None:  # type: ignore[misc]
         """Returns once the API listens."""
-        self._tasks: list[asyncio.Task[Any]] = []
         settings = installation.settings
         self._store: Store = connect(installation.redis_url, settings.redis.namespace)
-        self._probe = TritonProbe()
+        self._probe = TritonProbe(ca_file=_text(settings.triton.ca_file))
+        own = [decode_key(installation.own_key)] if installation.own_key else []
+        self._entrance = Entrance(settings, self._store, own)
         self._registry_store = connect_registry(installation.redis_url, settings.redis.namespace)
-        service = ControlService(self._store, declared_in(settings.models))
+        archive = settings.state_dir / "ledger"
+        service = ControlService(self._store, declared_in(settings.models), ledger_folder=archive)
+        service.notices = installation.notices
         users = Usage(service)
         registry = Registry(self._registry_store, users)
         service.routable = Routable(registry)
@@ -211,6 +232,7 @@ class Control:
             settings.registry.artifacts or str(settings.state_dir / "artifacts"),
             Roots.of(settings.registry.sources),
             allow_pickle=settings.registry.allow_pickle,
+            bounds=Bounds(settings.registry.max_artifact_bytes, settings.registry.max_artifact_files),
         )
         await on_artifacts(artifacts.sweep)
         deployments = Deployments(
@@ -220,42 +242,49 @@ class Control:
         of_the_registry = performers(registry, artifacts, pools, service, settings)
         operations = Operations(self._store, {**of_the_registry, **deployments.performers()})
         users.operations = operations
+        rolling = Rolling(
+            self._store, service.traffic, folder=archive, trusted=settings.control.trusted_addresses,
+            lease_s=settings.redis.lease_s,
+        )  # fmt: skip
         conductor = Conductor(
             service, self._store, pools, settings.models,
             probe=self._probe, operations=operations, boot=installation.boot, lease_s=settings.redis.lease_s,
+            duties=(*self._entrance.duties, ("walking rollouts", rolling.loops.run)),
         )  # fmt: skip
-        listener = _listener(installation, "control", settings.control.host, settings.control.port)
         workshop = Workshop(
             registry, operations, artifacts, settings.registry.allow_pickle, declared_pools(settings.models)
         )
-        config = uvicorn.Config(
-            create_app(service, workshop), log_config=None, lifespan="off", timeout_graceful_shutdown=2
-        )
-        self._server = uvicorn.Server(config)
+        listener = _listener(installation, "control", settings.control.host, settings.control.port)
+        metrics = None
+        if settings.metrics.enabled:
+            metrics = _listener(installation, "metrics", settings.metrics.host, settings.metrics.port)
+        desk = Desk(rolling.rollouts, Feed(self._store), self._store, self._store)
+        await self._entrance.open(service, workshop, listener, metrics, desk=desk)
         gc.collect()
         gc.freeze()  # Ray and the web framework stand for good; the collector need not look at them again
-        self._tasks = [
-            asyncio.create_task(self._server.serve(sockets=[listener])),
-            asyncio.create_task(conductor.run()),
-        ]
+        self._conducting = asyncio.create_task(conductor.run())
 
     async def check_health(self) -> None:
         """For Serve: raises where the replica should be replaced."""
-        for task in self._tasks:
+        for task in (*self._entrance.tasks, self._conducting):
             if task.done():
                 raise StartFailed(f"A part of the control room has ended: {task.exception()!r}")
 
     async def __del__(self) -> None:
         """Serve's goodbye."""
-        tasks = getattr(self, "_tasks", [])
-        if not tasks:
+        conducting: asyncio.Task[None] | None = getattr(self, "_conducting", None)
+        if conducting is None:
             return
-        self._server.should_exit = True
-        tasks[1].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        conducting.cancel()
+        await self._entrance.close()
+        await asyncio.gather(conducting, return_exceptions=True)
         await self._probe.close()
         await self._store.close()
         await self._registry_store.close()
+
+
+_KEYS = {"http": "listen.http_port", "control": "control.port", "metrics": "metrics.port"}
+"""The setting that chooses a listener's port."""
 
 
 def _listener(installation: Installation, name: str, host: str, port: int) -> socket.socket:
@@ -263,12 +292,13 @@ def _listener(installation: Installation, name: str, host: str, port: int) -> so
         handed = ask_for(installation.handover, name)
         if handed is not None:
             return handed
-    return open_listener(host, port, f"The {name} listener", "listen.http_port" if name == "http" else "control.port")
+    return open_listener(host, port, f"The {name} listener", _KEYS[name])
 
 
-def _worker_config(installation: Installation) -> WorkerConfig:
+def _worker_config(installation: Installation, own_key: str) -> WorkerConfig:
     settings = installation.settings
-    gateway, redis = settings.gateway, settings.redis
+    gateway, redis, tls = settings.gateway, settings.redis, settings.tls
+    rules = token_rules(settings)
     return WorkerConfig(
         worker=f"{socket.gethostname()}-{secrets.token_hex(3)}",
         redis_url=installation.redis_url,
@@ -295,10 +325,18 @@ def _worker_config(installation: Installation) -> WorkerConfig:
         quarantine_s=gateway.quarantine_s,
         drain_delay_s=gateway.drain_delay_s,
         drain_limit_s=gateway.drain_limit_s,
+        tls_certificate=_text(tls.certificate),
+        tls_key=_text(tls.key),
+        tls_reload_s=tls.reload_s,
+        tls_min_version=tls.min_version,
+        triton_ca_file=_text(settings.triton.ca_file),
+        access_required=settings.access.required,
+        token_rules="" if rules is None else json.dumps(rules.as_dict()),
+        own_key=own_key,
+        keys_file=str(settings.state_dir / "gateway" / "keys.json"),
+        security_log=str(settings.security_log),
     )
 
 
-def _error_in(answer: httpx.Response) -> str:
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        return str(answer.json()["error"])
-    return f"The gateway answered {answer.status_code}."
+def _text(file: Path | None) -> str:
+    return "" if file is None else str(file)

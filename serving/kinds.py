@@ -16,6 +16,8 @@ from pydantic import BeforeValidator
 from router.policy import LARGEST_VERSION
 
 _LARGEST_PORT = 65_535
+_HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
+_ADDRESS = re.compile(r"(?P<tls>https://)?(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})")
 NUMERAL = re.compile(r"[+-]?\d{1,18}")
 
 
@@ -61,11 +63,24 @@ def text(matches: Callable[[str], object], allowed: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there; of names, `localhost` alone is known to be one."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_of_a_pod(host: str) -> bool:
+    """Loopback, or an address that the internet does not route: not every interface, and nothing public."""
+    if is_loopback(host):
+        return True
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return False
+    odd = found.is_unspecified or found.is_multicast or found.is_reserved or found.is_link_local
+    return not (odd or found.is_global)
 
 
 def _as_path(value: object) -> object:
@@ -78,26 +93,30 @@ def _as_path(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens: written 'host:port', an IPv6 address in brackets."""
+    """Where a server listens: written 'host:port', an IPv6 address in brackets, 'https://' before it for TLS."""
 
     host: str
     port: int
+    tls: bool = False
 
     @classmethod
     def parse(cls, text: object) -> Self:
         """The address that a text names.
 
         Raises:
-            ValueError: it is not 'host:port'.
+            ValueError: it is not 'host:port' or 'https://host:port'.
         """
-        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})", text) if isinstance(text, str) else None
-        if not found or not 1 <= int(found[2]) <= _LARGEST_PORT:
-            raise ValueError("it takes host:port, such as 127.0.0.1:9000, with a port from 1 to 65535")
-        return cls(found[1].strip("[]"), int(found[2]))
+        found = _ADDRESS.fullmatch(text) if isinstance(text, str) else None
+        if not found or not 1 <= int(found["port"]) <= _LARGEST_PORT:
+            raise ValueError(
+                "it takes host:port, such as 127.0.0.1:9000, or https://host:port, with a port from 1 to 65535"
+            )
+        return cls(found["host"].strip("[]"), int(found["port"]), tls=found["tls"] is not None)
 
     def __str__(self) -> str:
         """The text that `parse` reads."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        place = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"https://{place}" if self.tls else place
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +159,14 @@ Count = Annotated[int, whole(1, 1_000_000)]
 Size = Annotated[int, whole(1, 2**40)]
 Seconds = Annotated[float, number(0.001, 86_400)]
 Pause = Annotated[float, number(0, 3_600)]
-LoopbackHost = Annotated[
+Host = Annotated[str, text(_HOST.fullmatch, "an address or a name to listen on, such as 127.0.0.1 or 0.0.0.0")]
+PodHost = Annotated[
     str,
-    text(_is_loopback, "a loopback address (127.0.0.1, ::1 or localhost), as nothing here asks callers for a key yet"),
+    text(
+        _is_of_a_pod,
+        "a loopback address or a pod's own private one, such as 10.0.0.7: Triton asks nobody for a key, so never all "
+        "interfaces and nothing public",
+    ),
 ]
 VersionNumber = Annotated[int, whole(1, LARGEST_VERSION)]
 AnyPath = Annotated[Path, BeforeValidator(_as_path)]

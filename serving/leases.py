@@ -23,7 +23,8 @@ from serving.endpoint import Endpoint
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _GATEWAY_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_KEYS = 256
-_BY_VERSION = ("requests", "in_flight_by")
+_BY_VERSION = ("requests", "in_flight_by", "copied")
+_COUNTS = ("pid", "http_port", "epoch", "workers", "connections", "in_flight", "access", "reader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,96 @@ class Keys:
         """Hash: what one operation at a time may hold, to the id of the one that does; the empty field counts."""
         return self._of("operations:holders")
 
+    @property
+    def access_keys(self) -> str:
+        """Hash: id of an API key to its record (`serving.access.keys`)."""
+        return self._of("access:keys")
+
+    @property
+    def access_revision(self) -> str:
+        """A number that grows with each change of who is let in, also across a loss of data; none is as good as 0."""
+        return self._of("access:revision")
+
+    @property
+    def access_changes(self) -> str:
+        """Channel: the revision at each change of who is let in."""
+        return self._of("access")
+
+    @property
+    def access_jwks(self) -> str:
+        """The keys that tokens are signed with, as JSON: {"fetched_s": …, "keys": [JWK…], "url": …}."""
+        return self._of("access:jwks")
+
+    @property
+    def access_wanted(self) -> str:
+        """Set for two seconds by a gateway that met a token whose signing key it does not know."""
+        return self._of("access:wanted")
+
+    def limit(self, key_id: str) -> str:
+        """Hash: what that key has used up of its limits; it expires."""
+        return self._of(f"limit:{key_id}")
+
+    @property
+    def id_keys_made(self) -> str:
+        """When the key that mints request ids was made, milliseconds since 1970 by the server's clock."""
+        return self._of("idkeys:made")
+
+    @property
+    def conductor(self) -> str:
+        """The conductor's lease: whoever leads, for as long as it says so."""
+        return self._of("conductor")
+
+    @property
+    def fence(self) -> str:
+        """Counts how often the lead has changed hands; whoever writes as a conductor shows the count it was given."""
+        return self._of("conductor:fence")
+
+    @property
+    def stopped(self) -> str:
+        """Hash: model, or `*` for all, to what is known of its stop."""
+        return self._of("stopped")
+
+    @property
+    def rollouts(self) -> str:
+        """Sorted set: ids of rollouts, in the order in which they were started."""
+        return self._of("rollouts")
+
+    @property
+    def active_rollouts(self) -> str:
+        """Hash: model to the id of its rollout that is in progress."""
+        return self._of("rollouts:active")
+
+    @property
+    def barred_versions(self) -> str:
+        """Hash: "model/version" to the id of the rollout that it went back with."""
+        return self._of("rollouts:barred")
+
+    @property
+    def due_jobs(self) -> str:
+        """Sorted set: ids of what hooks are to hear, by when it is tried next, milliseconds since 1970."""
+        return self._of("hooks:due")
+
+    @property
+    def jobs(self) -> str:
+        """Hash: the same ids to the ledger's entries; "ID/tries" to how often it was tried; `dropped` counts."""
+        return self._of("hooks:jobs")
+
+    def rollouts_of(self, model: str) -> str:
+        """Sorted set: ids of that model's rollouts."""
+        return self._of(f"rollouts:of:{model}")
+
+    def rollout(self, rollout_id: str) -> str:
+        """Hash: a rollout's revision, record and model."""
+        return self._of(f"rollout:{rollout_id}")
+
+    def rollout_counts(self, rollout_id: str) -> str:
+        """What the conductor has counted of that rollout's present leg."""
+        return self._of(f"rollout-counts:{rollout_id}")
+
+    def idempotency(self, name: str) -> str:
+        """What was answered to a request that had a key of its own, kept for a day."""
+        return self._of(f"idempotency:{name}")
+
     def operation(self, operation_id: str) -> str:
         """Hash: one operation's record, revision and times. Nothing else is named by this and an id."""
         return self._of(f"operation:{operation_id}")
@@ -189,6 +280,9 @@ class GatewayLease:
         in_flight: requests that are being answered.
         requests: answered so far, by "model/version".
         in_flight_by: requests that are being answered, by "model/version"; those without any are left out.
+        copied: copies of requests that shadows have answered so far, by "model/version".
+        access: the revision of who is let in that it goes by (`Keys.access_revision`), 0 before the first.
+        reader: the newest form of policies and snapshots that it can read.
     """
 
     id: str
@@ -204,11 +298,14 @@ class GatewayLease:
     in_flight: int = 0
     requests: Mapping[str, int] = field(default_factory=dict)
     in_flight_by: Mapping[str, int] = field(default_factory=dict)
+    copied: Mapping[str, int] = field(default_factory=dict)
+    access: int = 0
+    reader: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _GATEWAY_ID.fullmatch(self.id):
             raise ValueError(f"{self.id!r} is no gateway's id: use up to 128 letters, digits and . _ : -")
-        for name in ("pid", "http_port", "epoch", "workers", "connections", "in_flight"):
+        for name in _COUNTS:
             _check_count(name, getattr(self, name))
         for name in ("boot", "host", "digest", "held"):
             _check_text(name, getattr(self, name), optional=name == "held")

@@ -9,36 +9,39 @@ a Triton. What the parts do is left to them; the Ray calls that need no deployme
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import logging
 import os
 import secrets
 import signal
 import socket
-import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from serving.control.client import ControlClient
+from serving.access.keys import KeyRecord
+from serving.access.roles import Role
+from serving.control.credentials import Credentials
 from serving.control.valkey import EmbeddedValkey
-from serving.errors import AlreadyRunning, ControlError, NotRunning, SluiceError, StartFailed
-from serving.sockets import Handover, open_listener
+from serving.detached import Signals, go_on_detached, stay
+from serving.errors import NotRunning, SluiceError, StartFailed
+from serving.letting_in import forget_key, settle, without_key
+from serving.openings import judge, listening, openings, warnings
+from serving.own_keys import make
+from serving.readiness import await_ready, patience_s
+from serving.run_folder import Lock, write_run_file
+from serving.sockets import Handover, open_listener, url_of
 from serving.sweeper import sweeping
+from serving.tls import ServerCertificate, client_context
 
 if TYPE_CHECKING:
     from serving.settings import Settings
 
 _log = structlog.get_logger(__name__)
-_READY_WITHIN_S = 180.0
 _LOOK_EVERY_S = 0.1
 _STOP_WITHIN_S = 40.0
 _LONGEST_UNIX_PATH = 100
@@ -55,11 +58,23 @@ class System:
         http_url: where predictions go.
         control_url: where operators go.
         state_dir: where it keeps its files.
+        metrics_url: where Prometheus reads; empty where nobody may.
+        said: what is open, and what should be changed about it, in sentences.
     """
 
     http_url: str
     control_url: str
     state_dir: Path
+    metrics_url: str = ""
+    said: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """What whoever started it is told, a line each."""
+        lines = [f"predictions  {self.http_url}", f"control API  {self.control_url}/docs"]
+        if self.metrics_url:
+            lines.append(f"metrics      {self.metrics_url}/metrics")
+        return "\n".join((*lines, *self.said))
 
 
 def up(settings: Settings, *, detach: bool = False) -> None:
@@ -69,19 +84,12 @@ def up(settings: Settings, *, detach: bool = False) -> None:
         SluiceError: something did not come up; what had is taken down again.
     """
     if detach:
-        _up_detached(settings)
+        go_on_detached(settings.state_dir, lambda progress: running(settings, progress))
         return
     with running(settings, lambda text: _print(f"{text} …")) as system:
-        _print(f"predictions  {system.http_url}\ncontrol API  {system.control_url}/docs\nCtrl-C ends it.")
+        _print(f"{system.words}\nCtrl-C ends it.")
         stay()
         _print("stopping")
-
-
-def stay() -> None:
-    """Waits until SIGINT or SIGTERM; call it in a `running` block."""
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            signal.pause()
 
 
 def down(settings: Settings) -> None:
@@ -90,14 +98,14 @@ def down(settings: Settings) -> None:
     Raises:
         NotRunning: nothing runs from there.
     """
-    lock = _Lock(settings.state_dir)
+    lock = Lock(settings.state_dir)
     pid = lock.holder()
     if pid is None:
         raise NotRunning(f"Nothing runs from {settings.state_dir}.", "Start it with `sluice up`.")
-    for number, patience_s in ((signal.SIGTERM, _STOP_WITHIN_S), (signal.SIGKILL, 5.0)):
+    for number, grace_s in ((signal.SIGTERM, _STOP_WITHIN_S), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        if _within(patience_s, lambda: lock.holder() is None):
+        if _within(grace_s, lambda: lock.holder() is None):
             return
     raise SluiceError(f"Process {pid} holds {settings.state_dir} and does not end.", "Look at it with ps.")
 
@@ -109,30 +117,71 @@ def running(settings: Settings, progress: Progress = lambda _: None) -> Iterator
     Raises:
         AlreadyRunning: one runs from this state folder.
         PortTaken: somebody else listens where we should.
-        StartFailed: a part did not come up.
+        SettingsError: a file that the settings name cannot be used.
+        StartFailed: a part did not come up, or nobody could be let in, or something is open that must not be.
     """
     with contextlib.ExitStack() as stack:
-        signals = stack.enter_context(_Signals())
-        stack.enter_context(_Lock(settings.state_dir))
+        signals = stack.enter_context(Signals())
+        stack.enter_context(Lock(settings.state_dir))
         stack.enter_context(sweeping())
-        http = open_listener(settings.listen.host, settings.listen.http_port, "The gateway", "listen.http_port")
-        stack.callback(http.close)
-        control = open_listener(settings.control.host, settings.control.port, "The control API", "control.port")
-        stack.callback(control.close)
         _check_parts(settings)
+        listeners = _listeners(settings, stack)
         socket_path = _unix_path(settings.state_dir)
-        stack.enter_context(Handover(socket_path, {"http": http, "control": control}))
+        stack.enter_context(Handover(socket_path, listeners))
         progress("starting the store")
-        redis_url = stack.enter_context(_store(settings))
+        redis_url = settings.redis.reached_at(stack.enter_context(_store(settings)))
+        notices = (*settle(settings, redis_url), *warnings(settings, os.environ))
+        forget_key()
         progress("starting Ray")
         stack.enter_context(_ray(settings))
         signals.take()  # Ray has handlers of its own
         progress("starting the gateway")
-        stack.enter_context(_application(settings, redis_url, str(socket_path)))
-        system = System(_url(http), _url(control), settings.state_dir)
-        _await_ready(settings, system, progress)
-        _write_run_file(system)
+        own = make("sluice up", Role.OPERATE, time.time(), lives_s=2 * patience_s(settings))
+        told = Told(without_key(settings), redis_url, str(socket_path), own.record, notices)
+        stack.enter_context(_application(told))
+        system = _system(settings, listeners, notices)
+        shown = Credentials(own.shown.text, certificate=settings.tls.certificate, insecure=True)
+        await_ready(settings, system.control_url, shown, progress)
+        system = replace(system, said=(*system.said, *_looked_at(settings, listeners)))
+        urls = {"http_url": system.http_url, "control_url": system.control_url, "metrics_url": system.metrics_url}
+        write_run_file(settings.state_dir, urls)
         yield system
+
+
+def _listeners(settings: Settings, stack: contextlib.ExitStack) -> dict[str, socket.socket]:
+    """Every listener of ours, by the name under which it is handed over."""
+    wanted = {
+        "http": (settings.listen.host, settings.listen.http_port, "The gateway", "listen.http_port"),
+        "control": (settings.control.host, settings.control.port, "The control API", "control.port"),
+    }
+    if settings.metrics.enabled:
+        wanted["metrics"] = (settings.metrics.host, settings.metrics.port, "Metrics", "metrics.port")
+    listeners: dict[str, socket.socket] = {}
+    for name, where in wanted.items():
+        listeners[name] = open_listener(*where)
+        stack.callback(listeners[name].close)
+    return listeners
+
+
+def _system(settings: Settings, listeners: Mapping[str, socket.socket], notices: Sequence[str]) -> System:
+    urls = {name: url_of(listener, tls=settings.tls.on) for name, listener in listeners.items()}
+    ports = [listener.getsockname()[1] for listener in listeners.values()]
+    opened = [replace(one, port=port) for one, port in zip(openings(settings), ports, strict=True)]
+    said = (*map(str, opened), *(f"warning: {notice}" for notice in notices))
+    return System(urls["http"], urls["control"], settings.state_dir, urls.get("metrics", ""), said)
+
+
+def _looked_at(settings: Settings, listeners: Mapping[str, socket.socket]) -> tuple[str, ...]:
+    """What really listens beside our listeners, in sentences.
+
+    Raises:
+        StartFailed: a server of ours can be reached by whom it must not.
+    """
+    ours = [listener.getsockname()[1] for listener in listeners.values()]
+    found = judge(listening(os.getpid()), ours, os.getpid(), settings.triton.host, os.environ)
+    if found.refused:
+        raise StartFailed(found.refused[0], "triton.host says where its ports may be.")
+    return (*found.noted, *(f"warning: {one}" for one in found.warned))
 
 
 # The parts, each up for as long as a block lasts.
@@ -183,6 +232,8 @@ def _ray(settings: Settings) -> Iterator[None]:
     if settings.ray.address is None:
         # Ray listens on all interfaces and unpickles what it gets: without a token, anybody's.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+        # Its agent would show Ray's own figures to everybody on the network, for they are behind no token.
+        os.environ["RAY_enable_metrics_collection"] = "0"  # noqa: SIM112 - Ray's own spelling
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
     import ray  # noqa: PLC0415 (reads its environment when it is imported)
@@ -207,68 +258,31 @@ def _ray(settings: Settings) -> Iterator[None]:
         ray.shutdown()
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Told:
+    """What the replicas are told: see `serving.graph.Installation`."""
+
+    settings: Settings
+    redis_url: str
+    handover: str
+    own_key: KeyRecord
+    notices: tuple[str, ...]
+
+
 @contextlib.contextmanager
-def _application(settings: Settings, redis_url: str, handover: str) -> Iterator[None]:
+def _application(told: Told) -> Iterator[None]:
     """The gateway and the control room on Serve; the pools are theirs to start, and ours to take away."""
     from serving import graph  # noqa: PLC0415 (brings Ray)
 
     try:
-        graph.deploy(graph.Installation(settings, redis_url, handover))
+        graph.deploy(
+            graph.Installation(
+                told.settings, told.redis_url, told.handover, own_key=told.own_key.encode(), notices=told.notices
+            )
+        )
         yield
     finally:
         graph.remove()
-
-
-# Ready, and known to be.
-
-
-def _await_ready(settings: Settings, system: System, progress: Progress) -> None:
-    """Returns when every model answers."""
-    wanted = {(model.name, one.version) for model in settings.models for one in model.versions}
-    told = ""
-    deadline = time.monotonic() + max(_READY_WITHIN_S, settings.triton.ready_timeout_s)
-    with ControlClient(system.control_url) as client:
-        while time.monotonic() < deadline:
-            missing, failed = _missing(client, wanted)
-            if failed:
-                raise StartFailed(failed, f"Logs are under {settings.state_dir}.")
-            if not missing:
-                return
-            if missing != told:
-                progress(f"waiting for {missing}")
-                told = missing
-            time.sleep(_LOOK_EVERY_S)
-    raise StartFailed(f"Waited in vain for {told}.", f"Logs are under {settings.state_dir}.")
-
-
-def _missing(client: ControlClient, wanted: set[tuple[str, int]]) -> tuple[str, str]:
-    """What is not ready yet, in words, and what never will be; both empty when all is well."""
-    try:
-        status = client.status()
-    except ControlError:
-        return "the control API", ""
-    failed = {(p["model"], p["version"]): p["message"] for p in status["pools"] if p["state"] == "DEPLOY_FAILED"}
-    if ours := sorted(failed.keys() & wanted):
-        return "", f"A pool did not come up: {failed[ours[0]]}"
-    ready = {
-        (model["name"], one["version"])
-        for model in status["models"]
-        for one in model["versions"]
-        if one["ready"] or one.get("asleep")  # nothing routes to it, and it is not to be kept warm
-    }
-    # What an operator deployed before and gave traffic to is waited for as well, as long as there is hope.
-    deployed = {
-        (model["name"], int(one)) for model in status["models"] for one, share in model["shares"].items() if share
-    }
-    ours_to_start = {(pool["model"], pool["version"]) for pool in status["pools"]} - failed.keys()
-    if late := sorted((wanted | (deployed & ours_to_start)) - ready):
-        return ", ".join(f"{model} {version}" for model, version in late), ""
-    routed = {model["name"] for model in status["models"] if model["revision"]}
-    if not status["gateways"] or {model for model, _ in wanted} - routed:
-        return "the gateway", ""
-    if any(gateway["epoch"] != status["epoch"] for gateway in status["gateways"]):
-        return "the gateway", ""
-    return "", ""
 
 
 def _check_parts(settings: Settings) -> None:
@@ -277,11 +291,13 @@ def _check_parts(settings: Settings) -> None:
         from serving.triton import binary  # noqa: PLC0415 (only where pools are ours to start)
 
         binary.find(None if settings.triton.binary is None else str(settings.triton.binary))
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    tls, redis = settings.tls, settings.redis
+    if tls.certificate is not None and tls.key is not None:
+        ServerCertificate(tls.certificate, tls.key, min_version=tls.min_version)
+    pair = (redis.cert_file, redis.key_file) if redis.cert_file and redis.key_file else None
+    for ca_file, ours in ((settings.triton.ca_file, None), (redis.ca_file, pair)):
+        if ca_file is not None or ours is not None:
+            client_context(ca_file, ours)
 
 
 def _unix_path(state_dir: Path) -> Path:
@@ -291,153 +307,6 @@ def _unix_path(state_dir: Path) -> Path:
             f"The state folder's path is too long for a Unix socket: {state_dir}.", "Name a shorter one as state_dir."
         )
     return path
-
-
-# One installation a state folder.
-
-
-class _Lock:
-    """Held by whoever runs from a state folder, for exactly as long as it lives."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / "lock"
-        self._file: int | None = None
-
-    def __enter__(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            raise AlreadyRunning(*_already(self._path.parent, self.holder())) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, str(os.getpid()).encode(), 0)
-        self._file = file
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            (self._path.parent / "run.json").unlink()
-        if self._file is not None:
-            os.close(self._file)
-
-    def holder(self) -> int | None:
-        """The process that runs from the folder, None where none does."""
-        try:
-            file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(os.pread(file, 32, 0) or b"0") or None
-        finally:
-            os.close(file)
-        return None
-
-
-def _already(state_dir: Path, pid: int | None) -> tuple[str, str]:
-    run = read_run_file(state_dir)
-    where = f", predictions at {run['http_url']}, control API at {run['control_url']}" if run else ", still starting"
-    return f"Sluice already runs from {state_dir} (process {pid}{where}).", "End it with `sluice down`."
-
-
-def _write_run_file(system: System) -> None:
-    run = {"pid": os.getpid(), "http_url": system.http_url, "control_url": system.control_url}
-    temporary = system.state_dir / "run.json.new"
-    temporary.write_text(json.dumps(run))
-    temporary.replace(system.state_dir / "run.json")
-
-
-def read_run_file(state_dir: Path) -> Mapping[str, Any] | None:
-    """What runs from this folder and where it answers; None where nothing does, or nothing is ready."""
-    try:
-        run = json.loads((state_dir / "run.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return run if isinstance(run, dict) else None
-
-
-# Ending, and going on in the background.
-
-
-class _Signals:
-    """While it is entered SIGTERM interrupts like SIGINT, and a second of either ends everything at once."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.take()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def take(self) -> None:
-        """Takes the signals again, from whoever took them since."""
-        for number in self._before:
-            signal.signal(number, self._end)
-
-    def _end(self, _number: int, _frame: FrameType | None) -> None:
-        if self._asked:
-            os._exit(1)  # all that we started dies with us
-        self._asked = True
-        raise KeyboardInterrupt
-
-
-def _up_detached(settings: Settings) -> None:
-    """Goes on in a process of its own; returns when that is ready, or says what it said."""
-    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = settings.state_dir / "up.log"
-    told, tell = os.pipe()
-    if os.fork() == 0:
-        os.close(told)
-        _go_on_detached(settings, log, tell)
-    os.close(tell)
-    with os.fdopen(told) as lines:
-        for line in lines:
-            kind, _, text = line.rstrip("\n").partition(" ")
-            if kind == "failed":
-                sentence, _, hint = text.partition("\t")
-                raise StartFailed(sentence, hint or f"Its log: {log}")
-            _print(text.replace("\t", "\n"))
-            if kind == "ready":
-                return
-    raise StartFailed("It ended before it was ready.", f"Its log: {log}")
-
-
-def _go_on_detached(settings: Settings, log: Path, tell: int) -> None:
-    """The child's side: a session of its own, its output in the log. Never returns."""
-    os.setsid()
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (out, 1), (out, 2)):
-        os.dup2(source, target)
-    code = 1
-    try:
-        with running(settings, lambda text: _tell(tell, "progress", f"{text} …")) as system:
-            _tell(tell, "ready", f"predictions  {system.http_url}\tcontrol API  {system.control_url}/docs")
-            os.close(tell)
-            stay()
-        code = 0
-    except SluiceError as error:
-        with contextlib.suppress(OSError):
-            _tell(tell, "failed", f"{error.sentence}\t{error.hint}".replace("\n", " "))
-    except Exception:  # noqa: BLE001 - nobody above could print it: this process ends here
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _tell(pipe: int, kind: str, text: str) -> None:
-    with contextlib.suppress(OSError):  # whoever asked may have gone home
-        os.write(pipe, f"{kind} {text}\n".encode())
 
 
 def _print(text: str) -> None:

@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 _LONGEST_SHOWN = 60
 _CREDENTIALS = re.compile(r"://[^/\s]*@")
-_SECRET_PLACES = frozenset({("redis",), ("redis", "url")})
+_SECRET_PLACES = frozenset({("redis",), ("redis", "url"), ("access",), ("access", "admin_key")})
 
 _WORDS: Mapping[str, str] = MappingProxyType(
     {
@@ -63,11 +63,15 @@ def no_such(name: str, known: Sequence[str], kind: str, within: str = "") -> str
 
 
 def _inner(annotation: object) -> tuple[type[BaseModel] | None, str]:
-    """The section that a field holds, and how its place is written: nothing, or brackets for a list of sections."""
+    """The section that a field holds, and how its place is written: nothing, or brackets for a list of sections.
+
+    A section that may be left out (`… | None`) is written like any other.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
-    listed = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return (listed[0], "[]") if listed else (None, "")
+    within = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    brackets = "[]" if get_origin(annotation) is tuple else ""
+    return (within[0], brackets) if within else (None, "")
 
 
 def _line(details: ErrorDetails, root: type[BaseModel], prefix: str) -> str:

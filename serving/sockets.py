@@ -15,7 +15,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from serving.errors import PortTaken
@@ -24,6 +24,7 @@ _BACKLOG = 4096
 _LONGEST_NAME = 64
 _PATIENCE_S = 5.0
 _PAUSE_S = 0.1
+_REACHED = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104 - compared, not bound
 
 
 def open_listener(host: str, port: int, what: str, key: str) -> socket.socket:
@@ -48,11 +49,19 @@ def open_listener(host: str, port: int, what: str, key: str) -> socket.socket:
     except OSError as error:
         listener.close()
         taken = error.errno == errno.EADDRINUSE
-        reason = "somebody else listens there" if taken else os.strerror(error.errno or 0)
+        reason = "somebody else listens there" if taken else error.strerror or str(error)
+        hint = f"Choose another port with {key} (0: any free one)."
         raise PortTaken(
-            f"{what} cannot listen on {host}:{port}: {reason}.", f"Choose another port with {key} (0: any free one)."
+            f"{what} cannot listen on {host}:{port}: {reason}.", hint if taken else f"Name an address of ours. {hint}"
         ) from error
     return listener
+
+
+def url_of(listener: socket.socket, *, tls: bool) -> str:
+    """Where a listener of ours is reached from this machine; one on every address is, by loopback."""
+    host, port = listener.getsockname()[:2]
+    host = _REACHED.get(host, host)
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class Handover:

@@ -6,19 +6,17 @@ started for itself is nobody's child. So every process of a run inherits a mark 
 which holds the other end of a pipe from the command, looks for that mark once the pipe is closed. Only the guards of
 servers (`serving.triton.guard`) carry none: they end by themselves, once they have removed what their owners left.
 
-It runs as a file of its own (`python -I -S sweeper.py MARK`), beside the command and not below it, so that it outlives
-it; it imports nothing but the standard library. Processes of a Ray cluster that is somebody else's carry no mark.
+It runs alone (`serving.marks`), beside the command and not below it, so that it outlives it. Processes of a Ray
+cluster that is somebody else's carry no mark.
 """
 
 import contextlib
 import os
 import secrets
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+
+from serving import marks
 
 VARIABLE = "SLUICE_RUN"
 """The environment variable that marks a run's processes."""
@@ -26,18 +24,19 @@ VARIABLE = "SLUICE_RUN"
 GRACE_S = 4.0
 """How long they may take to end by themselves, in seconds: what dies in order leaves nothing half written."""
 
-_LIMIT_S = 30.0
-_LOOK_S = 0.05
-
 
 @contextlib.contextmanager
-def sweeping() -> Iterator[None]:
-    """While the block lasts, this process's environment is marked; at its end, nothing of the run is left."""
+def sweeping(grace_s: float = GRACE_S) -> Iterator[None]:
+    """While the block lasts, this process's environment is marked; at its end, nothing of the run is left.
+
+    Args:
+        grace_s: how long its processes may then take to end by themselves, in seconds.
+    """
     mark = secrets.token_hex(16)
     told, tell = os.pipe()
     try:
         sweeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, mark],
+            marks.alone(__name__, mark, str(grace_s)),
             stdin=told,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -61,52 +60,18 @@ def sweeping() -> Iterator[None]:
         sweeper.wait()
 
 
-def sweep(mark: str, grace_s: float = GRACE_S, limit_s: float = _LIMIT_S) -> None:
-    """Returns when no process carries the mark; those that still do after `grace_s` seconds are killed.
+def sweep(mark: str, grace_s: float = GRACE_S) -> None:
+    """Returns when no process carries the mark; those that still do after `grace_s` seconds are killed."""
+    marks.end(marks.entry(VARIABLE, mark), grace_s)
 
-    Gives up after `limit_s` seconds: what the kernel cannot end, nobody can.
+
+def main(words: Sequence[str]) -> None:
+    """Waits until standard input is closed, and sweeps.
+
+    Args:
+        words: the mark, and the grace in seconds.
     """
-    began = time.monotonic()
-    while found := list(_marked(mark)):
-        waited = time.monotonic() - began
-        if waited > limit_s:
-            return
-        if waited >= grace_s:
-            for pid in found:
-                _kill(pid, mark)
-        time.sleep(_LOOK_S)
-
-
-def _marked(mark: str) -> Iterator[int]:
-    """All running processes with the mark, except for this one."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid() and _carries(int(folder.name), mark):
-            yield int(folder.name)
-
-
-def _carries(pid: int, mark: str) -> bool:
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # ended meanwhile, a zombie, or somebody else's
-        return False
-    return f"{VARIABLE}={mark}".encode() in environment.split(b"\0")
-
-
-def _kill(pid: int, mark: str) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        held = os.pidfd_open(pid)
-        try:
-            if _carries(pid, mark):  # while it is held, its number is nobody else's
-                signal.pidfd_send_signal(held, signal.SIGKILL)
-        finally:
-            os.close(held)
-
-
-def _main() -> None:
     while os.read(0, 1):
         pass
-    sweep(sys.argv[1])
-
-
-if __name__ == "__main__":
-    _main()
+    mark, grace_s = words
+    sweep(mark, float(grace_s))

@@ -38,7 +38,7 @@ def show_status(status: StatusAnswer) -> None:
     store = "reachable" if status["store"]["reachable"] else "unreachable: gateways go on with what they have"
     out.print(f"sluice {status['version']}, epoch {status['epoch']}, store {store}")
     for warning in status["store"]["warnings"]:
-        out.print(f"store: {warning}")
+        out.print(f"warning: {warning}")
     out.print(_models(status))
     out.print(_gateways(status["gateways"]))
     if troubled := [pool for pool in status["pools"] if pool["message"] or pool["crashes"]]:

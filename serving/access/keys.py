@@ -25,6 +25,7 @@ SHAPE = "sluice_ID_SECRET, as `sluice keys create` shows it"
 _SECRET_BYTES = 32
 _ID_BYTES = 6
 _KEY = re.compile(r"sluice_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_LIKE_KEY = re.compile(r"sluice_[0-9a-f]{12}_")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@:/+-]{0,127}")
 
 
@@ -117,6 +118,11 @@ def parse(text: str) -> Shown | None:
     """The key in this text; None where it is none."""
     found = _KEY.fullmatch(text)
     return None if found is None else Shown(found[1], found[2])
+
+
+def shown_in(text: str) -> bool:
+    """Whether the text has something in it that looks like a key: it must not be written down."""
+    return _LIKE_KEY.search(text) is not None
 
 
 def decode(text: str | bytes) -> KeyRecord:

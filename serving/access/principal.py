@@ -5,11 +5,14 @@ How they proved who they are is `keys` (API keys) and `tokens` (JWT); what they 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from serving.access.roles import Needs, Role, gives
 
 MOST_MODELS = 1_000
+MOST = 2**40
+"""Of anything that a limit counts; more is a typing error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,22 @@ class Limits:
     burst: int | None = None
     in_flight: int | None = None
     max_body: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what could not be a limit.
+
+        Raises:
+            ValueError: with a sentence.
+        """
+        rate = self.rate_per_s
+        if rate is not None and (isinstance(rate, bool) or not math.isfinite(rate) or not 0 < rate <= MOST):
+            raise ValueError(f"{rate!r} is no rate: it is a number of requests per second over 0, at most {MOST:,}")
+        for name in ("burst", "in_flight", "max_body"):
+            count = getattr(self, name)
+            if count is not None and (type(count) is not int or not 1 <= count <= MOST):
+                raise ValueError(f"a limit says {name}={count!r}: it is a whole number from 1 to {MOST:,}")
+        if self.burst is not None and rate is None:
+            raise ValueError("a burst goes with a rate: without one there is no bucket to be filled again")
 
     @property
     def none(self) -> bool:

@@ -1,8 +1,11 @@
 """What all commands share: their common options, the way to the control API, and how JSON is printed."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +14,10 @@ from serving.errors import ControlError
 
 if TYPE_CHECKING:  # each costs more to import than `sluice --help` takes
     from serving.control.client import ControlClient
+    from serving.control.models_client import ModelsClient
     from serving.settings import Settings
+
+_REACHED = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104 - what listens on all is reached here
 
 Config = Annotated[
     Path | None, typer.Option("--config", envvar="SLUICE_CONFIG", help="The settings file. (default: sluice.yaml)")
@@ -35,23 +41,42 @@ def settings_from(config: Path | None, state_dir: Path | None, given: Mapping[st
 
 
 def client(url: str | None, config: Path | None) -> "ControlClient":
-    """A connection to the control API that is named, or that runs here."""
+    """A connection to the control API that is named, or that runs here, with the credentials of the environment."""
     from serving.control.client import ControlClient  # noqa: PLC0415 - brings httpx
+    from serving.control.credentials import from_environment  # noqa: PLC0415 - brings ssl
 
-    return ControlClient(url or _url_here(config))
-
-
-def _url_here(config: Path | None) -> str:
-    """What runs from this folder says in `run.json` where it is; else it is where the settings would put it."""
+    credentials = from_environment(os.environ, lambda words: typer.echo(f"warning: {words}", err=True))
+    if url:
+        return ControlClient(url, credentials=credentials)
     settings = settings_from(config, None)
+    return ControlClient(_url_here(settings), credentials=credentials.trusting(settings.tls.certificate))
+
+
+@contextmanager
+def models_at(url: str | None, config: Path | None) -> "Iterator[ModelsClient]":
+    """The models, versions and long work of that control API, or of the one that runs here."""
+    from serving.control.models_client import ModelsClient  # noqa: PLC0415 - brings httpx
+
+    with client(url, config) as control:
+        yield ModelsClient(control)
+
+
+def _url_here(settings: "Settings") -> str:
+    """What runs from this folder says in `run.json` where it is; else it is where the settings would put it."""
     note = settings.state_dir / "run.json"
     try:
         return str(json.loads(note.read_text())["control_url"])
     except FileNotFoundError:
-        host = f"[{settings.control.host}]" if ":" in settings.control.host else settings.control.host
-        return f"http://{host}:{settings.control.port or 8080}"
+        return _address_in(settings)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ControlError(f"{note} cannot be read", "name the address with --url") from error
+
+
+def _address_in(settings: "Settings") -> str:
+    """Where the settings put the control API, as this machine reaches it."""
+    host = _REACHED.get(settings.control.host, settings.control.host)
+    scheme = "https" if settings.tls.on else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.control.port or 8080}"
 
 
 def print_json(answer: Mapping[str, object]) -> None:

@@ -1,12 +1,15 @@
 """`sluice models deploy`, `promote` and `remove`: versions get servers and traffic, and lose them."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.commands.common import AsJson, Config, Model, NoWait, Url, Version, Why, client
+from serving.commands.common import Model, Version, Why
 from serving.commands.given import pairs, setting
-from serving.commands.watching import finish
+from serving.commands.watching import waiting
+
+if TYPE_CHECKING:
+    from serving.commands.watching import Begins
 
 Options = Annotated[
     list[str] | None,
@@ -21,27 +24,14 @@ def add_to(app: typer.Typer) -> None:
     app.command()(remove)
 
 
-def deploy(
-    model: Model,
-    version: Version,
-    *,
-    option: Options = None,
-    why: Why = "",
-    no_wait: NoWait = False,
-    url: Url = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@waiting
+def deploy(model: Model, version: Version, *, option: Options = None, why: Why = "") -> "Begins":
     """Start servers for a version, or change how they run; it gets no traffic by this."""
     body = {"options": pairs("--option", option or (), setting), "why": why}
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415 - brings httpx, as all below
-
-    with client(url, config) as control:
-        models = ModelsClient(control)
-        begun = models.deploy(model, models.number(model, version), body)
-        finish(models, begun, wait=not no_wait, as_json=as_json)
+    return lambda models: models.deploy(model, models.number(model, version), body)
 
 
+@waiting
 def promote(
     model: Model,
     version: Version,
@@ -50,37 +40,15 @@ def promote(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the servers of versions that lose their traffic.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Past what its servers are known to carry.")] = False,
     why: Why = "",
-    no_wait: NoWait = False,
-    url: Url = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+) -> "Begins":
     """Give a version all of the traffic, without dropping a request."""
     body: dict[str, Any] = {"keep": keep, "force": force, "why": why}
     if option:
         body["options"] = pairs("--option", option, setting)
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        models = ModelsClient(control)
-        begun = models.promote(model, {**body, "version": models.number(model, version)})
-        finish(models, begun, wait=not no_wait, as_json=as_json)
+    return lambda models: models.promote(model, {**body, "version": models.number(model, version)})
 
 
-def remove(
-    model: Model,
-    version: Version,
-    *,
-    why: Why = "",
-    no_wait: NoWait = False,
-    url: Url = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@waiting
+def remove(model: Model, version: Version, *, why: Why = "") -> "Begins":
     """Drain a version's servers and take them away; refused while it gets traffic."""
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        models = ModelsClient(control)
-        begun = models.remove(model, models.number(model, version), {"why": why})
-        finish(models, begun, wait=not no_wait, as_json=as_json)
+    return lambda models: models.remove(model, models.number(model, version), {"why": why})

@@ -5,11 +5,15 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import typer
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*([A-Za-z]*)", re.ASCII)
+_UNITS = MappingProxyType({"": 1, "b": 1} | {f"{letter}{tail}": step**power for power, letter in enumerate("kmgt", 1)
+                           for tail, step in (("", 1_000), ("b", 1_000), ("i", 1_024), ("ib", 1_024))})  # fmt: skip
 
 _Value = TypeVar("_Value")
 
@@ -53,6 +57,21 @@ def figure(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text!r} is no number")
     return number
+
+
+def size(option: str, text: str | None) -> int | None:
+    """Bytes from '65536', '64KiB' or '1MB' (a million); None where nothing was given.
+
+    Raises:
+        BadParameter: it is no size.
+    """
+    if text is None:
+        return None
+    found = _SIZE.fullmatch(text.strip())
+    bytes_ = float(found[1]) * _UNITS[found[2].lower()] if found and found[2].lower() in _UNITS else 0.0
+    if bytes_ < 1 or not bytes_.is_integer():
+        raise typer.BadParameter(f"{option} {text!r} is no size: write it like 65536, 64KiB or 1MB")
+    return int(bytes_)
 
 
 def scalar(text: str) -> Any:  # noqa: ANN401 - whatever JSON says that it is

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.commands import deployments
-from serving.commands.common import AsJson, Config, Model, NoWait, Url, Version, Why, client, print_json
+from serving.commands.common import AsJson, Config, Model, Url, Version, Why, models_at, print_json
 from serving.commands.given import figure, json_file, pairs, place, scalar, setting
-from serving.commands.watching import finish
+from serving.commands.watching import waiting
 
 if TYPE_CHECKING:
+    from serving.commands.watching import Begins
     from serving.control.models_client import ModelsAnswer, VersionsAnswer
 
 app = typer.Typer(help="Register models, and say which versions serve.", no_args_is_help=True)
@@ -24,6 +25,7 @@ Force = Annotated[bool, typer.Option("--force", help="Even if the stable version
 
 
 @app.command()
+@waiting
 def register(
     model: Model,
     path: Annotated[str, typer.Argument(help="A folder or file, or an address, below one of registry.sources.")],
@@ -49,11 +51,7 @@ def register(
     force: Force = False,
     option: Options = None,
     why: Why = "",
-    no_wait: NoWait = False,
-    url: Url = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+) -> "Begins":
     """Register a version: copy it in, try it on a real server, and record it.
 
     TorchScript files and Triton directories run their author's code when they are tried.
@@ -79,14 +77,11 @@ def register(
         "options": pairs("--option", option or (), setting),
         "why": why,
     }
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415 - brings httpx, as all below
-
-    with client(url, config) as control:
-        models = ModelsClient(control)
-        finish(models, models.register(model, body), wait=not no_wait, as_json=as_json)
+    return lambda models: models.register(model, body)
 
 
 @app.command("import")
+@waiting
 def import_(
     words: Annotated[list[str], typer.Argument(metavar="[MODEL] mlflow:/NAME/VERSION", help="What to bring over.")],
     *,
@@ -95,11 +90,7 @@ def import_(
     ] = None,
     force: Force = False,
     why: Why = "",
-    no_wait: NoWait = False,
-    url: Url = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+) -> "Begins":
     """Register a version from the MLflow server that the settings name (registry.mlflow_uri).
 
     Without MODEL it keeps the name that it has there, without --number the number.
@@ -108,12 +99,8 @@ def import_(
     if len(named) > 1 or not source.startswith("mlflow:/"):
         raise typer.BadParameter(f"{' '.join(words)!r} is not of the form [MODEL] mlflow:/NAME/VERSION")
     model = named[0] if named else source.removeprefix("mlflow:/").strip("/").partition("/")[0].partition("@")[0]
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
     body = {"source": source, "number": number, "force": force, "why": why}
-    with client(url, config) as control:
-        models = ModelsClient(control)
-        finish(models, models.bring_over(model, body), wait=not no_wait, as_json=as_json)
+    return lambda models: models.bring_over(model, body)
 
 
 @app.command("list")
@@ -126,10 +113,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the models, or a model's versions, the newest first."""
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        models = ModelsClient(control)
+    with models_at(url, config) as models:
         if model is None:
             _list_models(models.models(limit), as_json=as_json)
         else:
@@ -150,13 +134,11 @@ def show(
 
     One that nobody has deployed is shown with the defaults. --config names the settings file, as everywhere.
     """
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
+    with models_at(url, config) as models:
         if as_config:
-            typer.echo(ModelsClient(control).config(model, version), nl=False)
+            typer.echo(models.config(model, version), nl=False)
             return
-        answer = ModelsClient(control).version(model, version)
+        answer = models.version(model, version)
     if as_json:
         print_json({**answer})
         return
@@ -176,10 +158,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two versions, and whether the second can serve the first one's clients."""
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        answer = ModelsClient(control).diff(model, before, after)
+    with models_at(url, config) as models:
+        answer = models.diff(model, before, after)
     if as_json:
         print_json({**answer})
         return
@@ -189,25 +169,11 @@ def diff(
 
 
 @app.command()
-def verify(
-    model: Model,
-    version: Version,
-    *,
-    option: Options = None,
-    why: Why = "",
-    no_wait: NoWait = False,
-    url: Url = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@waiting
+def verify(model: Model, version: Version, *, option: Options = None, why: Why = "") -> "Begins":
     """Read a version's artifact again and try it; one that was restored is verified after it."""
     body = {"options": pairs("--option", option or (), setting), "why": why}
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        models = ModelsClient(control)
-        begun = models.verify(model, models.number(model, version), body)
-        finish(models, begun, wait=not no_wait, as_json=as_json)
+    return lambda models: models.verify(model, models.number(model, version), body)
 
 
 @app.command()
@@ -224,10 +190,7 @@ def alias(
     """Put an alias on a version, wherever it was before, or take it away."""
     if (version is None) != remove:
         raise typer.BadParameter("give the version that it is to stand for, or --remove")
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        models = ModelsClient(control)
+    with models_at(url, config) as models:
         if version is None:
             models.unpoint(model, name, why)
             typer.echo(f"{model} has no alias {name} any more")
@@ -251,10 +214,8 @@ def restore(model: Model, version: Number, *, why: Why = "", url: Url = None, co
 @app.command()
 def delete(model: Model, version: Number, *, why: Why = "", url: Url = None, config: Config = None) -> None:
     """Delete a version that was put away; its number is never used again."""
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        ModelsClient(control).delete(model, version, why)
+    with models_at(url, config) as models:
+        models.delete(model, version, why)
     typer.echo(f"{model} version {version} is gone")
 
 
@@ -277,8 +238,6 @@ def _list_versions(answer: "VersionsAnswer", *, as_json: bool) -> None:
 
 
 def _move(model: str, version: int, event: str, why: str, url: str | None, config: Path | None) -> None:  # noqa: PLR0917
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        state = ModelsClient(control).move(model, version, event, why)["state"]
+    with models_at(url, config) as models:
+        state = models.move(model, version, event, why)["state"]
     typer.echo(f"{model} version {version} is {state}")

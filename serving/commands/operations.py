@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from serving.commands.common import AsJson, Config, Url, client, print_json
+from serving.commands.common import AsJson, Config, Url, models_at, print_json
 
 app = typer.Typer(help="Show and cancel long work.", no_args_is_help=True)
 
@@ -21,10 +21,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List long work, newest first."""
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415 - brings httpx, as all below
-
-    with client(url, config) as control:
-        answer = ModelsClient(control).operations(model, limit)
+    with models_at(url, config) as models:
+        answer = models.operations(model, limit)
     if as_json:
         print_json({**answer})
         return
@@ -36,10 +34,8 @@ def list_(
 @app.command()
 def show(operation: Id, *, url: Url = None, config: Config = None, as_json: AsJson = False) -> None:
     """Show what one is doing, what it has done, and how it ended."""
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
-
-    with client(url, config) as control:
-        answer = ModelsClient(control).operation(operation)
+    with models_at(url, config) as models:
+        answer = models.operation(operation)
     if as_json:
         print_json({**answer})
         return
@@ -51,8 +47,7 @@ def show(operation: Id, *, url: Url = None, config: Config = None, as_json: AsJs
 @app.command()
 def cancel(operation: Id, *, url: Url = None, config: Config = None) -> None:
     """Ask for its end; what it has done is taken back where that can be."""
-    from serving.control.models_client import ModelsClient  # noqa: PLC0415
     from serving.tables import show_operation  # noqa: PLC0415
 
-    with client(url, config) as control:
-        show_operation(ModelsClient(control).cancel(operation))
+    with models_at(url, config) as models:
+        show_operation(models.cancel(operation))

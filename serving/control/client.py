@@ -5,6 +5,7 @@ refused because somebody else was faster is told, never written over. How answer
 """
 
 import json
+import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, NotRequired, Self, TypedDict, cast
@@ -13,10 +14,12 @@ from urllib.parse import quote
 import httpx
 
 from router.policy import WHOLE, format_share
+from serving.control.credentials import NONE, Credentials
 from serving.errors import ControlError
 
 _HTTP_ERROR = 400
 _CHANGED_MEANWHILE = 409
+_NOT_LET_IN = frozenset({401, 403})
 
 
 class ArmBody(TypedDict):
@@ -148,13 +151,32 @@ class ControlClient:
         url: where it is, such as http://127.0.0.1:8080.
         timeout_s: how long any answer may take, seconds.
         transport: what carries the requests; tests put a fake here.
+        credentials: what is shown to it, and what it must show.
+
+    Raises:
+        ControlError: the key would go over plain http to another machine, or a certificate's file cannot be used.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+        credentials: Credentials = NONE,
+    ) -> None:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
-        # The environment's proxies are not asked: what we want is nearly always on this machine.
-        self._http = httpx.Client(timeout=timeout_s, transport=transport, trust_env=False)
+        self._credentials = credentials
+        # The environment's proxies are not asked: what we want is nearly always on this machine. A redirection is
+        # not followed, so that a key goes where it was meant to go.
+        self._http = httpx.Client(
+            timeout=timeout_s,
+            transport=transport,
+            trust_env=False,
+            headers=credentials.headers_for(self.url),
+            verify=credentials.context() if self.url.lower().startswith("https:") else True,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -227,6 +249,9 @@ class ControlClient:
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise ControlError(f"{self.url!r} is no address", "write it like http://127.0.0.1:8080") from error
         except httpx.ConnectError as error:
+            if words := _distrust(error):
+                hint = "name the file of whoever has signed its certificate as SLUICE_CA_FILE"
+                raise ControlError(f"{self.url} is not trusted: {words}", hint) from error
             hint = "start it with `sluice up`, or name the address with --url"
             raise ControlError(f"nothing answers at {self.url}", hint) from error
         except httpx.TimeoutException as error:
@@ -245,7 +270,7 @@ class ControlClient:
         """
         body = _json_in(response)
         if response.status_code >= _HTTP_ERROR and isinstance(body, dict) and ("detail" in body or "title" in body):
-            raise _refused(response.status_code, body)
+            raise self._refused(response.status_code, body)
         if not response.is_success:
             raise self._stranger(response)
         return response
@@ -255,6 +280,12 @@ class ControlClient:
         if not isinstance(body, dict) or not shape.__required_keys__ <= body.keys():
             raise self._stranger(response)
         return body
+
+    def _refused(self, status: int, body: Mapping[str, Any]) -> ControlError:
+        error = _refused(status, body)
+        if status not in _NOT_LET_IN:
+            return error
+        return ControlError(error.sentence, self._credentials.hint(status, error.hint), status, body)
 
     def _stranger(self, response: httpx.Response) -> ControlError:
         sentence = f"what answers at {self.url} (HTTP {response.status_code}) is no control API of this release"
@@ -293,6 +324,15 @@ def path_part(text: str) -> str:
 
 def _model_path(model: str) -> str:
     return f"models/{path_part(model)}"
+
+
+def _distrust(error: BaseException | None) -> str:
+    """What is wrong with the other side's certificate; empty where something else went wrong."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message or "its certificate cannot be checked"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _refused(status: int, problem: Mapping[str, Any]) -> ControlError:

@@ -16,7 +16,8 @@ from typing import Protocol
 from router.codec import encode_policy, encode_snapshot
 from router.epoch import NO_HEAD, Head
 from serving.control.errors import StoreDamaged, StoreUnavailable
-from serving.control.keeper import PoolKeeper, Pools, PoolStore
+from serving.control.keeper import PoolKeeper
+from serving.control.ports import Pools, PoolStore
 from serving.control.publishing import NOTHING, Answer, Publication, State
 from serving.control.recovery import Plan, plan, publication
 from serving.control.service import ControlService
@@ -30,6 +31,9 @@ _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _RENEWALS_PER_LEASE = 3
+
+Duty = Callable[[], Awaitable[object]]
+"""What a loop does once a tick; what it returns is nobody's business."""
 
 
 class Recoverable(PoolStore, Protocol):
@@ -65,6 +69,7 @@ class Conductor:
         models: what the settings declare.
         probe: whether a static endpoint answers (`serving.control.probe`).
         operations: the loop of long work; None for none.
+        duties: what else is done once a tick, with what the log calls it.
         boot: names this start of the whole installation; see `PoolKeeper`.
         lease_s: how long a lease lives.
         clock: seconds that only go forward.
@@ -79,6 +84,7 @@ class Conductor:
         *,
         probe: Probe,
         operations: Runs | None = None,
+        duties: Sequence[tuple[str, Duty]] = (),
         boot: str = "",
         lease_s: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
@@ -89,6 +95,7 @@ class Conductor:
         self._tick_s = min(_TICK_S, lease_s / _RENEWALS_PER_LEASE)
         self._static = StaticKeeper(store, static_endpoints(models), probe, lease_s=lease_s, look_s=self._tick_s)
         self._operations = operations
+        self._duties = tuple(duties)
         self._models = models
         self._lease_s = lease_s
         self._clock = clock
@@ -100,11 +107,12 @@ class Conductor:
 
     async def run(self) -> None:
         """All duties, until cancelled."""
-        duties: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+        duties: list[tuple[str, Duty]] = [
             ("keeping policies and keys", self.settle),
             ("renewing static endpoints", self.renew_static),
             ("keeping the pools", self.keep_pools),
             ("looking at the pools", self.look_at_pools),
+            *self._duties,
         ]
         if self._operations is not None:
             duties.append(("doing long work", self._operations.run))
@@ -209,7 +217,7 @@ class Conductor:
         }
         return Recovery(called_for.shown, encode_snapshot(shown.snapshot), policies)
 
-    async def _forever(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
+    async def _forever(self, name: str, duty: Duty) -> None:
         while True:
             began = self._clock()
             try:

@@ -30,6 +30,14 @@ class UnknownOperation(Unknown):
     """There is no such operation, or not any more."""
 
 
+class UnknownKey(Unknown):
+    """There is no such API key, or not any more."""
+
+
+class NameTaken(SluiceError):  # noqa: N818 - as above
+    """Another API key that is in force has that name."""
+
+
 class Unacceptable(SluiceError):  # noqa: N818 - as above
     """Understood, and refused as it stands."""
 
@@ -40,6 +48,74 @@ class Busy(SluiceError):  # noqa: N818 - as above
 
 class InUse(SluiceError):  # noqa: N818 - as above
     """What is to be taken away is needed; the sentence says by whom."""
+
+
+class UnknownRollout(Unknown):
+    """There is no such rollout, or not any more."""
+
+
+class NotNow(SluiceError):  # noqa: N818 - as above
+    """A rollout cannot do that where it stands; the sentence says why."""
+
+
+class RolloutMoved(SluiceError):  # noqa: N818 - as above
+    """The rollout is not at the revision that the caller knew."""
+
+
+class RolloutActive(InUse):
+    """A rollout of the model is in progress, and it alone moves the model's traffic.
+
+    Args:
+        rollout: its id.
+    """
+
+    def __init__(self, rollout: str) -> None:
+        super().__init__(
+            f"The rollout {rollout} is in progress, and it alone moves this model's traffic.",
+            f"Set its shares (PATCH /api/v1/rollouts/{rollout}), or end it first: promote it, or roll it back.",
+        )
+        self.rollout = rollout
+        self.args = (rollout,)
+
+
+class ModelStopped(InUse):
+    """Somebody has stopped the model, and no share grows until that is taken back.
+
+    Args:
+        model: which.
+    """
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"{'Everything' if model == '*' else f'The model {model}'} is stopped: no share grows.",
+            "Take the stop back first, with `sluice stop --undo`.",
+        )
+        self.model = model
+        self.args = (model,)
+
+
+class GatewayTooOld(InUse):
+    """A gateway could not read what is to be published.
+
+    Args:
+        gateway: its id.
+    """
+
+    def __init__(self, gateway: str) -> None:
+        super().__init__(
+            f"The gateway {gateway} is of an earlier release, and could not read this policy.",
+            "Bring it up to date or take it away; a policy without rules, unit sources and flips needs neither.",
+        )
+        self.gateway = gateway
+        self.args = (gateway,)
+
+
+class Deposed(SluiceError):  # noqa: N818 - as above
+    """Another conductor has taken over."""
+
+    def __init__(self) -> None:
+        super().__init__("Another control room has taken over.", "It goes on with what this one did.")
+        self.args = ()
 
 
 class Overloaded(SluiceError):  # noqa: N818 - as above

@@ -6,23 +6,39 @@ it says of durability is only what the real one would.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from router.codec import decode_policy, decode_snapshot
 from router.epoch import NO_HEAD, Head
 from router.policy import Policy
 from router.request_id import SECRET_BYTES
 from serving.control.errors import StoreDamaged, StoreUnavailable
+from serving.control.fake_access import FakeAccess
 from serving.control.fake_records import FakeRecords
-from serving.control.publishing import NOTHING, Answer, Change, LedgerEntry, Publication, Published, Recorded, State
+from serving.control.fake_rollouts import FakeRollouts
+from serving.control.publishing import (
+    NOTHING,
+    Answer,
+    Beside,
+    Change,
+    LedgerEntry,
+    Publication,
+    Published,
+    Recorded,
+    Refused,
+    State,
+)
 from serving.control.publishing import publish as publish_change
 from serving.endpoint import NO_LOAD, Endpoint, Load
 from serving.leases import GatewayLease, IdKeys, Recovery, next_key_id
 
 
-class FakeStore(FakeRecords):
+class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
     """What `serving.control.store.Store` does, without a server.
 
     Args:
@@ -30,18 +46,23 @@ class FakeStore(FakeRecords):
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(clock, self._reach, self._write_ledger)
+        FakeRecords.__init__(self, clock, self._reach, self._write_ledger)
+        FakeAccess.__init__(self, self._reach, self._write_ledger, self._tell, self._members_now)
+        FakeRollouts.__init__(self, clock, self._reach, self._recorded, self.now_ms)
         self._clock = clock
         self._head = NO_HEAD
         self._blobs: dict[str, bytes] = {}
         self._lineage: dict[int, str] = {}
         self._ledger: list[Recorded] = []
+        self._entries = 0
+        self._news = asyncio.Event()
         self._answers: dict[str, Answer] = {}
         self._gateways: dict[str, tuple[GatewayLease, float]] = {}
         self._endpoints: dict[str, tuple[Endpoint, float]] = {}
         self._loads: dict[str, Load] = {}
         self._recoveries: dict[str, Recovery] = {}
         self._id_keys: IdKeys | None = None
+        self._id_keys_made_ms: int | None = None
         self.heard: list[str] = []
         """What a subscriber would have heard."""
         self.down = False
@@ -72,36 +93,85 @@ class FakeStore(FakeRecords):
         return decode_policy(self._blob(digest))
 
     async def change(
-        self, model: str, policy: Policy, expected_revision: int | None, *, who: str, why: str = ""
+        self,
+        model: str,
+        policy: Policy,
+        expected_revision: int | None,
+        *,
+        who: str,
+        why: str = "",
+        grows: bool = False,
     ) -> Published:
         """The model's next policy, once it is published."""
-        return await publish_change(self, Change(model, policy, expected_revision, who, why))
+        return await publish_change(self, Change(model, policy, expected_revision, who, why, grows))
 
     async def swap(self, publication: Publication) -> Answer:
         """Writes all of a publication if the head is still the expected one, else nothing."""
         self._reach()
         if publication.nonce in self._answers:
             return self._answers[publication.nonce]
-        if self._head.digest != publication.expected:
-            return Answer(done=False, head=self._head)
+        beside = publication.beside
+        forbidden = self._forbidden(replace(beside, seen=publication.expected), self._head.digest)
+        if refused := forbidden or self._too_old(publication.reader):
+            return Answer(done=False, head=self._head, refused=refused[0], by=refused[1])
         self._head = publication.head._replace(parent=publication.expected)
         self._blobs |= {**publication.policies, publication.head.digest: publication.snapshot}
         self._lineage |= {**publication.lineage, publication.head.epoch: publication.head.digest}
-        self._write_ledger(publication.entry)
+        self._write_beside(beside, (publication.entry, *beside.entries), await self.now_ms())
         self.heard.append(f"{publication.head.epoch} {publication.head.digest}")
         answer = Answer(done=True, head=self._head, members=frozenset(self._alive(self._gateways)), durable=True)
         self._answers[publication.nonce] = answer
         return answer
+
+    async def note(self, beside: Beside) -> Answer:
+        """Writes all of that where no policy changes, or nothing."""
+        self._reach()
+        if beside.nonce in self._answers:
+            return self._answers[beside.nonce]
+        if refused := self._forbidden(beside, self._head.digest):
+            return Answer(done=False, head=self._head, refused=refused[0], by=refused[1])
+        self._write_beside(beside, beside.entries, await self.now_ms())
+        answer = self._answers[beside.nonce] = Answer(done=True, head=self._head, durable=True)
+        return answer
+
+    def _too_old(self, reader: int) -> tuple[Refused, str] | None:
+        alive = [self._gateways[name][0] for name in self._alive(self._gateways)]
+        return next(((Refused.READER, lease.id) for lease in alive if lease.reader < reader), None)
 
     async def lineage(self, epochs: Iterable[int]) -> Mapping[int, str]:
         """What is remembered of these epochs."""
         self._reach()
         return {epoch: self._lineage[epoch] for epoch in set(epochs) if epoch in self._lineage}
 
-    async def ledger(self, limit: int) -> Sequence[Recorded]:
+    async def ledger(self, limit: int, before: str = "") -> Sequence[Recorded]:
         """The newest entries, newest first."""
         self._reach()
-        return self._ledger[: -max(1, limit) - 1 : -1]
+        older = [one for one in self._ledger if not before or _place(one.id) < _place(before)]
+        return older[: -max(1, limit) - 1 : -1]
+
+    async def ledger_after(self, after: str, limit: int) -> Sequence[Recorded]:
+        """The oldest entries after that id, oldest first."""
+        self._reach()
+        return [one for one in self._ledger if not after or _place(one.id) > _place(after)][:limit]
+
+    async def ledger_length(self) -> int:
+        """How many entries there are."""
+        self._reach()
+        return len(self._ledger)
+
+    async def await_entry(self, after: str, wait_s: float) -> Sequence[Recorded]:
+        """What is written after that id, as soon as there is something."""
+        if not await self.ledger_after(after, 1):
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._news.wait()
+        return await self.ledger_after(after, len(self._ledger))
+
+    async def trim_ledger(self, last: str) -> None:
+        """Forgets everything up to and with that entry."""
+        self._reach()
+        self._ledger = [one for one in self._ledger if _place(one.id) > _place(last)]
 
     async def gateways(self) -> Sequence[GatewayLease]:
         """The gateways whose lease is alive, by id."""
@@ -146,9 +216,16 @@ class FakeStore(FakeRecords):
         """The keys; the first one is made if there is none."""
         return await self.id_keys() or await self.rotate_keys()
 
-    async def rotate_keys(self) -> IdKeys:
-        """The keys, with a new one that mints from now on."""
+    async def id_keys_made_ms(self) -> int | None:
+        """When the key that mints was made; None where nobody wrote that down."""
         self._reach()
+        return self._id_keys_made_ms
+
+    async def rotate_keys(self, entry: LedgerEntry | None = None) -> IdKeys:
+        """The keys, with a new one that mints from now on."""
+        self._id_keys_made_ms = await self.now_ms()
+        if entry is not None:
+            self._write_ledger(entry)
         current = next_key_id(self._id_keys, first=secrets.randbelow(256))
         before = self._id_keys.secrets if self._id_keys else {}
         self._id_keys = IdKeys({**before, current: secrets.token_bytes(SECRET_BYTES)}, current)
@@ -171,8 +248,21 @@ class FakeStore(FakeRecords):
         self._lineage.clear()
         self._wishes.clear()
 
+    def _tell(self, words: str) -> None:
+        self.heard.append(words)
+
+    def _members_now(self) -> frozenset[str]:
+        return frozenset(self._alive(self._gateways))
+
     def _write_ledger(self, entry: LedgerEntry) -> None:
-        self._ledger.append(Recorded(f"{len(self._ledger) + 1}-0", int(time.time() * 1000), entry))
+        self._recorded(entry)
+
+    def _recorded(self, entry: LedgerEntry) -> Recorded:
+        self._entries += 1
+        recorded = Recorded(f"{self._entries}-0", int(time.time() * 1000), entry)
+        self._ledger.append(recorded)
+        self._news.set()
+        return recorded
 
     def _reach(self) -> None:
         if self.down:
@@ -186,3 +276,7 @@ class FakeStore(FakeRecords):
     def _alive(self, leases: Mapping[str, tuple[object, float]]) -> list[str]:
         now = self._clock()
         return sorted(name for name, (_, until) in leases.items() if now < until)
+
+
+def _place(entry: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in entry.split("-"))

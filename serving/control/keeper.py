@@ -12,70 +12,26 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from router.epoch import NO_HEAD
+from serving.control import pool_views
+from serving.control.attempts import Attempt, Attempts
+from serving.control.ports import Pools, PoolStore
 from serving.control.publishing import State
 from serving.control.reconciler import DELETING, DEPLOY_FAILED, Actions, Seen, reconcile
 from serving.control.refusals import sentence_of
 from serving.control.scaling import Sample, kept, loads, replicas
-from serving.control.service import ControlService, PoolView, Store, routed_in
+from serving.control.service import ControlService, routed_in
 from serving.control.tasks import end
-from serving.control.wishes import ModelVersion, Touched, Wish, WishStore, desired
-from serving.endpoint import Crash, Endpoint, Load, crashes_in, next_start_ms
+from serving.control.views import PoolView
+from serving.control.wishes import ModelVersion, Touched, Wish, desired
+from serving.endpoint import Crash, Endpoint, Load
 from serving.leases import GatewayLease
-from serving.pools import PoolKey, PoolSpec, PoolState, Tried
+from serving.pools import PoolKey, PoolSpec, PoolState
 
 _log = logging.getLogger(__name__)
 
-ASLEEP = "ASLEEP"
-"""The state, in the status, of a version that has no servers because nothing needs them."""
-
 _TOUCH_S = 5.0
-_FIRST_PAUSE_S = 10.0
-_LONGEST_PAUSE_S = 300.0
-
-
-class Pools(Protocol):
-    """Where pools run (Ray Serve)."""
-
-    async def deploy(self, pools: Sequence[tuple[PoolSpec, int]]) -> None:
-        """Starts these together, each with so many replicas, or scales them in place; does not wait for them."""
-
-    async def states(self) -> Mapping[PoolKey, PoolState]:
-        """Those that are there."""
-
-    async def remove(self, pools: Sequence[PoolKey]) -> None:
-        """Drains these and returns when they are gone; those that are not there are gone."""
-
-    async def try_out(self, spec: PoolSpec, tell: Callable[[str], None]) -> Tried:
-        """Starts a server of this for a trial, which nobody is sent to, and ends it."""
-
-
-class PoolStore(Store, WishStore, Protocol):
-    """What the keeper needs of a store."""
-
-    async def crashes_of(self, versions: Sequence[ModelVersion]) -> Mapping[ModelVersion, Sequence[Crash]]:
-        """How servers of these versions died in the last hour, newest first."""
-
-    async def now_ms(self) -> int:
-        """The store's time."""
-
-    async def forget_touched(self, versions: Sequence[ModelVersion]) -> None:
-        """Nobody will ask after these versions again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempts:
-    """How often a pool could not be started, and when it may be tried again, by the keeper's clock.
-
-    They are told apart by the revision of the wish that they were for, 0 where the settings alone wanted it.
-    """
-
-    count: int
-    again_at_s: float
-    words: str = ""
-    wish: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +86,7 @@ class PoolKeeper:
         self._boot = boot
         self._clock = clock
         self._samples: dict[ModelVersion, tuple[Sample, ...]] = {}
-        self._attempts: dict[PoolKey, _Attempts] = {}
+        self._attempts = Attempts()
         self._wished: Mapping[ModelVersion, Wish] = {}
         self._removing: dict[PoolKey, asyncio.Task[None]] = {}
         self._routed_by: dict[str, frozenset[int]] = {}
@@ -174,7 +130,8 @@ class PoolKeeper:
         crashes = await self._store.crashes_of(known) if known else {}
         now_ms = await self._store.now_ms() if known else 0
         views = [
-            _view(state, crashes.get(key[:2], ()), now_ms, key in self._actions.strays) for key, state in states.items()
+            pool_views.there(state, crashes.get(key[:2], ()), now_ms, stray=key in self._actions.strays)
+            for key, state in states.items()
         ]
         there = {view.digest: view for view in views}
         for key, spec in self._desired.items():
@@ -200,7 +157,7 @@ class PoolKeeper:
         routed = {(model, version) for model in state.snapshot.models for version in await self._routed(state, model)}
         return _Read(
             state,
-            frozenset(routed),
+            frozenset(routed) | self._service.traffic.kept,
             await self._store.wishes(),
             await self._store.touched(),
             await self._store.gateways(),
@@ -239,9 +196,10 @@ class PoolKeeper:
         if spec.options.max_replicas is None:
             return spec.options.replicas
         said = [one.capacity for one, _ in read.endpoints if (one.model, one.version) == spec.key]
-        return replicas(
-            spec.options, current, self._samples.get(spec.key, ()), now, capacity=min(said) if said else None
-        )
+        # What a rollout may have to go back to keeps the replicas that it has: going back must find them there.
+        floor = current if spec.key in self._service.traffic.floored else 0
+        capacity = min(said) if said else None
+        return replicas(spec.options, current, self._samples.get(spec.key, ()), now, floor=floor, capacity=capacity)
 
     def _measure(self, read: _Read) -> None:
         now = self._clock()
@@ -267,13 +225,14 @@ class PoolKeeper:
         """What is kept in memory of versions and pools that nobody wants any more."""
         wanted = {spec.key_with_digest for spec in self._desired.values()}
         self._samples = {key: samples for key, samples in self._samples.items() if key in self._desired}
-        for key, tried in list(self._attempts.items()):
+
+        def is_over(key: PoolKey, tried: Attempt) -> bool:
             state = read.states.get(key)
-            # Whoever has wished it anew does not hear of what was tried before, nor waits for it.
             stale = self._is_held(key) and tried.wish != self._revision(key)
-            if stale or key not in wanted or (state is not None and state.replicas_running):
-                del self._attempts[key]
-        self._tell_refused()
+            return stale or key not in wanted or (state is not None and state.replicas_running > 0)
+
+        self._attempts.forget(is_over)
+        self._service.refused = self._attempts.words()
 
     def _is_held(self, key: PoolKey) -> bool:
         """Whether an operation is bringing the version about."""
@@ -284,17 +243,11 @@ class PoolKeeper:
         wish = self._wished.get(key[:2])
         return 0 if wish is None else wish.revision
 
-    def _tell_refused(self) -> None:
-        self._service.refused = {(key, tried.wish): tried.words for key, tried in self._attempts.items()}
-
     # What is done.
 
     async def _deploy(self, wanted: Sequence[tuple[PoolSpec, int]]) -> None:
         now = self._clock()
-        due = [
-            one for one in wanted
-            if (tried := self._attempts.get(one[0].key_with_digest)) is None or now >= tried.again_at_s
-        ]  # fmt: skip
+        due = [one for one in wanted if self._attempts.may_start(one[0].key_with_digest, now)]
         if not due:
             return
         try:
@@ -342,32 +295,23 @@ class PoolKeeper:
         """
         if state.state != DEPLOY_FAILED or state.replicas_running or self._is_held(key):
             return False
-        tried = self._attempts.get(key)
-        if tried is None or not tried.again_at_s:
-            self._failed(key, state.message)
-            return False
-        if now < tried.again_at_s:
-            return False
-        self._attempts[key] = replace(tried, again_at_s=0.0)
-        return True
+        is_due = self._attempts.retried(key, state.message, self._revision(key), now)
+        self._service.refused = self._attempts.words()
+        return is_due
 
     def _failed(self, key: PoolKey, words: str) -> None:
-        tried = self._attempts.get(key)
-        count = tried.count if tried else 0
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(count, 16))
-        self._attempts[key] = _Attempts(count + 1, self._clock() + pause_s, words, self._revision(key))
-        self._tell_refused()
+        self._attempts.failed(key, words, self._revision(key), self._clock())
+        self._service.refused = self._attempts.words()
 
     def _absent(self, key: ModelVersion, spec: PoolSpec, crashes: Sequence[Crash], now_ms: int) -> list[PoolView]:
         """The view of a pool that is wanted and is not there: it sleeps, or could not be started."""
         if key in self._actions.asleep:
-            return [PoolView(*key, ASLEEP, "Nothing routes to it.", spec.digest)]
-        tried = self._attempts.get(spec.key_with_digest)
+            return [pool_views.asleep(spec)]
+        tried = self._attempts.of(spec.key_with_digest)
         if tried is None or not tried.words:
             return []
-        next_ms = now_ms + round(max(0.0, tried.again_at_s - self._clock()) * 1000)
-        failed = PoolView(*key, DEPLOY_FAILED, tried.words, spec.digest, wanted=spec.options.replicas)
-        return [replace(_with_crashes(failed, crashes, now_ms), next_start_ms=next_ms)]
+        wait_s = max(0.0, tried.again_at_s - self._clock())
+        return [pool_views.refused(spec, tried, crashes, now_ms, wait_s)]
 
     def _tell_going(self, states: Mapping[PoolKey, PoolState]) -> None:
         """Which versions are left without servers by what is being drained now."""
@@ -387,31 +331,3 @@ def _knows(read: _Read) -> bool:
     if any(lease.held for lease in read.gateways):
         return False
     return read.state.head != NO_HEAD or not any(lease.epoch for lease in read.gateways)
-
-
-def _view(state: PoolState, crashes: Sequence[Crash], now_ms: int, stray: bool) -> PoolView:  # noqa: FBT001
-    view = PoolView(
-        state.key.model,
-        state.key.version,
-        state.state,
-        state.message,
-        state.key.digest,
-        state.replicas_running,
-        state.replicas_wanted,
-        stray=stray,
-    )
-    return _with_crashes(view, crashes, now_ms)
-
-
-def _with_crashes(view: PoolView, of_version: Sequence[Crash], now_ms: int) -> PoolView:
-    crashes = crashes_in(view.digest, of_version)
-    if not crashes:
-        return view
-    waits = view.ready < view.wanted
-    return replace(
-        view,
-        crashes=len(crashes),
-        last_words=crashes[0].words,
-        last_crash_ms=crashes[0].at_ms,
-        next_start_ms=next_start_ms(crashes, now_ms) if waits else None,
-    )

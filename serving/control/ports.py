@@ -1,15 +1,16 @@
-"""What the control room's service needs of others: where things are kept, and who knows what may get traffic."""
+"""What the control room needs of others: where things are kept, where pools run, and who knows what may get traffic."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from router.policy import Policy
 from serving.control.publishing import Published, Recorded, State
-from serving.control.wishes import Wish
-from serving.endpoint import Endpoint, Load
+from serving.control.wishes import ModelVersion, Wish, WishStore
+from serving.endpoint import Crash, Endpoint, Load
 from serving.leases import GatewayLease, IdKeys
+from serving.pools import PoolKey, PoolSpec, PoolState, Tried
 
 
 class Policies(Protocol):
@@ -22,7 +23,14 @@ class Policies(Protocol):
         """The policy of that digest."""
 
     async def change(
-        self, model: str, policy: Policy, expected_revision: int | None, *, who: str, why: str = ""
+        self,
+        model: str,
+        policy: Policy,
+        expected_revision: int | None,
+        *,
+        who: str,
+        why: str = "",
+        grows: bool = False,
     ) -> Published:
         """The model's next policy, once it is published."""
 
@@ -49,8 +57,11 @@ class Leases(Protocol):
 class Records(Protocol):
     """What else a store keeps, and how it is."""
 
-    async def ledger(self, limit: int) -> Sequence[Recorded]:
-        """The newest entries, newest first."""
+    async def ledger(self, limit: int, before: str = "") -> Sequence[Recorded]:
+        """The newest entries, newest first; of those before that id, where one is given."""
+
+    async def ledger_after(self, after: str, limit: int) -> Sequence[Recorded]:
+        """The oldest entries after that id, oldest first."""
 
     async def id_keys(self) -> IdKeys | None:
         """The keys of request ids."""
@@ -67,6 +78,35 @@ class Records(Protocol):
 
 class Store(Policies, Leases, Records, Protocol):
     """All that the control room needs of a store."""
+
+
+class Pools(Protocol):
+    """Where pools run (Ray Serve)."""
+
+    async def deploy(self, pools: Sequence[tuple[PoolSpec, int]]) -> None:
+        """Starts these together, each with so many replicas, or scales them in place; does not wait for them."""
+
+    async def states(self) -> Mapping[PoolKey, PoolState]:
+        """Those that are there."""
+
+    async def remove(self, pools: Sequence[PoolKey]) -> None:
+        """Drains these and returns when they are gone; those that are not there are gone."""
+
+    async def try_out(self, spec: PoolSpec, tell: Callable[[str], None]) -> Tried:
+        """Starts a server of this for a trial, which nobody is sent to, and ends it."""
+
+
+class PoolStore(Store, WishStore, Protocol):
+    """What the keeper needs of a store."""
+
+    async def crashes_of(self, versions: Sequence[ModelVersion]) -> Mapping[ModelVersion, Sequence[Crash]]:
+        """How servers of these versions died in the last hour, newest first."""
+
+    async def now_ms(self) -> int:
+        """The store's time."""
+
+    async def forget_touched(self, versions: Sequence[ModelVersion]) -> None:
+        """Nobody will ask after these versions again."""
 
 
 class Routable(Protocol):

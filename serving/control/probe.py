@@ -7,6 +7,7 @@ import asyncio
 from tritonclient.http.aio import InferenceServerClient
 
 from serving.endpoint import Endpoint
+from serving.tls import client_context
 
 
 class TritonProbe:
@@ -14,19 +15,27 @@ class TritonProbe:
 
     Args:
         timeout_s: how long one Triton may take to answer.
+        ca_file: PEM, whom certificates of encrypted ones must come from; empty for whom the system trusts.
+
+    Raises:
+        StartFailed: the file cannot be used.
     """
 
-    def __init__(self, timeout_s: float = 1.0) -> None:
+    def __init__(self, timeout_s: float = 1.0, ca_file: str = "") -> None:
         self._timeout_s = timeout_s
+        self._tls = client_context(ca_file)
         self._clients: dict[str, InferenceServerClient] = {}
 
     async def __call__(self, endpoint: Endpoint) -> bool:
         """Whether the server is ready, and that version of the model on it."""
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         address = f"{host}:{endpoint.http_port}"
-        client = self._clients.get(address)
+        spoken_to = f"https://{address}" if endpoint.tls else address
+        client = self._clients.get(spoken_to)
         if client is None:
-            client = self._clients[address] = InferenceServerClient(address, conn_timeout=self._timeout_s)
+            client = self._clients[spoken_to] = InferenceServerClient(
+                address, conn_timeout=self._timeout_s, ssl=endpoint.tls, ssl_context=self._tls if endpoint.tls else None
+            )
         try:
             async with asyncio.timeout(self._timeout_s):
                 ready = await client.is_server_ready()

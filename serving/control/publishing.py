@@ -4,115 +4,67 @@ Two operators on one model cannot overwrite each other, because the model's revi
 change began with. Operators of different models never meet: the head is one, so one of two swaps fails, but it is
 repeated for as long as the revision of its own model stands.
 
-Values and one loop; the swap itself, all or nothing, is a store's (`serving.control.store`).
+One loop; the values are `serving.control.publication`, the swap itself, all or nothing, is a store's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from router.codec import digest_of, encode_policy, encode_snapshot, policy_as_dict
-from router.epoch import EMPTY, NO_HEAD, Head, Snapshot
+from router.codec import (
+    digest_of,
+    encode_policy,
+    encode_snapshot,
+    policy_as_dict,
+    reader_of,
+    snapshot_reader_of,
+)
+from router.epoch import Head, Snapshot
 from router.policy import Policy
-from serving.control.errors import Conflict, Contended
+from serving.control.errors import Conflict, Contended, Deposed, GatewayTooOld, ModelStopped, RolloutActive
+from serving.control.publication import (
+    LONGEST_REMARK,
+    NOTHING,
+    NOTHING_BESIDE,
+    Answer,
+    Beside,
+    LedgerEntry,
+    Publication,
+    Recorded,
+    RecordWrite,
+    Refused,
+    State,
+)
+
+__all__ = [
+    "LONGEST_REMARK",
+    "NOTHING",
+    "Answer",
+    "Beside",
+    "Change",
+    "LedgerEntry",
+    "Publication",
+    "Published",
+    "RecordWrite",
+    "Recorded",
+    "Refused",
+    "State",
+    "Swaps",
+    "next_epoch",
+    "pause_s",
+    "publication_of",
+    "publish",
+    "refuse",
+    "retired",
+]
 
 _ATTEMPTS = 100
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.05
-LONGEST_REMARK = 1_000
-"""Characters of `who` and `why` in a ledger entry."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a store holds at one moment: the head, and the snapshot that it names."""
-
-    head: Head
-    snapshot: Snapshot
-
-
-NOTHING = State(NO_HEAD, EMPTY)
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """What was decided.
-
-    Attributes:
-        kind: `policy` or `recovery`.
-        who: whoever decided it.
-        why: the reason given, empty where none was.
-        facts: what it rested on and what came of it, as plain values.
-    """
-
-    kind: str
-    who: str
-    why: str
-    facts: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "who", self.who[:LONGEST_REMARK])
-        object.__setattr__(self, "why", self.why[:LONGEST_REMARK])
-        object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A ledger entry as the store keeps it: under an id, at milliseconds since 1970 by the store's clock."""
-
-    id: str
-    at_ms: int
-    entry: LedgerEntry
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Everything that one swap writes, if the head's digest is still the expected one.
-
-    Attributes:
-        expected: the digest of the head that this replaces; the empty text where there is none.
-        head: the new head.
-        snapshot: the bytes that it names.
-        policies: the bytes of policies that the store may not have yet, by digest.
-        retired: digests of policies that no model runs any more.
-        lineage: what to remember beside the new head, epoch to digest (or digests, separated by a space).
-        entry: what the ledger says of it.
-        fence: who published, for a later check that only one tries.
-        nonce: names this attempt, so that repeating it is not a second change.
-    """
-
-    expected: str
-    head: Head
-    snapshot: bytes
-    policies: Mapping[str, bytes]
-    entry: LedgerEntry
-    retired: tuple[str, ...] = ()
-    lineage: Mapping[int, str] = field(default_factory=dict)
-    fence: str = ""
-    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(12))
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a swap.
-
-    Attributes:
-        done: whether the head is the new one now.
-        head: the head that is there now.
-        members: ids of the gateways whose lease was alive when the head was written.
-        durable: whether the write was confirmed to be on disk.
-    """
-
-    done: bool
-    head: Head
-    members: frozenset[str] = frozenset()
-    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +94,7 @@ class Change:
         expected: the revision that the change began with, 0 for "no policy yet", None for "whatever it is".
         who: whoever wants it.
         why: the reason given.
+        grows: whether somebody but stable gets more by it, so that a stop forbids it.
     """
 
     model: str
@@ -149,6 +102,7 @@ class Change:
     expected: int | None
     who: str
     why: str = ""
+    grows: bool = False
 
 
 class Swaps(Protocol):
@@ -169,6 +123,9 @@ async def publish(store: Swaps, change: Change) -> Published:
 
     Raises:
         Conflict: the model's revision is not the expected one (any more).
+        RolloutActive: a rollout of that model is in progress.
+        ModelStopped: the model is stopped, and somebody but stable would get more.
+        GatewayTooOld: a gateway could not read it.
         Contended: other models' changes came in between a hundred times.
         StoreUnavailable: the store did not answer; whether the change took place is not known.
     """
@@ -179,7 +136,8 @@ async def publish(store: Swaps, change: Change) -> Published:
         answer = await store.swap(publication)
         if answer.done:
             return Published(change.model, state.snapshot.revision_of(change.model) + 1, change.policy, answer)
-        await asyncio.sleep(_pause_s(attempt))
+        refuse(answer)
+        await asyncio.sleep(pause_s(attempt))
     raise Contended(
         f"The change to {change.model} was tried {_ATTEMPTS} times, and another model's change came first each time.",
         "Try again in a moment.",
@@ -196,33 +154,96 @@ async def _check_revision(store: Swaps, snapshot: Snapshot, change: Change) -> N
 
 
 def _next(state: State, change: Change) -> Publication:
-    blob = encode_policy(change.policy)
-    snapshot = state.snapshot.with_policy(change.model, digest_of(blob), parent=state.head.digest)
+    facts = {"rollout": {"kind": "manual"}}
+    return publication_of(
+        state,
+        {change.model: change.policy},
+        LedgerEntry("policy", change.who, change.why, facts),
+        Beside(free=(change.model,), unstopped=(change.model,) if change.grows else (), nonce=""),
+    )
+
+
+def publication_of(
+    state: State, policies: Mapping[str, Policy], entry: LedgerEntry, beside: Beside = NOTHING_BESIDE
+) -> Publication:
+    """The next epoch, in which these models have these policies.
+
+    Args:
+        state: what is replaced.
+        policies: by model; at least one.
+        entry: for the ledger; where there is one model only, its facts are added to.
+        beside: what else is written.
+    """
+    snapshot = state.snapshot
+    blobs = {model: encode_policy(policy) for model, policy in policies.items()}
+    for model, blob in blobs.items():
+        snapshot = snapshot.with_policy(model, digest_of(blob), parent=state.head.digest)
+    snapshot = replace(snapshot, epoch=state.snapshot.epoch + 1)
+    facts: dict[str, Any] = {}
+    if len(policies) == 1:
+        [(model, policy)] = policies.items()
+        facts = {"model": model, "revision": snapshot.revision_of(model), "policy": policy_as_dict(policy)}
+    reader = max(map(reader_of, policies.values()), default=1)
+    named = {digest_of(blob): blob for blob in blobs.values()}
+    return next_epoch(state, snapshot, named, _with_facts(entry, facts), beside=beside, reader=reader)
+
+
+def next_epoch(
+    state: State,
+    snapshot: Snapshot,
+    blobs: Mapping[str, bytes],
+    entry: LedgerEntry,
+    *,
+    beside: Beside = NOTHING_BESIDE,
+    reader: int = 1,
+) -> Publication:
+    """This snapshot in the place of what the store holds; the entry learns epoch and digest."""
     encoded = encode_snapshot(snapshot)
     head = Head(snapshot.epoch, digest_of(encoded), state.head.digest)
-    facts = {
-        "model": change.model,
-        "revision": snapshot.revision_of(change.model),
-        "epoch": head.epoch,
-        "digest": head.digest,
-        "policy": policy_as_dict(change.policy),
-    }
     return Publication(
         expected=state.head.digest,
         head=head,
         snapshot=encoded,
-        policies={digest_of(blob): blob},
-        entry=LedgerEntry("policy", change.who, change.why, facts),
+        policies=blobs,
+        entry=_with_facts(entry, {"epoch": head.epoch, "digest": head.digest}),
         retired=retired(state.snapshot, snapshot),
+        beside=beside,
+        reader=max(reader, snapshot_reader_of(snapshot)),
     )
 
 
 def retired(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
-    """Digests of the policies that some model ran before and none runs after."""
-    still = {entry.digest for entry in after.models.values()}
-    return tuple(sorted({entry.digest for entry in before.models.values()} - still))
+    """Digests of the policies that were active or staged before and are neither after."""
+    return tuple(sorted(before.digests - after.digests))
 
 
-def _pause_s(attempt: int) -> float:
+def refuse(answer: Answer) -> None:
+    """Says why nothing was written, where trying again would not help.
+
+    Raises:
+        RolloutActive: a rollout of that model is in progress.
+        ModelStopped: the model is stopped.
+        Deposed: another conductor has taken over.
+        GatewayTooOld: a gateway could not read it.
+    """
+    match answer.refused:
+        case Refused.ACTIVE:
+            raise RolloutActive(answer.by)
+        case Refused.STOPPED:
+            raise ModelStopped(answer.by)
+        case Refused.DEPOSED:
+            raise Deposed
+        case Refused.READER:
+            raise GatewayTooOld(answer.by)
+        case _:
+            return
+
+
+def _with_facts(entry: LedgerEntry, facts: Mapping[str, Any]) -> LedgerEntry:
+    return replace(entry, facts={**facts, **entry.facts})
+
+
+def pause_s(attempt: int) -> float:
+    """How long to wait before the next attempt: longer each time, and spread out, so that rivals part."""
     longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(attempt, 10))
     return random.uniform(0, longest)  # noqa: S311 - spreads competitors out, keeps no secret

@@ -5,21 +5,19 @@ commit, verified from its first moment, so that nobody ever sees one that did no
 before that leaves nothing behind, save an artifact that another version is made of. Every step finds what an earlier
 run has done, so an operation may be run again from its beginning at any time.
 
-Where files may come from and how they are measured is `registry.artifacts`, what a trial is `serving.triton.trial`.
+Where files may come from and how they are measured is `registry.artifacts`, how they are tried is
+`serving.control.trials`, and how a version is verified again `serving.control.verifying`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
 from registry.artifacts import ArtifactStore
-from registry.codec import contents_from_dict, digest_of, signature_as_dict
+from registry.codec import contents_from_dict, digest_of
 from registry.errors import (
     ArtifactsUnavailable,
     Conflict,
@@ -28,17 +26,19 @@ from registry.errors import (
     StoreDamaged,
 )
 from registry.errors import StoreUnavailable as RegistryUnavailable
-from registry.lifecycle import Event, State, moved
-from registry.models import Contents, Version
+from registry.lifecycle import Event, State
+from registry.models import Contents
 from registry.service import MOST_LISTED, Registered, Registry, Shown
 from serving.control.bringing import Bringing
 from serving.control.errors import StoreUnavailable, Unknown
 from serving.control.importing.performing import Importer
 from serving.control.operations import Operation, Perform, Performer, Tell
-from serving.control.registration import Asked, example_at, options_from, signature_at
+from serving.control.registration import Asked, example_at, signature_at
 from serving.control.threads import on_artifacts
+from serving.control.trials import Trials, TriesOut
+from serving.control.verifying import Verifier
 from serving.control.views import Current
-from serving.pools import PoolOptions, PoolSpec, Tried
+from serving.pools import PoolOptions
 from serving.settings import ModelSettings, Settings
 from serving.triton.inspecting import signature_in
 
@@ -47,14 +47,6 @@ _ARTIFACT = "artifact"
 """What a registration knows: the digest of the artifact that it has brought in."""
 _CONTENTS = "contents"
 """What a registration knows: the digest of what it is about to record."""
-_LOOK_S = 0.2
-
-
-class TriesOut(Protocol):
-    """Where a trial is run (Ray Serve's cluster)."""
-
-    async def try_out(self, spec: PoolSpec, tell: Callable[[str], None]) -> Tried:
-        """Loads it, starts it, asks it, stops it."""
 
 
 class Runs(Protocol):
@@ -65,7 +57,7 @@ class Runs(Protocol):
 
 
 class Registrar:
-    """Registers and verifies, for one installation.
+    """Registers, for one installation.
 
     Args:
         registry: where versions are recorded.
@@ -85,7 +77,8 @@ class Registrar:
     ) -> None:
         self._registry = registry
         self._artifacts = artifacts
-        self._pools = pools
+        self._trials = Trials(pools)
+        self._verifier = Verifier(registry, artifacts, self._trials)
         self._service = service
         self._declared = {model.name: {one.version for one in model.versions} for model in models}
         self._bringing = Bringing(registry, artifacts)
@@ -98,10 +91,8 @@ class Registrar:
                 self.check_register,
                 _while_the_store_answers(self.undo_register),
             ),
-            "verify": Performer(_while_the_store_answers(self.verify), check=self.check_verify),
+            "verify": Performer(_while_the_store_answers(self._verifier.verify), check=self._verifier.check_verify),
         }
-
-    # Registering.
 
     async def check_register(self, operation: Operation) -> None:
         """Refuses what can be refused before anything is copied.
@@ -207,7 +198,7 @@ class Registrar:
                 return Registered(there.version, created=False, durable=False)
             serves = await self._to_serve(model, serves, force=force)
             await self._registry.check(model, contents, number=number, serves=serves, force=force)
-            await self._tried(model, number or 1, contents, options, tell)
+            await self._trials.tried(model, number or 1, contents, options, tell)
             if there is not None:
                 done = await self._registry.move(
                     model, there.version.number, Event.VERIFY, expected=None, who=who, why=why
@@ -228,46 +219,7 @@ class Registrar:
                 above=max(self._declared.get(model, ()), default=0),
             )
 
-    # Verifying.
-
-    async def check_verify(self, operation: Operation) -> None:
-        """Refuses what is not there, or can no longer be verified.
-
-        Raises:
-            NotFound: there is no such version.
-            Unacceptable: it is archived.
-        """
-        shown = await self._registry.show(operation.model, operation.version or 0)
-        if shown.standing.state not in {State.VERIFIED, State.SERVING}:
-            moved(shown.standing.state, Event.VERIFY)
-
-    async def verify(self, operation: Operation, tell: Tell) -> Mapping[str, Any]:
-        """Reads every byte of the artifact again, tries it, and says so in the registry.
-
-        Raises:
-            Corrupted: the bytes are not those that were registered.
-            SluiceError: the trial failed.
-        """
-        await self.check_verify(operation)
-        shown = await self._registry.show(operation.model, operation.version or 0)
-        version, digest = shown.version, shown.version.contents.artifact.digest
-        await tell("reading the artifact again")
-        await on_artifacts(self._artifacts.verify, digest)
-        options = options_from(operation.arguments.get("options"))
-        tried = await self._tried(str(version.model), version.number, version.contents, options, tell)
-        standing = (await self._registry.show(version.model, version.number)).standing
-        if standing.state is State.REGISTERED:
-            await self._registry.move(
-                version.model, version.number, Event.VERIFY, expected=None, who=operation.who, why=operation.why
-            )
-        return {
-            **_named(version),
-            "digest": digest,
-            "latency_ms": _rounded(tried.latency_ms, 3),
-            "throughput": _rounded(tried.throughput, 1),
-        }
-
-    # Below: what a registration needs to know.
+    # What a registration needs to know.
 
     async def _foreseen(self, asked: Asked) -> Contents:
         """What the version will be made of, but for the artifact's digest."""
@@ -332,38 +284,14 @@ class Registrar:
     async def _result(self, registered: Registered) -> dict[str, Any]:
         artifact = registered.version.contents.artifact
         return {
-            **_named(registered.version),
+            "model": str(registered.version.model),
+            "version": int(registered.version.number),
             "created": registered.created,
             "durable": registered.durable,
             "kind": artifact.kind.value,
             "digest": artifact.digest,
             "size_bytes": artifact.size_bytes,
         }
-
-    # Below: what takes long.
-
-    async def _tried(self, model: str, number: int, contents: Contents, options: PoolOptions, tell: Tell) -> Tried:
-        spec = PoolSpec(
-            str(model),
-            int(number),
-            options,
-            artifact=contents.artifact.digest,
-            kind=contents.artifact.kind.value,
-            signature=json.dumps(signature_as_dict(contents.signature)),
-            example=contents.example or "",
-        )
-        await tell("trying it on a server of its own")
-        lines: deque[str] = deque()  # a trial may tell from a thread of its own
-        trial = asyncio.ensure_future(self._pools.try_out(spec, lines.append))
-        try:
-            while True:
-                ended, _ = await asyncio.wait({trial}, timeout=_LOOK_S)
-                while lines:
-                    await tell(lines.popleft())
-                if ended:
-                    return trial.result()
-        finally:
-            await _ended(trial)
 
 
 def performers(
@@ -388,17 +316,3 @@ def _while_the_store_answers(perform: Perform) -> Perform:
             raise StoreUnavailable(error.sentence, error.hint) from error
 
     return performed
-
-
-async def _ended(task: asyncio.Future[Tried]) -> None:
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-
-
-def _rounded(figure: float | None, digits: int) -> float | None:
-    return None if figure is None else round(figure, digits)
-
-
-def _named(version: Version) -> dict[str, Any]:
-    return {"model": str(version.model), "version": int(version.number)}

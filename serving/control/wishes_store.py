@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from serving.control.base_store import ANSWER_KEPT_MS, BaseStore, reply
+from serving.control.publication_form import encode_entry
 from serving.control.publishing import LedgerEntry
 from serving.control.wishes import ModelVersion, Touched, Wish, decode_wish
 
@@ -104,12 +104,6 @@ def ledger_entry(kind: str, wish: Wish, who: str, why: str) -> LedgerEntry:
     facts: Mapping[str, Any] = {"model": wish.spec.model, "version": wish.spec.version, "pool": wish.spec.digest}
     options = wish.spec.options.model_dump(mode="json", exclude_unset=True)
     return LedgerEntry(kind, who, why, {**facts, "options": options})
-
-
-def encode_entry(entry: LedgerEntry) -> str:
-    """The entry as the ledger's stream holds it."""
-    plain = {"kind": entry.kind, "who": entry.who, "why": entry.why, "facts": dict(entry.facts)}
-    return json.dumps(plain, sort_keys=True)
 
 
 def _field(version: ModelVersion) -> str:

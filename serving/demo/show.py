@@ -30,8 +30,9 @@ from router.codec import policy_from_dict
 from router.policy import Policy, format_share
 from serving.control.client import ControlClient
 from serving.demo.train import MODEL
+from serving.detached import stay
 from serving.errors import AlreadyRunning, SluiceError
-from serving.local import System, running, stay
+from serving.local import System, running
 from serving.settings import Settings, load_settings
 
 _MARK = "demo"

@@ -121,6 +121,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m serving.demo.train OUT_DIR", file=sys.stderr)  # noqa: T201 - a command line talks
         return 2
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)  # a step of 64 rows is too little to share: threads would only wait for each other
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("training two versions of digits", total=sum(_EPOCHS.values()))

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -29,9 +30,12 @@ import uvloop
 from router.epoch import Head
 from router.errors import RouterError
 from router.policy import Policy, Shadow, parse_share
+from serving.access.config import TokenRules
 from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
+from serving.gateway.credentials import Credentials
 from serving.gateway.door import Shares
+from serving.gateway.limits import Ask, Told
 from serving.gateway.policies import Follower
 from serving.gateway.worker import Worker
 
@@ -50,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         endpoints = [_endpoint(text) for text in arguments.static]
         policies = _policies(endpoints, arguments.traffic, arguments.shadow)
-        config = WorkerConfig(worker="static", **_limits(arguments.limit))
+        config = WorkerConfig(
+            worker="static", access_required=bool(arguments.keys), keys_file=arguments.keys,
+            token_rules=_rules_in(arguments.token_rules), security_log=arguments.security_log,
+            **_limits(arguments.limit),
+        )  # fmt: skip
     except (ValueError, RouterError) as error:
         parser.error(str(error))
     if not endpoints:
@@ -100,6 +108,8 @@ async def _static(
     except OSError as error:
         sys.exit(f"Nothing can listen on {host}:{port} ({error.strerror}): choose another with --port.")
     worker = Worker(config, asyncio.get_running_loop())
+    if config.keys_file:
+        _let_in(worker, config)
     worker.swap(worker.table.build(_STATIC_HEAD, policies, endpoints))
     worker.listen(listener)
     print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 (told to who started it)
@@ -108,6 +118,29 @@ async def _static(
     with contextlib.suppress(asyncio.CancelledError):
         await ended
     await worker.drain()
+
+
+def _let_in(worker: Worker, config: WorkerConfig) -> None:
+    """Everybody is asked for one of the keys in a file, and what keys use up is this worker's business alone."""
+    credentials = Credentials(config.token_rules, config.keys_file, worker.let_in)
+    credentials.recall()
+    if not credentials.known:
+        sys.exit(f"There are no keys in {config.keys_file}: it is JSON with the members revision, keys and jwks.")
+    worker.run(worker.meters.run(_no_store))
+
+
+async def _no_store(_asks: Sequence[Ask]) -> Sequence[Told]:
+    raise OSError("there is no store")
+
+
+def _rules_in(file: str | None) -> str:
+    """The rules for tokens in a file that is named on the command line; empty where none is."""
+    if not file:
+        return ""
+    try:
+        return json.dumps(TokenRules.from_dict(json.loads(Path(file).read_text())).as_dict())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--token-rules {file}: {error}") from error
 
 
 def _until_signalled(ended: asyncio.Future[None]) -> None:
@@ -187,6 +220,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=NUMBER",
         help="other than by default, such as ejection_s=5",
     )
+    parser.add_argument("--keys", metavar="FILE", default="", help="ask everybody for one of these (JSON)")
+    parser.add_argument("--token-rules", metavar="FILE", help="with --keys: take tokens by these rules as well (JSON)")
+    parser.add_argument("--security-log", metavar="FILE", default="", help="where refused attempts are written")
     for ours in ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot"):  # the supervisor's
         parser.add_argument(ours, type=int, help=argparse.SUPPRESS)
     return parser

@@ -21,14 +21,25 @@ def status_line(code: int, phrase: bytes) -> bytes:
     return b"HTTP/1.1 %d %s\r\n" % (code, phrase)
 
 
-def refusal(kind: Refusal, sentence: str, allow: bytes = b"") -> bytes:
-    """A complete error answer: `{"error": "<sentence>"}` with the status that the table gives."""
+def refusal(kind: Refusal, sentence: str, allow: bytes = b"", retry_after_s: int | None = None) -> bytes:
+    """A complete error answer: `{"error": "<sentence>"}` with the status that the table gives.
+
+    Args:
+        kind: why.
+        sentence: for the client.
+        allow: the methods that a path answers to, for a wrong one.
+        retry_after_s: when to try again, where the table's own figure is not the right one.
+    """
     status = STATUS[kind]
     headers = _JSON
     if allow:
         headers += b"Allow: %s\r\n" % allow
-    if status.retry_after_s is not None:
-        headers += b"Retry-After: %d\r\n" % status.retry_after_s
+    if kind is Refusal.UNAUTHENTICATED:
+        headers += b"WWW-Authenticate: Bearer\r\n"
+    if retry_after_s is None:
+        retry_after_s = status.retry_after_s
+    if retry_after_s is not None:
+        headers += b"Retry-After: %d\r\n" % retry_after_s
     return _whole(status.http, headers, json.dumps({"error": sentence}).encode())
 
 

@@ -170,7 +170,8 @@ class Attempts(Attempt):
         self._upstream = None
         upstream.in_flight -= 1
         route.state.in_flight -= 1
-        upstream.count(self._role, outcome, self._worker.loop.time() - self._began)
+        role = Role.SYNTHETIC if self._head.synthetic else self._role
+        upstream.count(role, outcome, self._worker.loop.time() - self._began)
 
     # What there is to fall back on.
 

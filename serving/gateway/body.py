@@ -36,6 +36,10 @@ class Body:
         """All that came, while `held`."""
         self.held = True
 
+    def limit(self, most: int) -> None:
+        """Takes no more than this, where that is less."""
+        self._most = min(self._most, most)
+
     def take(self, piece: bytes) -> Bad | None:
         """The next piece; why the request may go no further."""
         self.received += len(piece)

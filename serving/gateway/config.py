@@ -28,6 +28,17 @@ class WorkerConfig:
         ejection_s: how long a failing replica is left alone before it is asked how it is.
         brake_s: how long stable answers for a candidate that fails too often.
         quarantine_s: how long a body that broke two replicas is refused.
+        tls_certificate: PEM file of the listener's certificate; empty where it speaks in the clear.
+        tls_key: PEM file of its key.
+        tls_reload_s: how often the two files are looked at.
+        tls_min_version: "1.2" or "1.3".
+        triton_ca_file: PEM file of whom certificates of encrypted endpoints must come from; empty for the system's.
+        access_required: whether everybody is asked for a key or a token.
+        token_rules: `serving.access.config.TokenRules` as JSON; empty where no tokens are taken.
+        own_key: the record, as JSON, of the key with which this gateway's replica asks itself; empty for none.
+        keys_file: where the keys that are known are kept, for a start while the store is away; empty for nowhere.
+        security_log: where refused attempts are written; empty for the log.
+        redis_tls: what the client of a rediss:// address is given (ssl_ca_certs and the like), as JSON.
     """
 
     worker: str
@@ -56,6 +67,17 @@ class WorkerConfig:
     quarantine_s: float = 60.0
     drain_delay_s: float = 0.0
     drain_limit_s: float = 20.0
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_reload_s: float = 5.0
+    tls_min_version: str = "1.2"
+    triton_ca_file: str = ""
+    access_required: bool = False
+    token_rules: str = ""
+    own_key: str = ""
+    keys_file: str = ""
+    security_log: str = ""
+    redis_tls: str = ""
 
     def to_json(self) -> str:
         """One line."""

@@ -20,6 +20,8 @@ class Role(IntEnum):
     FALLBACK = 2
     """Stable, in the place of a candidate."""
     SHADOW = 3
+    SYNTHETIC = 4
+    """Any attempt at a request that is marked as a load test's: it enters no verdict."""
 
 
 class Outcome(IntEnum):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.choose import Choice, Facts, Reason, choose
+from serving.access.principal import ANONYMOUS, Principal
 from serving.errors import Refusal
 from serving.gateway import answers
 from serving.gateway.paths import Operation, Target
@@ -48,12 +49,12 @@ class Standing(NamedTuple):
     version: str
 
 
-def find_way(routing: Routing, head: RequestHead, nonce: int) -> Way | Bad:
-    """The version that answers this request, by the model's policy."""
+def find_way(routing: Routing, head: RequestHead, nonce: int, who: Principal = ANONYMOUS) -> Way | Bad:
+    """The version that answers this request, by the model's policy; `who` is told of models that they may know."""
     target = head.target
     model = routing.models.get(target.model)
     if model is None:
-        return _unknown_model(routing, target.model)
+        return _unknown_model(routing, target.model, who)
     unit = head.fields.get(model.unit_header)
     has_unit = unit is not None
     unit = nonce.to_bytes(8, "big") if unit is None else unit
@@ -64,14 +65,14 @@ def find_way(routing: Routing, head: RequestHead, nonce: int) -> Way | Bad:
     return Way(model, route, choice, routing.head.epoch, nonce, unit, has_unit)
 
 
-def own_answer(standing: Standing, target: Target) -> bytes | Bad | None:
+def own_answer(standing: Standing, target: Target, who: Principal = ANONYMOUS) -> bytes | Bad | None:
     """What the gateway answers by itself; None where a model's version is to answer."""
     own = _OWN.get(target.operation)
-    return None if own is None else own(standing, target)
+    return None if own is None else own(standing, target, who)
 
 
-def _unknown_model(routing: Routing, name: str) -> Bad:
-    known = ", ".join(sorted(routing.models)[:_MOST_NAMES]) or "none yet"
+def _unknown_model(routing: Routing, name: str, who: Principal) -> Bad:
+    known = ", ".join(sorted(filter(who.sees, routing.models))[:_MOST_NAMES]) or "none yet"
     return Bad(Refusal.UNKNOWN_MODEL, f"There is no model '{name[:_LONGEST_NAME]}' here: there is {known}.")
 
 
@@ -83,25 +84,26 @@ def _no_such_version(model: ModelRoute, choice: Choice, target: Target) -> Bad:
     return Bad(Refusal.NO_REPLICA, f"Version {version} of model '{model.name}' has no replica yet: try again.")
 
 
-def _live(_standing: Standing, _target: Target) -> bytes:
+def _live(_standing: Standing, _target: Target, _who: Principal) -> bytes:
     return answers.empty()
 
 
-def _ready(standing: Standing, _target: Target) -> bytes | Bad:
+def _ready(standing: Standing, _target: Target, _who: Principal) -> bytes | Bad:
     if standing.ready:
         return answers.empty()
     return Bad(Refusal.NO_REPLICA, "The gateway has no policies yet, or is about to end: try again.")
 
 
-def _server(standing: Standing, _target: Target) -> bytes:
+def _server(standing: Standing, _target: Target, _who: Principal) -> bytes:
     return answers.document({"name": NAME, "version": standing.version, "extensions": EXTENSIONS})
 
 
-def _index(standing: Standing, _target: Target) -> bytes:
+def _index(standing: Standing, _target: Target, who: Principal) -> bytes:
     return answers.document(
         [
             _index_row(model.name, version, ready=bool(route.upstreams))
-            for _, model in sorted(standing.routing.models.items())
+            for name, model in sorted(standing.routing.models.items())
+            if who.sees(name)
             for version, route in sorted(model.versions.items())
         ]
     )
@@ -112,35 +114,35 @@ def _index_row(model: str, version: int, *, ready: bool) -> Mapping[str, str]:
     return row if ready else {**row, "state": "UNAVAILABLE", "reason": "no replica is ready"}
 
 
-def _model_ready(standing: Standing, target: Target) -> bytes | Bad | None:
+def _model_ready(standing: Standing, target: Target, who: Principal) -> bytes | Bad | None:
     if target.version is not None:
         return None
     model = standing.routing.models.get(target.model)
     if model is None:
-        return _unknown_model(standing.routing, target.model)
+        return _unknown_model(standing.routing, target.model, who)
     if model.ready:
         return answers.empty()
     return Bad(Refusal.NO_REPLICA, f"Model '{model.name}' has no ready version: try again.")
 
 
-def _load(_standing: Standing, _target: Target) -> Bad:
+def _load(_standing: Standing, _target: Target, _who: Principal) -> Bad:
     return Bad(
         Refusal.FORBIDDEN, "Models are not loaded or unloaded on the prediction port: that is an operator's job."
     )
 
 
-def _not_offered(_standing: Standing, _target: Target) -> Bad:
+def _not_offered(_standing: Standing, _target: Target, _who: Principal) -> Bad:
     return Bad(
         Refusal.NOT_OFFERED,
         "Shared memory, trace and logging belong to one Triton: a gateway in front does not offer them.",
     )
 
 
-def _unknown(_standing: Standing, _target: Target) -> Bad:
+def _unknown(_standing: Standing, _target: Target, _who: Principal) -> Bad:
     return Bad(Refusal.UNKNOWN_PATH, "There is nothing at this path: inference is POST /v2/models/MODEL/infer.")
 
 
-_OWN: Mapping[Operation, Callable[[Standing, Target], bytes | Bad | None]] = {
+_OWN: Mapping[Operation, Callable[[Standing, Target, Principal], bytes | Bad | None]] = {
     Operation.LIVE: _live,
     Operation.READY: _ready,
     Operation.SERVER: _server,

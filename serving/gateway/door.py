@@ -12,8 +12,9 @@ import logging
 import mmap
 import os
 import socket
+import ssl
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 4096
@@ -72,6 +73,22 @@ class Shares:
         os.close(self.fd)
 
 
+class Encryption(NamedTuple):
+    """How connections are encrypted.
+
+    Attributes:
+        context: shows the certificate (`serving.tls`).
+        handshake_s: how long a client may take to shake hands.
+        goodbye_s: how long what is still to be sent, and the client's goodbye, may take at the end.
+        most_handshakes: at once; further clients are dropped, for nobody counts them among the connections yet.
+    """
+
+    context: ssl.SSLContext
+    handshake_s: float
+    goodbye_s: float
+    most_handshakes: int
+
+
 class Door:
     """One worker's way to new connections.
 
@@ -79,14 +96,20 @@ class Door:
         listener: bound; shared with the other workers.
         new: makes the protocol of a connection.
         may_take: whether this worker should take the next one, unless nobody else does.
+        encryption: None for connections in the clear.
     """
 
     def __init__(
-        self, listener: socket.socket, new: Callable[[], asyncio.Protocol], may_take: Callable[[], bool]
+        self,
+        listener: socket.socket,
+        new: Callable[[], asyncio.Protocol],
+        may_take: Callable[[], bool],
+        encryption: Encryption | None = None,
     ) -> None:
         self._listener = listener
         self._new = new
         self._may_take = may_take
+        self._encryption = encryption
         self._loop = asyncio.get_running_loop()
         self._later: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[object]] = set()
@@ -122,15 +145,25 @@ class Door:
             _log.error("no connection can be taken: %s", error)
             self._pause(_AFTER_A_FAILURE_S)
             return
+        if self._encryption is not None and len(self._tasks) >= self._encryption.most_handshakes:
+            accepted.close()
+            return
         accepted.setblocking(False)
         task = self._loop.create_task(self._admit(accepted))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _admit(self, accepted: socket.socket) -> None:
+        encryption = self._encryption
         try:
-            await self._loop.connect_accepted_socket(self._new, accepted)
-        except OSError:  # gone before it was in
+            if encryption is None:
+                await self._loop.connect_accepted_socket(self._new, accepted)
+            else:
+                await self._loop.connect_accepted_socket(
+                    self._new, accepted, ssl=encryption.context, ssl_handshake_timeout=encryption.handshake_s,
+                    ssl_shutdown_timeout=encryption.goodbye_s,
+                )  # fmt: skip
+        except OSError:  # gone before it was in, or no handshake of ours: a scanner's, or plain HTTP
             accepted.close()
 
     def _pause(self, for_s: float) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from router.choose import Reason
 from router.request_id import flags_of
+from serving.access.principal import UNLIMITED, Principal
 from serving.errors import STATUS, Refusal
 from serving.gateway import answers, shadow
 from serving.gateway.attempts import SERVER_ERROR, Attempts
@@ -30,6 +31,7 @@ from serving.gateway.request import Bad, RequestHead
 
 if TYPE_CHECKING:
     from serving.gateway.http import ClientConnection
+    from serving.gateway.limits import Meter
     from serving.gateway.upstream import AnswerHead, UpstreamConnection
     from serving.gateway.worker import Worker
 
@@ -46,13 +48,14 @@ _DEADLY = Bad(Refusal.QUERY_OF_DEATH, "This body has just broken two replicas: c
 class Exchange(Attempts):
     """One request and its answer."""
 
-    __slots__ = ("_client", "_failed", "_in_flight", "answered", "opened")
+    __slots__ = ("_client", "_failed", "_in_flight", "_meter", "answered", "opened")
 
     def __init__(self, client: ClientConnection, worker: Worker, head: RequestHead) -> None:
         super().__init__(worker, head, Body(head, worker.config.max_body), Reply(client, head))
         self._client = client
         self.opened = False
         self._in_flight = False
+        self._meter: Meter | None = None  # of whoever asks, while it counts this request
         self.answered = False
         """Whether the client has all of its answer, or will never have."""
         self._failed = False
@@ -70,13 +73,20 @@ class Exchange(Attempts):
     # The request half, driven by the client's connection.
 
     def open(self) -> None:
-        """Its turn on the connection: finds the way, or answers at once."""
+        """Its turn on the connection: asks whether it may, then finds the way, or answers at once."""
         self.opened = True
         head, worker = self._head, self._worker
-        if head.target.operation is Operation.ALL_STATS and head.bad is None:
-            worker.run(self._answer_statistics())
+        who = worker.admission.admit(head, worker.wall_s, self._client)
+        if isinstance(who, Bad):
+            self.refuse(who)
             return
-        found = head.bad or own_answer(worker.standing, head.target) or find_way(worker.routing, head, worker.nonce())
+        bad = head.bad if who.limits is UNLIMITED else self._count_in(who) or head.bad
+        if head.target.operation is Operation.ALL_STATS and bad is None:
+            worker.run(self._answer_statistics(who))
+            return
+        found = (
+            bad or own_answer(worker.standing, head.target, who) or find_way(worker.routing, head, worker.nonce(), who)
+        )
         if isinstance(found, Way):
             self._way = found
             if self._awaits_leave:
@@ -86,10 +96,21 @@ class Exchange(Attempts):
         else:
             self._answer_by_itself(found, last=self._awaits_leave)
 
-    async def _answer_statistics(self) -> None:
+    def _count_in(self, who: Principal) -> Bad | None:
+        """Counts it among the requests of somebody who has limits; why it exceeds them, if so."""
+        meter = self._worker.meters.of(who)
+        bad = meter.enter()
+        if bad is not None:
+            return bad
+        self._meter = meter
+        if who.limits.max_body is not None:
+            self.body.limit(who.limits.max_body)
+        return meter.too_long(self._head.length)
+
+    async def _answer_statistics(self, who: Principal) -> None:
         """The one answer that is put together from those of many."""
         worker = self._worker
-        found = await statistics(worker.routing, worker.questions, worker.config.connect_timeout_s)
+        found = await statistics(worker.routing, worker.questions, worker.config.connect_timeout_s, who)
         if not self.answered:
             self._answer_by_itself(found, last=self._awaits_leave)
 
@@ -101,6 +122,8 @@ class Exchange(Attempts):
             if bad is not None and bad.kind is Refusal.TOO_LARGE:  # and there is too much to drain
                 self._client.hang_up()
         elif bad is not None:
+            if self._meter is not None:
+                self._meter.too_large += bad.kind is Refusal.TOO_LARGE
             self.refuse(bad)
         elif connection is not None:
             connection.write(chunk(piece) if self._head.length is None else piece)
@@ -253,8 +276,9 @@ class Exchange(Attempts):
             return b""
         assigned, reason, _ = way.choice
         key = worker.key
+        flags = flags_of(reason, has_unit=way.has_unit, synthetic=self._head.synthetic)
         request_id = key.mint_fields(
-            flags_of(reason, has_unit=way.has_unit), way.nonce, way.model.hash_by(key), assigned, route.version,
+            flags, way.nonce, way.model.hash_by(key), assigned, route.version,
             way.epoch, worker.now_s, key.unit_hash(way.unit),
         )  # fmt: skip
         if self._role is Role.FALLBACK:
@@ -306,7 +330,7 @@ class Exchange(Attempts):
     def _finish(self) -> None:
         self.answered = True
         way = self._way
-        if way is not None and way.model.policy.shadows and self._started:
+        if way is not None and way.model.policy.shadows and self._started and not self._head.synthetic:
             if self._broke_at is not None:  # a shadow's replica is not to be the next that it breaks
                 self.body.let_go()
             shadow.send(self._worker, way, self._head, self.body)
@@ -327,9 +351,15 @@ class Exchange(Attempts):
         self._give_back_place()
 
     def _give_back_place(self) -> None:
+        meter, self._meter = self._meter, None
+        if meter is not None:
+            meter.leave()
         if self._in_flight and self._way is not None:
             self._in_flight = False
             self._worker.in_flight.discard(self)
             state = self._way.route.state
-            state.requests += 1
-            state.failed += self._failed
+            if self._head.synthetic:
+                state.synthetic += 1
+            else:
+                state.requests += 1
+                state.failed += self._failed

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from serving.access.principal import Principal
 from serving.gateway import answers
 
 if TYPE_CHECKING:
@@ -25,17 +26,17 @@ async def is_ready(upstream: Upstream, within_s: float) -> bool:
     return found is not None and found[0] == HTTPStatus.OK
 
 
-async def statistics(routing: Routing, limit: asyncio.Semaphore, within_s: float) -> bytes:
+async def statistics(routing: Routing, limit: asyncio.Semaphore, within_s: float, who: Principal) -> bytes:
     """The answer to `GET /v2/models/stats`: what one replica of each version has counted, as Triton shows its models.
 
     Args:
         routing: whose versions.
         limit: on questions at once, of all clients together.
         within_s: how long a version may take; one that does not answer in time is left out.
+        who: asks; only models that they may know are shown.
     """
-    routes = [
-        model.versions[version] for _, model in sorted(routing.models.items()) for version in sorted(model.versions)
-    ]
+    models = [model for name, model in sorted(routing.models.items()) if who.sees(name)]
+    routes = [model.versions[version] for model in models for version in sorted(model.versions)]
     found = await asyncio.gather(*(_counted(route.pick_any(), limit, within_s) for route in routes))
     return answers.document({"model_stats": [row for rows in found for row in rows]})
 

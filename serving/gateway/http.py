@@ -106,7 +106,7 @@ class ClientConnection(asyncio.Protocol):
         if self._closing or not self._exchanges or self._receiving is not None:
             return False
         self.probe()
-        return True
+        return self._transport.can_write_eof()  # a TLS connection has no half that could stay open
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Everything that it asked for is given up."""
@@ -269,9 +269,11 @@ class ClientConnection(asyncio.Protocol):
             return
         self._deaf = self._closing = True
         self._lingers_until = self._worker.loop.time() + LINGER_S
+        self._steer()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._steer()
+        else:  # TLS has a goodbye for each side: ours goes out at once, and what comes before the client's is dropped
+            self._transport.close()
 
     # What the worker asks of it.
 
@@ -279,6 +281,12 @@ class ClientConnection(asyncio.Protocol):
         """One connection too many: told so before it says a word."""
         bad = Bad(Refusal.OVERLOADED, sentence)
         self.write_own(answers.refusal(*bad), broken(bad), last=True)
+
+    @property
+    def address(self) -> str:
+        """Of the client, as the socket has it: host and port."""
+        peer = self._transport.get_extra_info("peername")
+        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
 
     @property
     def half_closed(self) -> bool:

@@ -29,10 +29,13 @@ class Kept(NamedTuple):
 
 def keep(file: str, recovery: Recovery, endpoints: Iterable[Endpoint]) -> None:
     """Writes what runs; an empty file name keeps nothing."""
-    if not file:
-        return
-    path = Path(file)
-    text = json.dumps({"recovery": recovery.encode(), "endpoints": [endpoint.encode() for endpoint in endpoints]})
+    if file:
+        said = {"recovery": recovery.encode(), "endpoints": [endpoint.encode() for endpoint in endpoints]}
+        write(Path(file), json.dumps(said), "the snapshot")
+
+
+def write(path: Path, text: str, what: str) -> None:
+    """Writes a file whole, for its owner alone; `what` names it in the log where that fails."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +43,7 @@ def keep(file: str, recovery: Recovery, endpoints: Iterable[Endpoint]) -> None:
             out.write(text)
         temporary.replace(path)
     except OSError as error:
-        _log.warning("the snapshot cannot be kept at %s: %s", path, error)
+        _log.warning("%s cannot be kept at %s: %s", what, path, error)
 
 
 def recall(file: str) -> Kept | None:

@@ -1,4 +1,4 @@
-"""Follows the store: which policies are in force, and where versions answer.
+"""Follows the store: which policies are in force, where versions answer, who is let in.
 
 The one file of the gateway that speaks to Redis. A notification makes it look at once; a jittered poll is what
 correctness rests on. What changed is fetched and validated policy by policy, with room for requests in between, then
@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import random
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import redis.asyncio as redis
@@ -22,14 +23,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from router.codec import decode_policy, decode_snapshot, digest_of
+from router.codec import READER, decode_policy, decode_snapshot, digest_of
 from router.epoch import NO_HEAD, Head, Snapshot, Step, step
 from router.errors import RouterError
-from router.policy import Policy
 from router.request_id import Key
 from serving.endpoint import Endpoint
-from serving.endpoint import decode as decode_endpoint
+from serving.gateway.credentials import Credentials
 from serving.gateway.kept import keep, recall
+from serving.gateway.limits import FRESH_MS, SCRIPT, Ask, Told
+from serving.gateway.running import Running, Seen, endpoint_in
 from serving.leases import GatewayLease, Keys, Recovery, head_from, id_keys_from, remembered
 
 if TYPE_CHECKING:
@@ -37,25 +39,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 2.0
+_LIMITS_TIMEOUT_S = 0.25
+_WISH_EVERY_S = 2.0
 _CANCELS_AGAIN_S = 0.1
 _FETCH_AT_ONCE = 100
 _JITTER = 0.2
-
-
-class Running:
-    """What this worker runs: a head, the snapshot it names, and the policies that names, blobs kept."""
-
-    def __init__(self) -> None:
-        self.head: Head = NO_HEAD
-        self.snapshot = b""
-        self.policies: dict[str, Policy] = {}
-        """By model."""
-        self.blobs: dict[str, bytes] = {}
-        """By digest."""
-
-    def recovery(self) -> Recovery:
-        """All of it, for the disk and for a store that has forgotten."""
-        return Recovery(self.head, self.snapshot, self.blobs)
 
 
 class Follower:
@@ -73,10 +61,11 @@ class Follower:
         self._config = config
         self._place = (host, port)
         self._keys = Keys(config.namespace)
-        self._redis = redis.Redis.from_url(
-            config.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, health_check_interval=15,
-            retry=Retry(NoBackoff(), 1),  # a broken connection is tried anew at once; the next poll is the patience
-        )  # fmt: skip
+        self._redis = self._client(_TIMEOUT_S)
+        self._limits = self._client(_LIMITS_TIMEOUT_S)  # apart: what keys use up must not wait behind a look
+        self._credentials = Credentials(config.token_rules, config.keys_file, worker.let_in, config.own_key)
+        self._wishes_from = 0.0
+        worker.admission.on_unknown_signing_key = self._wish_for_signing_keys
         self._running = Running()
         self._endpoints: dict[str, Endpoint] = {}
         self._held: str | None = None
@@ -91,11 +80,13 @@ class Follower:
 
         Without contact it starts from the snapshot on disk.
         """
+        self._credentials.recall()
         await self._look()
         await self._look()
         if self._running.head == NO_HEAD:
             await self._recall()
-        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
+        going = (self._poll(), self._listen(), self._worker.meters.run(self._settle))
+        self._tasks = [asyncio.create_task(one) for one in going]
 
     async def stop(self) -> None:
         """Gives the lease back."""
@@ -106,6 +97,16 @@ class Follower:
         with contextlib.suppress(RedisError, OSError):
             await self._await(self._redis.delete(self._keys.gateway(self._config.worker)))
         await self._redis.aclose()
+        await self._limits.aclose()
+
+    def _client(self, timeout_s: float) -> redis.Redis:
+        config = self._config
+        tls = json.loads(config.redis_tls) if config.redis_tls else {}
+        return redis.Redis.from_url(
+            config.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, health_check_interval=15,
+            retry=Retry(NoBackoff(), 1),  # a broken connection is tried anew at once; the next poll is the patience
+            **tls,
+        )  # fmt: skip
 
     # The two ways to notice a change.
 
@@ -125,7 +126,8 @@ class Follower:
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(self._keys.epochs, self._keys.endpoint_changes)
+                    keys = self._keys
+                    await channel.subscribe(keys.epochs, keys.endpoint_changes, keys.access_changes)
                     self._look_now.set()  # what was said before this is not heard again
                     while True:
                         if await channel.get_message(timeout=self._config.poll_s):
@@ -151,32 +153,38 @@ class Follower:
                 await self._renew_lease()
 
     async def _look_once(self) -> None:
-        shown, digest_there, members, keys = await self._read()
+        seen = await self._read()
         if self._in_contact_since is None:
             self._in_contact_since = self._worker.loop.time()
             _log.info("in contact with the store")
-        self._take_key(keys)
-        if self._merge(await self._fetch_endpoints(members)):
+        self._take_key(seen.id_keys)
+        self._worker.meters.shared.workers = max(1, seen.gateways)
+        if self._credentials.wants(seen.access):
+            await self._take_credentials()
+        if self._merge(await self._fetch_endpoints(seen.endpoints)):
             self._swap()
-        decision = step(self._running.head, shown, remembered(digest_there, self._running.head.digest))
+        running = self._running.head
+        decision = step(running, seen.head, remembered(seen.digest, running.digest))
         if decision is Step.TAKE:
-            await self._take(shown)
+            await self._take(seen.head)
             self._swap()
         elif decision is Step.HOLD:
-            self._hold(f"the store shows epoch {shown.epoch}, which does not follow from {self._running.head.epoch}")
+            self._hold(f"the store shows epoch {seen.head.epoch}, which does not follow from {running.epoch}")
         else:
             self._held = None
         await self._renew_lease()
 
-    async def _read(self) -> tuple[Head, bytes | None, set[bytes], Mapping[bytes, bytes]]:
+    async def _read(self) -> Seen:
         keys = self._keys
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.head)
             pipe.hget(keys.lineage, str(self._running.head.epoch))
             pipe.smembers(keys.endpoints)
             pipe.hgetall(keys.id_keys)
-            head, digest, members, id_keys = await pipe.execute()
-        return head_from(head) or NO_HEAD, digest, members, id_keys
+            pipe.get(keys.access_revision)
+            pipe.scard(keys.gateways)
+            head, *rest = await pipe.execute()
+        return Seen(head_from(head) or NO_HEAD, *rest)
 
     async def _take(self, head: Head) -> None:
         """Fetches what is new in this head's snapshot, validates it, and makes it what runs."""
@@ -184,29 +192,24 @@ class Follower:
         if blob is None or digest_of(blob) != head.digest:
             raise ValueError(f"the snapshot of epoch {head.epoch} is missing or damaged")
         snapshot = decode_snapshot(blob)
-        wanted = {entry.digest for entry in snapshot.models.values()}
+        wanted = snapshot.digests
         blobs = {digest: old for digest, old in self._running.blobs.items() if digest in wanted}
         blobs.update(await self._fetch_policies(sorted(wanted - blobs.keys())))
         await self._install(head, blob, snapshot, blobs)
         _log.info("running epoch %d", head.epoch)
 
     async def _install(self, head: Head, blob: bytes, snapshot: Snapshot, blobs: dict[str, bytes]) -> None:
-        known = {digest: self._running.policies[model] for model, digest in self._running_digests().items()}
+        before = self._running
+        known = before.staged | {digest: before.policies[model] for model, digest in before.digests().items()}
         running = Running()
         running.head, running.snapshot, running.blobs = head, blob, blobs
-        for model, entry in snapshot.models.items():
-            policy = known.get(entry.digest)
-            if policy is None:
-                policy = known[entry.digest] = decode_policy(blobs[entry.digest])
-                await asyncio.sleep(0)  # requests first
-            running.policies[model] = policy
+        for digest in snapshot.digests - known.keys():
+            known[digest] = decode_policy(blobs[digest])
+            await asyncio.sleep(0)  # requests first
+        running.policies = {model: known[entry.digest] for model, entry in snapshot.models.items()}
+        running.staged = {digest: known[digest] for digest in snapshot.staged.values()}
         self._running = running
         self._held = None
-
-    def _running_digests(self) -> dict[str, str]:
-        if not self._running.snapshot:
-            return {}
-        return {model: entry.digest for model, entry in decode_snapshot(self._running.snapshot).models.items()}
 
     async def _fetch_policies(self, digests: list[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
@@ -224,7 +227,7 @@ class Follower:
     async def _fetch_endpoints(self, members: Iterable[bytes]) -> dict[str, Endpoint]:
         keys = sorted(members)
         values = await self._await(self._redis.mget(keys)) if keys else []
-        found = [_endpoint_in(value) for value in values if value is not None]
+        found = [endpoint_in(value) for value in values if value is not None]
         return {endpoint.key: endpoint for endpoint in found if endpoint is not None}
 
     def _merge(self, seen: dict[str, Endpoint]) -> bool:
@@ -235,6 +238,41 @@ class Follower:
         changed = seen != self._endpoints
         self._endpoints = seen
         return changed
+
+    # Who is let in, and how much they use up.
+
+    async def _take_credentials(self) -> None:
+        keys = self._keys
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.get(keys.access_revision)
+            pipe.hvals(keys.access_keys)
+            pipe.get(keys.access_jwks)
+            revision, records, jwks = await pipe.execute()
+        self._credentials.take(revision, records, jwks)
+
+    def _wish_for_signing_keys(self) -> None:
+        """Lets the control room know that a token's signing key is missing; a flood of such tokens says so once."""
+        now = self._worker.loop.time()
+        if now >= self._wishes_from:
+            self._wishes_from = now + _WISH_EVERY_S
+            self._worker.run(self._wish())
+
+    async def _wish(self) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            wish = self._redis.set(self._keys.access_wanted, "1", px=int(_WISH_EVERY_S * 1000), nx=True)
+            await self._await(wish)
+
+    async def _settle(self, asks: Sequence[Ask]) -> Sequence[Told]:
+        """Asks for what keys use up; raises OSError where the store does not answer."""
+        worker = self._config.worker
+        try:
+            async with self._limits.pipeline(transaction=False) as pipe:
+                for ask in asks:
+                    key, numbers = self._keys.limit(ask.key_id), (ask.want, ask.rate_per_s, ask.bucket, ask.in_flight)
+                    pipe.eval(SCRIPT, 1, key, worker, *map(str, numbers), str(FRESH_MS))
+                return [Told(float(granted), int(elsewhere)) for granted, _, elsewhere in await pipe.execute()]
+        except RedisError as error:
+            raise OSError(str(error)) from error
 
     # What it tells others.
 
@@ -268,7 +306,8 @@ class Follower:
             id=self._config.worker, boot=self._boot, pid=os.getpid(), host=host, http_port=port, epoch=head.epoch,
             digest=head.digest, held=self._held, workers=1, connections=len(worker.clients),
             in_flight=len(worker.in_flight), requests=worker.table.totals(),
-            in_flight_by=worker.table.in_flight(),
+            in_flight_by=worker.table.in_flight(), copied=worker.table.copied(),
+            access=self._credentials.revision, reader=READER,
         )  # fmt: skip
 
     def _take_key(self, said: Mapping[bytes, bytes]) -> None:
@@ -306,12 +345,3 @@ class Follower:
     @staticmethod
     async def _await(answer: Awaitable[Any] | Any) -> Any:  # noqa: ANN401 (redis-py types each command as both)
         return await cast("Awaitable[Any]", answer)
-
-
-def _endpoint_in(value: bytes) -> Endpoint | None:
-    """The endpoint in a lease. One that nobody can read must not hide all the others, nor hold up a policy."""
-    try:
-        return decode_endpoint(value)
-    except (ValueError, RecursionError) as error:
-        _log.warning("an endpoint's lease cannot be used: %s", error)
-        return None

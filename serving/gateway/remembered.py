@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar
 
 END = b"\r\n\r\n"
-_LONGEST = 1024
+_LONGEST = 4096
+"""Bytes of a head: room for a token in it."""
 _MOST = 1024
 
 

@@ -9,16 +9,23 @@ on are rebuilt from parsed fields.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
+from serving.access import table
+from serving.access.roles import Needs
 from serving.errors import Refusal
 from serving.gateway.paths import UNKNOWN, Operation, Target, target_of
 
+if TYPE_CHECKING:
+    from serving.access.principal import Principal
+    from serving.access.verifier import Verifier
+
 _STAYS_HERE = frozenset(
-    (b"connection", b"content-length", b"expect", b"host", b"http2-settings", b"keep-alive", b"proxy-authorization",
-     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
+    (b"authorization", b"connection", b"content-length", b"cookie", b"expect", b"host", b"http2-settings",
+     b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )  # fmt: skip
+"""What says how to reach us, or who asks: no model, shadow or sample gets to see it."""
 _OURS = b"sluice-"
 _CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"te", b"upgrade", b"http2-settings"))
 _JSON_LENGTH = b"inference-header-content-length"
@@ -32,6 +39,7 @@ _LONGEST_URL = 8_000
 _DEADLY_QUALITY = re.compile(rb"=\s*(?:[^,;]{9}|[+-]?[0-9.]+[eEpPxX])")
 """Triton 2.51 dies of a quality whose number does not fit, such as 1e999: it does not catch what `stod` throws."""
 _COMPRESSIONS = frozenset((b"gzip", b"deflate"))
+_TRUE = frozenset((b"1", b"true"))
 
 
 class Bad(NamedTuple):
@@ -40,6 +48,8 @@ class Bad(NamedTuple):
     kind: Refusal
     sentence: str
     allow: bytes = b""
+    retry_after_s: int | None = None
+    """Where the table's own is not the right one."""
 
 
 @dataclass(slots=True)
@@ -51,7 +61,7 @@ class RequestHead:
         target: what the path asks.
         http_1_1: whether the client speaks HTTP/1.1, and so understands chunks.
         lines: the end-to-end headers as the client wrote them, each line ended.
-        fields: header values by lower-case name; a repeated header's values joined by commas.
+        fields: header values by lower-case name; a repeated header's values joined by commas. Never shown: it has keys.
         length: of the body in bytes, None where it comes in chunks.
         keep_alive: whether the connection may carry another request.
         expects: whether the client waits for `100 Continue` before it sends the body.
@@ -59,13 +69,16 @@ class RequestHead:
         version_asked: the version in `sluice-version`.
         timeout_s: the deadline that the client gave, None where it gave none.
         coding: the body's `Content-Encoding`, empty for none.
+        synthetic: whether it is marked as a load test's, which enters no evidence.
+        needs: what whoever asks must have a right to, by the table; nothing where there was no telling what it asks.
+        admitted: `admission`'s own: who was let in with this head, until when, and by whose word.
     """
 
     method: bytes
     target: Target
     http_1_1: bool
     lines: list[bytes]
-    fields: dict[bytes, bytes]
+    fields: dict[bytes, bytes] = field(repr=False)
     length: int | None
     keep_alive: bool
     expects: bool
@@ -74,6 +87,9 @@ class RequestHead:
     timeout_s: float | None
     bad: Bad | None = None
     coding: bytes = b""
+    synthetic: bool = False
+    needs: Needs = Needs.NOTHING
+    admitted: tuple[Principal, float, Verifier | None] | None = field(default=None, repr=False)
 
     @property
     def plain(self) -> bool:
@@ -137,14 +153,18 @@ class HeadBuilder:
             return broken(bad, method)
         target = target_of(self.url)
         length = None if b"transfer-encoding" in fields else int(fields.get(b"content-length", b"0"))
-        if length is not None and length > max_body:
-            large = Bad(Refusal.TOO_LARGE, f"The body has {length} bytes, the gateway takes {max_body} at most.")
-            return broken(large, method)
         stays = keep_alive and _stays_open(http, fields)
         head = RequestHead(method, target, http == "1.1", self._lines, fields, length, stays, False, None, None, None)
+        head.needs = table.PREDICTION[target.operation]
+        if length is not None and length > max_body:
+            head.length, head.keep_alive = 0, False  # it is never read
+            head.bad = Bad(Refusal.TOO_LARGE, f"The body has {length} bytes, the gateway takes {max_body} at most.")
+            return head
         head.bad = (
             _wrong_method(method, target) or _missing_length(target, fields) or self._deadly() or _read_fields(head)
         )
+        if head.synthetic:
+            head.needs = max(head.needs, table.SYNTHETIC)
         return head
 
     def _deadly(self) -> Bad | None:
@@ -207,6 +227,7 @@ def _read_fields(head: RequestHead) -> Bad | None:
         head.json_length = _json_length(fields, head.length)
         head.version_asked = _version_asked(fields)
         head.timeout_s = _timeout_s(fields)
+        head.synthetic = _synthetic(fields)
     except ValueError as error:
         return Bad(Refusal.MALFORMED, str(error))
     return None
@@ -243,6 +264,13 @@ def _timeout_s(fields: dict[bytes, bytes]) -> float | None:
     if not number:
         raise ValueError(f"sluice-timeout-ms is {_shown(text)}: it is a whole number of milliseconds, at least 1.")
     return number / _MILLISECONDS
+
+
+def _synthetic(fields: dict[bytes, bytes]) -> bool:
+    text = fields.get(b"sluice-synthetic")
+    if text is not None and text.lower() not in _TRUE:
+        raise ValueError(f"sluice-synthetic is {_shown(text)}: it is 1, or the header is left out.")
+    return text is not None
 
 
 def _number(text: bytes) -> int | None:

@@ -25,17 +25,19 @@ if TYPE_CHECKING:
 class VersionState:
     """What one model version has to do in this worker, and how it fares; outlives every routing."""
 
-    __slots__ = ("braked_until", "failed", "in_flight", "requests", "shed", "straight")
+    __slots__ = ("braked_until", "failed", "in_flight", "requests", "shed", "straight", "synthetic")
 
     def __init__(self) -> None:
         self.requests = 0
-        """Requests that were assigned to it and are over."""
+        """Requests that were assigned to it and are over; those marked synthetic are not among them."""
         self.failed = 0
         """Of those, the ones whose client got an error of the gateway's or a 5xx."""
         self.straight = 0
         """Of those, the ones that went straight to stable, because it was braked or had no replica."""
         self.shed = 0
         """Copies that it did not get as a shadow."""
+        self.synthetic = 0
+        """Requests marked synthetic that were assigned to it and are over."""
         self.in_flight = 0
         self.braked_until = 0.0
         """Until when stable answers in its place, by the loop's clock."""
@@ -169,6 +171,14 @@ class Table:
         """Requests that are being answered by 'model/version' that they were assigned to; none for no request."""
         states = self._states.items()
         return {f"{model}/{version}": state.in_flight for (model, version), state in states if state.in_flight}
+
+    def copied(self) -> dict[str, int]:
+        """Copies of requests that are over by 'model/version' that they were made for; none for no copy."""
+        sums: dict[str, int] = {}
+        for _, model, version, role, series in self.series():
+            if role is Role.SHADOW and (count := sum(series.outcomes)):
+                sums[f"{model}/{version}"] = sums.get(f"{model}/{version}", 0) + count
+        return sums
 
     def series(self) -> Iterator[tuple[Upstream | None, str, int, Role, Series]]:
         """Every series with its replica (None for all that are gone), model, version and role."""

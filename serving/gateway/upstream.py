@@ -8,6 +8,8 @@ when one breaks off.
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, cast
@@ -19,6 +21,7 @@ from serving.gateway.counters import Outcome, Role, Series
 from serving.gateway.health import Health
 from serving.gateway.remembered import Remembered
 
+_log = logging.getLogger(__name__)
 _HOP_BY_HOP = frozenset(
     (b"connection", b"content-length", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
      b"upgrade")
@@ -87,11 +90,20 @@ class Attempt(Protocol):
 
 
 class Upstream:
-    """One Triton that answers for one version: its address, its connections, what it is busy with and how it fares."""
+    """One Triton that answers for one version: its address, its connections, what it is busy with and how it fares.
+
+    Args:
+        endpoint: where it is.
+        loop: that of the worker.
+        connect_timeout_s: how long a connection may take to stand, its handshake included.
+        health: how it fares.
+        known: heads of answers that were parsed before.
+        tls: what an encrypted one's certificate is checked with; for such endpoints only.
+    """
 
     __slots__ = (
-        "_connect_timeout_s", "_dials", "_loop", "_series", "closed", "health", "host", "idle", "in_flight", "known",
-        "model", "port", "version",
+        "_connect_timeout_s", "_dials", "_distrusted", "_loop", "_series", "_tls", "closed", "health", "host", "idle",
+        "in_flight", "known", "model", "port", "version",
     )  # fmt: skip
 
     def __init__(
@@ -101,7 +113,11 @@ class Upstream:
         connect_timeout_s: float,
         health: Health,
         known: Remembered[AnswerHead],
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
+        self._distrusted = False
         self.host = endpoint.host
         self.port = endpoint.http_port
         self.model = endpoint.model
@@ -181,11 +197,27 @@ class Upstream:
             connection.rest()
 
     async def _connect(self) -> UpstreamConnection:
+        new = lambda: UpstreamConnection(self, self._loop)  # noqa: E731 - a factory, which the loop calls
         async with asyncio.timeout(self._connect_timeout_s):
-            _, protocol = await self._loop.create_connection(
-                lambda: UpstreamConnection(self, self._loop), self.host, self.port
-            )
+            if self._tls is None:
+                _, protocol = await self._loop.create_connection(new, self.host, self.port)
+                return protocol
+            try:
+                _, protocol = await self._loop.create_connection(
+                    new, self.host, self.port, ssl=self._tls, server_hostname=self.host
+                )
+            except ssl.SSLError as error:
+                self._distrust(error)
+                raise
+        self._distrusted = False
         return protocol
+
+    def _distrust(self, error: ssl.SSLError) -> None:
+        """Says once why nothing is sent there: to whoever asks, it looks like a replica that is away."""
+        if not self._distrusted:
+            words = getattr(error, "verify_message", "") or error.reason or "no TLS"
+            _log.error("%s/%d at %s:%d is not trusted: %s", self.model, self.version, self.host, self.port, words)
+        self._distrusted = True
 
 
 class UpstreamConnection(asyncio.Protocol):

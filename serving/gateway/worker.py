@@ -11,22 +11,29 @@ import gc
 import logging
 import random
 import socket
+import ssl
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router.request_id import SECRET_BYTES, Key
+from serving.access.security_log import SecurityLog
+from serving.access.verifier import Verifier
+from serving.gateway.admission import Admission
 from serving.gateway.config import WorkerConfig
 from serving.gateway.dispatch import Standing
-from serving.gateway.door import Door, Shares
+from serving.gateway.door import Door, Encryption, Shares
 from serving.gateway.failover import Budget, Quarantine
 from serving.gateway.fetch import AT_ONCE, is_ready
 from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
+from serving.gateway.limits import Meters
 from serving.gateway.remembered import Remembered
 from serving.gateway.routing import NOWHERE, Routing, Table, VersionRoute
 from serving.gateway.upstream import AnswerHead, Upstream
+from serving.tls import ServerCertificate, client_context
 
 if TYPE_CHECKING:
     from serving.endpoint import Endpoint
@@ -57,15 +64,24 @@ class Worker:
         self._answer_heads: Remembered[AnswerHead] = Remembered()
         self.questions = asyncio.Semaphore(AT_ONCE)
         self.quarantine = Quarantine(config.quarantine_s)
+        self.admission = Admission(
+            SecurityLog(config.security_log), required=config.access_required,
+            verifier=None if config.redis_url else Verifier(()),
+        )  # fmt: skip
+        self.meters = Meters()
         self.draining = False
         """Answers say `Connection: close`."""
         self.closes_idle = False
-        self.now_s = int(time.time())
+        self.wall_s = time.time()
+        """Seconds since 1970, as of the last tick."""
+        self.now_s = int(self.wall_s)
         self._version = version_of("sluice-gateway")
         self._leaving = False
         self.standing = Standing(NOWHERE, False, self._version)
         self._bits = random.Random(random.SystemRandom().getrandbits(128)).getrandbits  # noqa: S311 (a draw, no secret)
         self._ticks = 0
+        self._certificate = _certificate(config)
+        self._trusted: ssl.SSLContext | None = client_context(config.triton_ca_file) if config.triton_ca_file else None
         self._door: Door | None = None
         self._shares: tuple[Shares, int] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,12 +129,24 @@ class Worker:
         self.routing = routing
         self._restate()
 
+    def let_in(self, verifier: Verifier, key_ids: Collection[str]) -> None:
+        """From here on these are asked for: what tells who shows a header, and the ids of the keys that are good."""
+        self.admission.use(verifier)
+        self.meters.keep(key_ids)
+
     def _dial(self, endpoint: Endpoint) -> Upstream:
         config = self.config
         health = Health(config.ejection_s)
-        upstream = Upstream(endpoint, self.loop, config.connect_timeout_s, health, self._answer_heads)
+        tls = self._trust() if endpoint.tls else None
+        upstream = Upstream(endpoint, self.loop, config.connect_timeout_s, health, self._answer_heads, tls=tls)
         self.run(upstream.warm_up())
         return upstream
+
+    def _trust(self) -> ssl.SSLContext:
+        """What encrypted replicas are checked with; whom the system trusts is read only where there is one."""
+        if self._trusted is None:
+            self._trusted = client_context()
+        return self._trusted
 
     def run(self, work: Coroutine[None, None, None]) -> None:
         """Does this beside all else."""
@@ -140,9 +168,10 @@ class Worker:
         """
         self._shares = shares
         self._tell_share()
-        self._door = Door(listener, lambda: ClientConnection(self), self._may_take)
+        self._door = Door(listener, lambda: ClientConnection(self), self._may_take, self._encryption())
         self._door.open()
         self.loop.call_later(_TICK_S, self._tick)
+        self._renew_certificate()
         gc.collect()
         gc.freeze()  # what stands now stands for good: the collector need not look at it again
 
@@ -154,6 +183,19 @@ class Worker:
             shares, slot = self._shares
             shares.leave(slot)
             self._shares = None
+
+    def _encryption(self) -> Encryption | None:
+        config = self.config
+        if self._certificate is None:
+            return None
+        return Encryption(
+            self._certificate.context, config.header_timeout_s, config.upstream_timeout_s, config.max_connections
+        )
+
+    def _renew_certificate(self) -> None:
+        if self._certificate is not None:
+            self.loop.call_later(self.config.tls_reload_s, self._renew_certificate)
+            self._certificate.renew()
 
     def _may_take(self) -> bool:
         return self._shares is None or self._shares[0].may_take(self._shares[1])
@@ -204,6 +246,7 @@ class Worker:
             {
                 "model": model, "version": version, "requests": state.requests, "failed": state.failed,
                 "straight": state.straight, "shed": state.shed, "braked": state.braked_until > now,
+                "synthetic": state.synthetic,
             }
             for (model, version), state in self.table.states.items()
         ]  # fmt: skip
@@ -215,14 +258,15 @@ class Worker:
             }
             for upstream, model, version, role, counted in self.table.series()
         ]  # fmt: skip
-        return {"versions": versions, "series": series}
+        return {"versions": versions, "series": series, "limits": self.meters.report()}
 
     # Its clock.
 
     def _tick(self) -> None:
         self.loop.call_later(_TICK_S, self._tick)  # first, so that nothing below can stop the clock
         now = self.loop.time()
-        self.now_s = int(time.time())
+        self.wall_s = time.time()
+        self.now_s = int(self.wall_s)
         for exchange in [exchange for exchange in self.in_flight if exchange.deadline < now]:
             exchange.on_deadline()
         for copy in [copy for copy in self.shadows if copy.deadline < now]:
@@ -248,3 +292,10 @@ class Worker:
         if await is_ready(upstream, self.config.connect_timeout_s) and upstream.ejected:
             upstream.health.readmit()
             _log.info("%s/%d at %s:%d is well again", upstream.model, upstream.version, upstream.host, upstream.port)
+
+
+def _certificate(config: WorkerConfig) -> ServerCertificate | None:
+    if not config.tls_certificate:
+        return None
+    files = Path(config.tls_certificate), Path(config.tls_key)
+    return ServerCertificate(*files, min_version=config.tls_min_version)

@@ -8,9 +8,8 @@ that begins with its guard's; when the server has ended, the guard ends what car
 that follows one which lost its port has another. When its owner has ended it ends and removes all the rest: that is
 when the pipe between them is closed, however the owner ended.
 
-It runs as a file of its own (`python -I -S guard.py MARK FOLDER…`), as nobody's child and without the mark of its run,
-so that neither whoever ends the owner's children nor the sweeper of the run (`serving.sweeper`) ends it as well; it
-imports nothing but the standard library.
+It runs alone (`serving.marks`), as nobody's child and without the mark of its run, so that neither whoever ends the
+owner's children nor the sweeper of the run (`serving.sweeper`) ends it as well.
 """
 
 import asyncio
@@ -19,22 +18,17 @@ import os
 import secrets
 import select
 import shutil
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+
+from serving import marks
+from serving.sweeper import VARIABLE as RUN
 
 VARIABLE = "SLUICE_TRITON"
 """The environment variable that marks a server, its stubs, and whatever they start."""
 
-_RUN = "SLUICE_RUN"
-"""The sweeper's variable."""
-
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the kernel keeps POSIX shared memory
-_LIMIT_S = 30.0
-_LOOK_S = 0.05
 
 
 class Guard:
@@ -57,8 +51,8 @@ class Guard:
         told, tell = os.pipe()
         done, hold = os.pipe()
         try:
-            command = [sys.executable, "-I", "-S", __file__, mark, *map(str, folders)]
-            unswept = {name: value for name, value in os.environ.items() if name != _RUN}
+            command = marks.alone(__name__, mark, *map(str, folders))
+            unswept = {name: value for name, value in os.environ.items() if name != RUN}
             subprocess.run(command, env=unswept, stdin=told, stdout=hold, start_new_session=True, check=True)
         except BaseException:
             os.close(tell)
@@ -94,11 +88,17 @@ async def gone(guard: Guard) -> None:
     await asyncio.shield(asyncio.to_thread(guard.close))
 
 
-def _main(mark: str, folders: list[Path]) -> None:
+def main(words: Sequence[str]) -> None:
+    """Guards until standard input is closed; then nothing with the mark is left, nor the folders.
+
+    Args:
+        words: the mark, and the folders.
+    """
     if os.fork():
         os._exit(0)
+    mark, *folders = words
     _guard()
-    _end(mark)
+    marks.end(marks.beginning(VARIABLE, mark))
     for region in _SHARED_MEMORY.glob(f"{mark}*"):
         region.unlink(missing_ok=True)
     for folder in folders:
@@ -111,7 +111,7 @@ def _guard() -> None:
     while True:
         for ready in select.select([0, *watched], [], [])[0]:
             if ready != 0:
-                _end(watched.pop(ready), whole=True)
+                marks.end(marks.entry(VARIABLE, watched.pop(ready)))
                 os.close(ready)
             elif told := os.read(0, select.PIPE_BUF):
                 watched |= _opened(told.decode())
@@ -127,44 +127,5 @@ def _opened(told: str) -> dict[int, str]:
         try:
             opened[os.pidfd_open(int(pid))] = mark
         except ProcessLookupError:  # it has ended, and somebody has waited for it
-            _end(mark, whole=True)
+            marks.end(marks.entry(VARIABLE, mark))
     return opened
-
-
-def _end(mark: str, *, whole: bool = False) -> None:
-    """Kills what carries the mark until nothing does. What the kernel cannot end within its time, nobody can."""
-    deadline = time.monotonic() + _LIMIT_S
-    wanted = f"{VARIABLE}={mark}".encode() + (b"\0" if whole else b"")
-    while (found := list(_marked(wanted))) and time.monotonic() < deadline:
-        for pid in found:
-            _kill(pid, wanted)
-        time.sleep(_LOOK_S)
-
-
-def _marked(wanted: bytes) -> Iterator[int]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and _carries(int(folder.name), wanted):
-            yield int(folder.name)
-
-
-def _carries(pid: int, wanted: bytes) -> bool:
-    """Whether its environment has an entry that begins so; each entry ends with a zero."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # ended meanwhile, a zombie, or somebody else's
-        return False
-    return b"\0" + wanted in b"\0" + environment
-
-
-def _kill(pid: int, wanted: bytes) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        held = os.pidfd_open(pid)
-        try:
-            if _carries(pid, wanted):  # while it is held, its number is nobody else's
-                signal.pidfd_send_signal(held, signal.SIGKILL)
-        finally:
-            os.close(held)
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1], [Path(folder) for folder in sys.argv[2:]])

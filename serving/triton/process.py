@@ -343,13 +343,19 @@ class TritonProcess:
         return f"Its log is {self._options.log_file}." if self._options.log_file else ""
 
 
+_SECRETS = ("RAY_", "SLUICE_")
+_INHERITED = frozenset({"SLUICE_RUN", "SLUICE_CACHE_DIR", "SLUICE_TRITON_BINARY"})
+
+
 class _PortTakenMeanwhile(StartFailed):
     """Another program bound the port first."""
 
 
 def _environment(binary: TritonBinary, options: ServerOptions) -> dict[str, str]:
     threads = dict.fromkeys(_THREADS, str(options.threads))
-    return {**threads, **os.environ, **binary.environment, **options.environment}
+    # A model's code can read this: the cluster's token, the store's password and keys are not for it.
+    ours = {name: value for name, value in os.environ.items() if name in _INHERITED or not name.startswith(_SECRETS)}
+    return {**threads, **ours, **binary.environment, **options.environment}
 
 
 async def _within(call: Any) -> Any:  # noqa: ANN401 - tritonclient ships no types

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.e2e.system import Installation, end
+from serving.demo.train import DemoModels
+from tests.e2e.system import Installation, end, refuses
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,9 @@ class Models:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+def models(digits: DemoModels) -> Models:
     """Trained once, by the demo's own command."""
-    folder = tmp_path_factory.mktemp("models")
-    subprocess.run([sys.executable, "-m", "serving.demo.train", str(folder)], check=True, capture_output=True)
-    return Models(folder)
+    return Models(digits.rows.parents[1])
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """`sluice demo`, up until the session ends; nothing of it may be left over then."""
+    """`sluice demo`, up until the session ends: by Ctrl-C, with 0, and nothing of it may be left over then."""
     installation = Installation(tmp_path_factory.mktemp("demo"), {"SLUICE_GATEWAY__WORKERS": "2"})
     process = installation.start("demo")
     try:
@@ -58,5 +55,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             rows, labels = kept["pixels"], kept["labels"]
         yield Demo(installation, installation.folder, run["http_url"], run["control_url"], rows, labels)
     finally:
-        end(process)
+        code = end(process)
         installation.gone()
+    assert code == 0, installation.output()
+    assert refuses(run["http_url"])

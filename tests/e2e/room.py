@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ import yaml
 
 from tests.e2e.conftest import Models
 from tests.e2e.hammer import Hammer
-from tests.e2e.system import PATIENCE_S, Installation, end, until
+from tests.e2e.system import PATIENCE_S, Installation, end, refuses, until
 
 CONTROL_REPLICA = "ServeReplica:sluice:control"
 
@@ -90,7 +91,7 @@ class Room:
 
 @contextmanager
 def flip_room(models: Models, folder: Path, options: Mapping[str, Any] | None = None) -> Iterator[Room]:
-    """Up for as long as the block lasts; nothing of it may be left over.
+    """Up for as long as the block lasts; ended by SIGTERM, which ends it with 0, and nothing of it may be left over.
 
     Args:
         models: the demo's.
@@ -118,5 +119,7 @@ def flip_room(models: Models, folder: Path, options: Mapping[str, Any] | None = 
             room.done("/registry/models/digits/versions", {"source": source, "number": 2})
             yield room
     finally:
-        end(processes[-1])
+        code = end(processes[-1], signal.SIGTERM)
         installation.gone()
+    assert code == 0, installation.output()
+    assert refuses(f"http://{place}")

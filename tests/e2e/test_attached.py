@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import secrets
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -21,6 +18,7 @@ from serving.control.valkey import EmbeddedValkey
 from serving.triton.binary import find
 from serving.triton.layout import ModelVersion, write_repository
 from serving.triton.process import ServerOptions, TritonProcess
+from tests.e2e import cluster
 from tests.e2e.conftest import Models
 from tests.e2e.system import PATIENCE_S, Installation, end, until
 
@@ -43,26 +41,10 @@ except Exception as error:
 
 
 @pytest.fixture(scope="module")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """A cluster that somebody else has started, with a token; the environment to reach it with."""
-    port = _free_port()
-    environment = {
-        "RAY_ADDRESS": f"127.0.0.1:{port}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}", "--block"]
-    options = ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--num-cpus=2"]
-    with (tmp_path_factory.mktemp("ray") / "ray.log").open("wb") as log:
-        head = child.spawn(
-            [*command, *options], env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-    try:
-        until(lambda: _answers(port), "the cluster")
+    with cluster.ray_cluster(tmp_path_factory.mktemp("ray")) as environment:
         yield environment
-    finally:
-        child.stop(head, 20)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +71,7 @@ def triton_place(models: Models, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def installation(
-    tmp_path: Path, models: Models, ray_cluster: dict[str, str], redis_url: str, triton_place: str
+    tmp_path: Path, models: Models, ray_cluster: Mapping[str, str], redis_url: str, triton_place: str
 ) -> Installation:
     """Settings in which only version 1's pool is ours."""
     versions = [
@@ -107,7 +89,7 @@ def installation(
     return Installation(tmp_path, ray_cluster)
 
 
-def test_up_on_what_is_there_already(installation: Installation, ray_cluster: dict[str, str]) -> None:
+def test_up_on_what_is_there_already(installation: Installation, ray_cluster: Mapping[str, str]) -> None:
     """`sluice up` uses the cluster, the Redis and the Triton it is given, and leaves all three when it ends."""
     installation.settings = {**installation.settings, "SLUICE_RAY__ADDRESS": ray_cluster["RAY_ADDRESS"]}
     process = installation.start("up")
@@ -118,11 +100,25 @@ def test_up_on_what_is_there_already(installation: Installation, ray_cluster: di
     assert "valkey-server" not in ours
     assert end(process) == 0, installation.output()
     installation.gone()
-    assert _answers(int(ray_cluster["RAY_ADDRESS"].partition(":")[2]))
+    assert cluster.is_up(ray_cluster)
+
+
+def test_a_gpu_that_is_not_there_is_told_in_a_sentence(
+    installation: Installation, models: Models, ray_cluster: Mapping[str, str]
+) -> None:
+    """`device: gpu` on a cluster without one is refused instead of waited for."""
+    installation.settings = {**installation.settings, "SLUICE_RAY__ADDRESS": ray_cluster["RAY_ADDRESS"]}
+    settings = yaml.safe_load((installation.folder / "sluice.yaml").read_text())
+    settings["models"][0]["versions"][0]["device"] = "gpu"
+    (installation.folder / "sluice.yaml").write_text(yaml.safe_dump(settings))
+    done = installation.run("up", within_s=120)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "is to run on a GPU" in done.stderr
+    installation.gone()
 
 
 @pytest.mark.slow
-def test_as_an_ordinary_serve_application(installation: Installation, ray_cluster: dict[str, str]) -> None:
+def test_as_an_ordinary_serve_application(installation: Installation, ray_cluster: Mapping[str, str]) -> None:
     """`serve run` with the example file brings it up, and a handle inside Ray asks its listener."""
     settings = installation.folder / "sluice.yaml"
     (installation.folder / "serve.yaml").write_text(
@@ -156,13 +152,3 @@ def _versions(http_url: str) -> set[str]:
     answers = [httpx.post(f"{http_url}/v2/models/digits/infer", json=body, timeout=10) for _ in range(60)]
     assert {answer.status_code for answer in answers} == {200}
     return {answer.json()["model_version"] for answer in answers}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

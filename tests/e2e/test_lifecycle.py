@@ -1,4 +1,7 @@
-"""How an installation begins and ends: in the foreground, in the background, by signals, beside another, by halves."""
+"""How an installation begins and ends: in the foreground, in the background, killed, beside another, by halves.
+
+By Ctrl-C and by SIGTERM those end that the other tests share (`demo`, `flip_room`), and it is looked at there.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +50,31 @@ def test_the_demo_by_itself(tmp_path: Path) -> None:
     assert installation.run_file() == {}
 
 
-def test_up_in_the_background(installation: Installation) -> None:
-    """Detached, it returns when all is ready; a second one names the first; `status` shows it; `down` ends it."""
+def test_a_killed_command_takes_everything_with_it(installation: Installation, models: Models) -> None:
+    """SIGKILL of `sluice up`: no tritonserver, stub, Valkey or Ray process of it lives 15 s longer.
+
+    Nor is anything that it left lying about in the way of the next one, which runs in the background.
+    """
+    serve_one_version(installation, models)
+    process = installation.start("up")
+    run = installation.ready(process)
+    assert httpx.get(f"{run['http_url']}/v2/models/digits/ready").status_code == 200
+    running = " ".join(installation.left_over())
+    for name in ("tritonserver", "triton_python_backend_stub", "valkey-server", "raylet", "serving.gateway"):
+        assert name in running
+    end(process, signal.SIGKILL)
+    until(lambda: not installation.left_over(), f"the end of {installation.left_over()}", GONE_WITHIN_S)
+    for url in (run["http_url"], run["control_url"]):  # an ending process gives its memory back before its sockets
+        until(partial(refuses, url), f"the end of the listener at {url}", GONE_WITHIN_S)
+    check_background(installation)
+
+
+def check_background(installation: Installation) -> None:
+    """Detached, it returns when all is ready; a second one names the first; `status` shows it; `down` ends it.
+
+    Without settings, and so without a model: what the store knows of one from before is in nobody's way.
+    """
+    (installation.folder / "sluice.yaml").unlink()
     up = installation.run("up", "--detach")
     assert up.returncode == 0, up.stdout + up.stderr
     run = installation.run_file()
@@ -67,35 +93,6 @@ def test_up_in_the_background(installation: Installation) -> None:
     nothing = installation.run("down")
     assert nothing.returncode == 1
     assert "Nothing runs from" in nothing.stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_up_in_the_foreground_ends_when_asked(installation: Installation, models: Models, number: int) -> None:
-    """The exit code is 0, every process is gone within 15 s, and the ports are free."""
-    serve_one_version(installation, models)
-    process = installation.start("up")
-    run = installation.ready(process)
-    assert httpx.get(f"{run['http_url']}/v2/models/digits/ready").status_code == 200
-    assert end(process, number) == 0, installation.output()
-    installation.gone()
-    assert refuses(run["http_url"])
-
-
-def test_a_killed_command_takes_everything_with_it(installation: Installation, models: Models) -> None:
-    """SIGKILL of `sluice up`: no tritonserver, stub, Valkey or Ray process of it lives 15 s longer."""
-    serve_one_version(installation, models)
-    process = installation.start("up")
-    run = installation.ready(process)
-    running = " ".join(installation.left_over())
-    for name in ("tritonserver", "triton_python_backend_stub", "valkey-server", "raylet", "serving.gateway"):
-        assert name in running
-    end(process, signal.SIGKILL)
-    until(lambda: not installation.left_over(), f"the end of {installation.left_over()}", GONE_WITHIN_S)
-    for url in (run["http_url"], run["control_url"]):  # an ending process gives its memory back before its sockets
-        until(partial(refuses, url), f"the end of the listener at {url}", GONE_WITHIN_S)
-    again = installation.run("up", "--detach")  # and nothing that it left lying about is in the way
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert installation.run("down").returncode == 0
 
 
 def test_a_signal_while_it_is_starting(installation: Installation, models: Models) -> None:
@@ -127,13 +124,3 @@ def test_a_pool_that_cannot_start_is_told_in_a_sentence(installation: Installati
     assert done.returncode == 1, done.stdout + done.stderr
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_gpu_that_is_not_there_is_told_in_a_sentence(installation: Installation, models: Models) -> None:
-    """`device: gpu` on a cluster without one is refused instead of waited for."""
-    versions = [{"version": 1, "path": str(models.folder / "digits" / "1"), "device": "gpu"}]
-    settings = {"models": [{"name": "digits", "versions": versions}]}
-    (installation.folder / "sluice.yaml").write_text(yaml.safe_dump(settings))
-    done = installation.run("up", within_s=120)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "is to run on a GPU" in done.stderr

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -23,7 +22,6 @@ import pytest_asyncio
 
 from registry.artifacts import ArtifactStore
 from registry.roots import Roots
-from serving import child
 from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Crash, Endpoint
@@ -31,6 +29,7 @@ from serving.errors import StartFailed
 from serving.pools import PoolKey, PoolOptions, PoolSpec, PoolState
 from serving.settings import Settings
 from serving.triton.layout import ArtifactRefused
+from tests.e2e.cluster import ray_cluster
 from tests.e2e.system import until
 
 if TYPE_CHECKING:
@@ -78,21 +77,9 @@ _CALLED_OFF = """
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """A Ray cluster of its own with Serve on it, to which this process is connected; what reaches it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        "RAY_ADDRESS": f"127.0.0.1:{port}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}", "--block"]
-    options = ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--num-cpus=2"]
-    with pytest.MonkeyPatch.context() as patch, (tmp_path_factory.mktemp("ray") / "ray.log").open("wb") as log:
+    with pytest.MonkeyPatch.context() as patch, ray_cluster(tmp_path_factory.mktemp("ray")) as environment:
         for name, value in environment.items():
             patch.setenv(name, value)
-        head = child.spawn([*command, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         import ray  # noqa: PLC0415 - reads its environment when it is imported
         from ray import serve  # noqa: PLC0415
 
@@ -110,7 +97,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, s
         finally:
             serve.shutdown()  # type: ignore[no-untyped-call]
             ray.shutdown()
-            child.stop(head, 20.0)
 
 
 @dataclass

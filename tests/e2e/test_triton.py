@@ -38,7 +38,6 @@ from tests.e2e.system import until
 pytestmark = pytest.mark.e2e
 
 REPOSITORY = Path(__file__).parents[2]
-TRAIN = [sys.executable, "-m", "serving.demo.train"]
 _POISON = textwrap.dedent("""
     import torch
     class Picky(torch.nn.Module):
@@ -50,14 +49,23 @@ _POISON = textwrap.dedent("""
     torch.export.save(program, "model.pt2")
 """)
 
+_LIGHT_CONFIG = """
+backend: "python" max_batch_size: 8
+input { name: "x" data_type: TYPE_FP32 dims: 4 } output { name: "y" data_type: TYPE_FP32 dims: 4 }
+"""
+_LIGHT = textwrap.dedent("""
+    import triton_python_backend_utils as triton
+    class TritonPythonModel:
+        def execute(self, requests):
+            arrays = [triton.get_input_tensor_by_name(one, "x").as_numpy() for one in requests]
+            return [triton.InferenceResponse([triton.Tensor("y", 2 * array)]) for array in arrays]
+""")
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
-    """The demo's versions, trained by its command."""
-    out = tmp_path_factory.mktemp("models")
-    subprocess.run([*TRAIN, str(out)], check=True, cwd=REPOSITORY, capture_output=True)
-    home = out / "digits"
-    return DemoModels("digits", {1: home / "1", 2: home / "2"}, home / "rows.npz", {})
+
+@pytest.fixture(scope="session")
+def models(digits: DemoModels) -> DemoModels:
+    """The demo's versions."""
+    return digits
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +83,16 @@ def picky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tensor = {"datatype": "FP32", "shape": [4]}
     signature = {"inputs": [{"name": "x", **tensor}], "outputs": [{"name": "y", **tensor}]}
     (artifact / "signature.json").write_text(json.dumps(signature))
+    return artifact
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact whose stub imports nothing: for what is said of servers, whatever they serve."""
+    artifact = tmp_path_factory.mktemp("light")
+    (artifact / "1").mkdir()
+    (artifact / "1" / "model.py").write_text(_LIGHT)
+    (artifact / "config.pbtxt").write_text(_LIGHT_CONFIG)
     return artifact
 
 
@@ -249,9 +267,9 @@ async def test_a_signature_that_does_not_fit_is_found_while_warming_up(models: D
         await server.stop(5.0)
 
 
-async def test_stop_leaves_nothing(models: DemoModels, tmp_path: Path) -> None:
+async def test_stop_leaves_nothing(light: Path, tmp_path: Path) -> None:
     """After stop neither server nor stub runs, its port is free, and its shared memory is gone."""
-    server = await serve(models.versions[1], 1, tmp_path)
+    server = await serve(light, 1, tmp_path)
     pids = family(server)
     assert len(pids) >= 2
     await server.stop(10.0)
@@ -319,10 +337,10 @@ async def requests(server: TritonProcess) -> int:
     return int(counted["inference_stats"]["success"]["count"])
 
 
-async def test_a_server_that_is_killed_takes_its_stubs_with_it(models: DemoModels, tmp_path: Path) -> None:
+async def test_a_server_that_is_killed_takes_its_stubs_with_it(light: Path, tmp_path: Path) -> None:
     """Even while nobody has waited for it, so that its stub still finds its number; and its death is told."""
     guard = Guard.start()
-    server = await serve(models.versions[1], 1, tmp_path, guard, instance_count=2)
+    server = await serve(light, 1, tmp_path, guard, instance_count=2)
     try:
         pids = family(server)
         assert len(pids) == 3
@@ -338,10 +356,10 @@ async def test_a_server_that_is_killed_takes_its_stubs_with_it(models: DemoModel
         await gone(guard)
 
 
-async def test_a_stub_that_is_killed_is_the_servers_end(models: DemoModels, tmp_path: Path) -> None:
+async def test_a_stub_that_is_killed_is_the_servers_end(light: Path, tmp_path: Path) -> None:
     """Triton goes on without it and fails requests, so whoever watches the server is told that it has ended."""
     guard = Guard.start()
-    server = await serve(models.versions[1], 1, tmp_path, guard, instance_count=2)
+    server = await serve(light, 1, tmp_path, guard, instance_count=2)
     try:
         stub = next(pid for pid in family(server) if pid != server.pid)
         watching = asyncio.create_task(server.ended())
@@ -430,7 +448,7 @@ async def test_a_stub_that_is_killed_while_it_loads_is_not_waited_for(models: De
         await gone(guard)
 
 
-def test_sigkill_of_the_parent_leaves_nothing(models: DemoModels, tmp_path: Path) -> None:
+def test_sigkill_of_the_parent_leaves_nothing(light: Path, tmp_path: Path) -> None:
     """A parent that is killed takes server, stubs, shared memory and folder with it, and its guard ends as well."""
     parent_code = textwrap.dedent(f"""
         import asyncio, sys
@@ -439,7 +457,7 @@ def test_sigkill_of_the_parent_leaves_nothing(models: DemoModels, tmp_path: Path
         from tests.e2e.test_triton import family, serve
         async def main():
             guard = Guard.start(Path({str(tmp_path / "home")!r}))
-            server = await serve(Path({str(models.versions[1])!r}), 1, Path({str(tmp_path / "home")!r}), guard)
+            server = await serve(Path({str(light)!r}), 1, Path({str(tmp_path / "home")!r}), guard)
             print(guard.mark, *family(server), flush=True)
             await asyncio.sleep(60)
         asyncio.run(main())

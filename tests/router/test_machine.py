@@ -23,6 +23,7 @@ from router.plan import End, Plan, grows
 from router.policy import WHOLE, Policy
 from router.rollout import Approval, Automation, Evidence, Rollout, Says, Seen, Step, policy_of, start
 from router.rollout_form import fact_as_dict, rollout_as_dict, rollout_from
+from tests.examples import examples
 from tests.router.cases import STABLE, VERSIONS, plans
 
 BASE = Policy(STABLE, salt="base")
@@ -216,4 +217,4 @@ class Rollouts(RuleBasedStateMachine):
 
 
 TestRollouts = Rollouts.TestCase
-TestRollouts.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TestRollouts.settings = settings(max_examples=examples(120), stateful_step_count=30, deadline=None)

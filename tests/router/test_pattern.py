@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from router.errors import PolicyError
 from router.pattern import LONGEST_PATTERN, LONGEST_VALUE, MOST_STATES, Pattern
+from tests.examples import examples
 
 letters = st.sampled_from(["a", "b", "c", ".", r"\d", "[ab]", "[^a]", "[a-c-]", r"\.", "0", r"[\d_]", "[]a]", "[^]]"])
 patterns = st.recursive(
@@ -26,7 +27,7 @@ patterns = st.recursive(
 values = st.text("abc.0_\n-]", max_size=12).map(str.encode) | st.binary(max_size=8)
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=examples(1_000))
 @given(patterns, values)
 def test_a_pattern_matches_what_the_standard_library_says(text: str, value: bytes) -> None:
     """The same language as `re.fullmatch` on bytes, without its backtracking."""

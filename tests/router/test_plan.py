@@ -18,6 +18,7 @@ from router.places import places_of
 from router.plan import Does, End, Kind, Needs, Plan, Stage, grows, policy_for
 from router.policy import WHOLE, Arm, Policy, Role, Rule, Shadow
 from router.strategies import CanaryStep, canary
+from tests.examples import examples
 from tests.router.cases import STABLE, plans, shares
 from tests.router.test_choose import binomial_bounds
 
@@ -39,7 +40,7 @@ def policies_of(plan: Plan) -> list[Policy]:
     return [policy_for(plan, stage, BASE, chosen=plan.candidate) for stage in range(len(plan.stages) + 1)]
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(plans())
 def test_the_shares_of_every_stage_always_sum(plan: Plan) -> None:
     """To exactly all traffic, each arm having what its stage says."""
@@ -51,7 +52,7 @@ def test_the_shares_of_every_stage_always_sum(plan: Plan) -> None:
             assert {v: s for v, s in policy.shares().items() if v != STABLE} == dict(stage.shares)
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=examples(1_000))
 @given(st.lists(shares, min_size=2, max_size=5), st.lists(shares, max_size=3))
 def test_a_growing_arm_loses_no_unit_and_a_shrinking_one_gains_none(
     several: list[dict[int, int]], by_hand: list[dict[int, int]]
@@ -122,7 +123,7 @@ def test_a_rollouts_salt_is_its_own() -> None:
     assert bucket_of(b"mine", b"u") != bucket_of(b"base", b"u")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(plans())
 def test_what_a_plan_does_not_speak_of_stays(plan: Plan) -> None:
     """Unit, overrides, rules and shadows of the policy from before."""

@@ -18,6 +18,7 @@ from router.plan import Kind, Needs, Plan
 from router.plan_form import PLAN_SCHEMA, plan_as_dict, plan_from, seconds_of
 from router.policy import Shadow
 from router.schema import mistakes
+from tests.examples import examples
 from tests.router.cases import plans
 
 SCHEMA = json.loads(json.dumps(dict(PLAN_SCHEMA)))
@@ -39,7 +40,7 @@ SHORT: dict[str, Any] = {
 }
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(plans())
 def test_a_plan_comes_back_from_its_form(plan: Plan) -> None:
     """Through JSON text as well, and its form is what the schema says."""
@@ -135,7 +136,7 @@ def spoilt(draw: st.DrawFn) -> Any:  # noqa: ANN401 (any document)
     return document
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(spoilt())
 def test_the_schema_means_to_others_what_it_means_here(document: Any) -> None:  # noqa: ANN401 (any document)
     """What our reader of it finds wrong is what a full one finds wrong; and nothing but a `PlanError` comes out."""

@@ -6,17 +6,15 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from serving import child
 from serving.errors import StartFailed
+from tests.serving.processes import REPOSITORY, eventually, gone
 
-REPOSITORY = Path(__file__).parents[2]
-SLEEPER = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(60)"]
+TELLING_SLEEPER = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = textwrap.dedent("""
     import signal, subprocess, sys, time
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -24,24 +22,6 @@ STUBBORN = textwrap.dedent("""
     print(left.pid, flush=True)
     time.sleep(60)
 """)
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 2.0) -> bool:
-    """Whether it comes to hold within that many seconds."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def gone(pid: int) -> bool:
-    """Whether no such process runs; a zombie that nobody has reaped runs no more."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def first_line(process: subprocess.Popen[bytes]) -> bytes:
@@ -55,7 +35,7 @@ def test_sigkill_of_the_parent_ends_the_child() -> None:
     parent_code = textwrap.dedent(f"""
         import subprocess, time
         from serving.child import spawn
-        process = spawn({SLEEPER!r}, stdout=subprocess.PIPE)
+        process = spawn({TELLING_SLEEPER!r}, stdout=subprocess.PIPE)
         process.stdout.readline()
         print(process.pid, flush=True)
         time.sleep(60)
@@ -93,7 +73,7 @@ def test_blocked_and_ignored_signals_are_not_inherited() -> None:
 
 def test_a_child_leads_its_own_session() -> None:
     """Ctrl-C at the terminal does not reach a child, for it leads a session of its own."""
-    with child.spawn(SLEEPER, stdout=subprocess.PIPE) as process:
+    with child.spawn(TELLING_SLEEPER, stdout=subprocess.PIPE) as process:
         first_line(process)
         assert os.getsid(process.pid) == process.pid
         child.stop(process, 0.0)
@@ -114,7 +94,7 @@ def test_arguments_environment_folder_and_descriptors_reach_the_program(tmp_path
 
 def test_stop_lets_a_child_that_listens_end_by_itself() -> None:
     """A child that obeys SIGTERM ends by it, and stopping it again changes nothing."""
-    with child.spawn(SLEEPER, stdout=subprocess.PIPE) as process:
+    with child.spawn(TELLING_SLEEPER, stdout=subprocess.PIPE) as process:
         first_line(process)
         assert child.stop(process, 30.0) == -signal.SIGTERM
         assert child.stop(process, 30.0) == -signal.SIGTERM
@@ -132,7 +112,7 @@ async def test_stop_kills_a_child_that_does_not_listen_and_what_it_left_behind()
 
 async def test_the_end_of_a_child_is_noticed() -> None:
     """Whoever waits for a child's end goes on when it ends, and at once when it has ended before."""
-    with child.spawn(SLEEPER, stdout=subprocess.PIPE) as process:
+    with child.spawn(TELLING_SLEEPER, stdout=subprocess.PIPE) as process:
         first_line(process)
         waiting = asyncio.create_task(child.ended(process))
         await asyncio.sleep(0.05)

@@ -192,7 +192,7 @@ def test_status_shows_everything_at_a_glance(sluice: Command, control: Control) 
         "asleep",
         "0 of 2",
         "loading no memory",
-        "store: appendfsync",
+        "warning: appendfsync",
     ):
         assert words in ran.out
 
@@ -366,6 +366,22 @@ def test_up_down_and_demo_pass_on_what_they_were_told(
     assert isinstance(settings, Settings)
     assert (settings.listen.http_port, settings.control.port, settings.gateway.workers) == (0, 0, 2)
     assert (settings.state_dir, same.state_dir, detach, once) == (tmp_path / "here", tmp_path / "here", True, True)
+
+
+@pytest.mark.parametrize(("option", "key"), [("--host", "listen.host"), ("--control-host", "control.host")])
+def test_up_for_other_machines_asks_for_access(
+    sluice: Command, local: list[tuple[str, Any]], option: str, key: str
+) -> None:
+    """It does not start otherwise, and says which settings would do; with them it does."""
+    ran = sluice("up", option, "0.0.0.0")  # noqa: S104
+    assert (ran.code, ran.out, local) == (1, "", [])
+    assert f"{key}: '0.0.0.0' is given, but other machines reach it, and nobody is asked for a key" in ran.err
+    for name in ("access.required", "access.admin_key_file", "access.tokens"):
+        assert name in ran.err
+    Path("sluice.yaml").write_text("access: {required: true}")
+    assert sluice("up", option, "0.0.0.0").code == 0  # noqa: S104
+    [(_, (settings, _))] = local
+    assert settings.hosts[key] == "0.0.0.0"  # noqa: S104
 
 
 def test_our_own_errors_are_a_sentence_and_a_hint(

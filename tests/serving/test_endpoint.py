@@ -28,6 +28,7 @@ ENDPOINTS = st.builds(
     model=st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9._-]{0,40}\Z"),
     version=st.integers(1, 2**63 - 1),
     capacity=st.integers(1, 65_535),
+    tls=st.booleans(),
 )
 
 
@@ -40,12 +41,13 @@ def test_an_endpoint_survives_its_journey(endpoint: Endpoint) -> None:
 
 @given(ENDPOINTS, ENDPOINTS)
 def test_keys_tell_endpoints_apart(one: Endpoint, other: Endpoint) -> None:
-    """Two endpoints share a key only if they share host, port, model and version."""
-    same = (one.host, one.http_port, one.model, one.version) == (
+    """Two endpoints share a key only if they share host, port, model, version and whether they are encrypted."""
+    same = (one.host, one.http_port, one.model, one.version, one.tls) == (
         other.host,
         other.http_port,
         other.model,
         other.version,
+        other.tls,
     )
     assert (one.key == other.key) == same
 
@@ -65,6 +67,7 @@ def test_fields_of_a_newer_release_are_passed_over() -> None:
         *[("model", bad) for bad in ("", "../x", "a/b", ".hidden", 'a"b', "a\n")],
         *[("version", bad) for bad in (0, -1, 2**63, True, "1")],
         ("capacity", 0),
+        *[("tls", bad) for bad in (1, "true", None)],
     ],
 )
 def test_what_no_request_could_be_sent_to_is_refused(field: str, value: object) -> None:
@@ -79,6 +82,14 @@ def test_text_that_is_no_endpoint_is_refused(text: str) -> None:
     """Text that is not JSON, or no object, or incomplete is refused."""
     with pytest.raises(ValueError, match=r"."):
         decode(text)
+
+
+def test_an_endpoint_in_the_clear_says_no_more_than_before() -> None:
+    """Its lease has the bytes that earlier releases wrote, and one that is encrypted has one field more."""
+    plain = '{"capacity":1,"grpc_port":0,"host":"h","http_port":1,"model":"m","version":1}'
+    assert Endpoint("h", 1, 0, "m", 1).encode() == plain
+    assert json.loads(Endpoint("h", 1, 0, "m", 1, tls=True).encode()) == {**json.loads(plain), "tls": True}
+    assert '"tls"' not in encode_leased(Endpoint("h", 1, 0, "m", 1), NO_LOAD)
 
 
 LOADS = st.builds(Load, st.none() | st.integers(0, 2**40), st.none() | st.floats(0, 1e9))

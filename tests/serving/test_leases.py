@@ -38,6 +38,8 @@ leases = st.builds(
     in_flight=counts,
     requests=st.dictionaries(st.text(max_size=8), counts, max_size=3),
     in_flight_by=st.dictionaries(st.text(max_size=8), counts, max_size=3),
+    access=counts,
+    reader=counts,
 )
 
 
@@ -51,14 +53,16 @@ def test_a_lease_comes_back_from_its_text(lease: GatewayLease) -> None:
 def test_a_newer_release_may_say_more() -> None:
     """Unknown fields are passed over, so that gateways of two releases can be seen side by side."""
     lease = GatewayLease("g", "b", 1, "h", 2, 3, "d")
-    assert decode_gateway(lease.encode()[:-1] + ',"reader":2}') == lease
+    assert decode_gateway(lease.encode()[:-1] + ',"writer":2}') == lease
 
 
 def test_an_older_release_may_say_less() -> None:
-    """What it does not count by version is nothing."""
-    said = json.loads(GatewayLease("g", "b", 1, "h", 2, 3, "d", in_flight_by={"m/1": 4}).encode())
-    del said["in_flight_by"]
-    assert decode_gateway(json.dumps(said)).in_flight_by == {}
+    """What it does not count by version is nothing, it knows of no keys, and it reads the first form only."""
+    said = json.loads(GatewayLease("g", "b", 1, "h", 2, 3, "d", in_flight_by={"m/1": 4}, access=5, reader=6).encode())
+    for name in ("in_flight_by", "access", "reader"):
+        del said[name]
+    lease = decode_gateway(json.dumps(said))
+    assert (lease.in_flight_by, lease.access, lease.reader) == ({}, 0, 1)
 
 
 @pytest.mark.parametrize("count", ["many", -1, 1.5, None, True])

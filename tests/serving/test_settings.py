@@ -3,16 +3,18 @@
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.access.keys import create
 from serving.errors import SettingsError
 from serving.kinds import Address, PortRange
 from serving.mistakes import known_keys
-from serving.settings import Settings, load_settings
+from serving.settings import Settings, TokenSettings, load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "sluice.example.yaml"
 SECRET = "hunter2"
@@ -48,6 +50,9 @@ def mistake(text: str) -> str:
     """The one line that such a file is refused with."""
     [line] = mistakes(text)
     return line
+
+
+KEY = create().text
 
 
 def model(versions: str, rest: str = "") -> str:
@@ -126,12 +131,12 @@ def test_all_mistakes_are_named_together(monkeypatch: pytest.MonkeyPatch) -> Non
     text = "listen: {host: 0.0.0.0, http_port: 8080}\ngateway: {workers: 0, wrokers: 2}\nredis: 5\ntritn: {}"
     found = mistakes(text)
     assert [line.split(":")[0] for line in found] == [
-        "listen.host",
         "gateway.workers",
         "gateway.max_in_flight",
         "gateway.wrokers",
         "redis",
         "tritn",
+        "listen.host",
         "control.port",
         "SLUICE_GATWAY__WORKERS",
     ]
@@ -151,7 +156,7 @@ def test_all_mistakes_are_named_together(monkeypatch: pytest.MonkeyPatch) -> Non
         (
             "1: x",
             (
-                "1: there is no such key; there are state_dir, listen, control, "
+                "1: there is no such key; there are state_dir, listen, control, metrics, tls, access, "
                 "gateway, redis, ray, triton, registry, models"
             ),
         ),
@@ -160,7 +165,38 @@ def test_all_mistakes_are_named_together(monkeypatch: pytest.MonkeyPatch) -> Non
         ("models: {name: x}", "models: {'name': 'x'} is given, but it takes a list"),
         ("models: [{versions: [{version: 1, path: x}]}]", "models[0].name: is missing, and has no default"),
         ("listen: {http_port: 65536}", "listen.http_port: 65536 is given, but it takes a whole number from 0 to 65535"),
-        ("control: {host: example.com}", "control.host: 'example.com' is given, but it takes a loopback address"),
+        ("control: {host: example.com}", "control.host: 'example.com' is given, but other machines reach it"),
+        ("control: {host: 'a b'}", "control.host: 'a b' is given, but it takes an address or a name to listen on"),
+        ("control: {allowed_hosts: ['https://x']}", "control.allowed_hosts[0]: 'https://x' is given, but it takes nam"),
+        ("triton: {host: 0.0.0.0}", "triton.host: '0.0.0.0' is given, but it takes a loopback address or a pod's own"),
+        ("triton: {host: 8.8.8.8}", "triton.host: '8.8.8.8' is given, but it takes a loopback address or a pod's own"),
+        ("metrics: {port: 8000}", "metrics.port: 8000 is given, but listen.http_port has it too"),
+        ("tls: {certificate: a.pem}", "tls.key: None is given, but it goes with tls.certificate: give both or neither"),
+        ("tls: {key: a.pem}", "tls.key: 'a.pem' is given, but it goes with tls.certificate: give both or neither"),
+        ("tls: {min_version: 1.1}", "tls.min_version: 1.1 is given, but it takes 1.2 or 1.3"),
+        ("redis: {ca_file: a.pem}", "redis.ca_file: 'a.pem' is given, but it goes with TLS: give redis.url as rediss"),
+        (
+            "redis: {url: 'rediss://h', cert_file: a}",
+            "redis.key_file: None is given, but it goes with redis.cert_file",
+        ),
+        ("access: {required: 'yes'}", "access.required: 'yes' is given, but"),
+        (
+            "access: {tokens: {issuer: us, algorithms: [HS256], jwks_url: 'https://h'}}",
+            "access.tokens.algorithms[0]: 'HS256' is given, but it takes algorithms with two keys only",
+        ),
+        ("access: {tokens: {issuer: us}}", "access.tokens.jwks_url: None is given, but the issuer's keys can be found"),
+        (
+            "access: {tokens: {issuer: 'https://h', jwks_url: 'http://h/keys'}}",
+            "access.tokens.jwks_url: 'http://h/keys' is given, but it takes https://…",
+        ),
+        (
+            "access: {tokens: {issuer: 'https://h', roles: {ops: root}}}",
+            "access.tokens.roles.ops: 'root' is given, but it takes one of the roles predict, operate, administer",
+        ),
+        (
+            "access: {tokens: {issuer: 'https://h', role_claim: 'a..b'}}",
+            "access.tokens.role_claim: 'a..b' is given, but it takes a claim's name",
+        ),
         ("state_dir: ''", "state_dir: '' is given, but it takes a path"),
         ("triton: {port_range: 9-1}", "triton.port_range: '9-1' is given, but it takes a range that rises"),
         ("triton: {port_range: x}", "triton.port_range: 'x' is given, but it takes a range of ports such as"),
@@ -321,13 +357,18 @@ def test_a_password_is_not_shown_by_a_mistake_either(text: str) -> None:
 
 
 def test_the_example_is_what_it_says() -> None:
-    """The commented example loads, and apart from its models and its address for Redis it holds the defaults."""
+    """The commented example loads, and apart from its models and its tokens it holds the defaults."""
     example = load_settings(EXAMPLE)
     given_model = example.models[0]
     assert dict(given_model.shares) == {1: 900_000, 2: 100_000}
     sources = list(example.registry.sources)
     plain = load_settings(None, {"state_dir": example.state_dir, "registry.sources": sources})
-    assert example.model_copy(update={"models": ()}) == plain
+    assert example.access.tokens is not None
+    assert example.access.tokens.model_dump(exclude={"issuer"}) == TokenSettings(issuer="https://x").model_dump(
+        exclude={"issuer"}
+    )
+    without_tokens = example.access.model_copy(update={"tokens": None})
+    assert example.model_copy(update={"models": (), "access": without_tokens}) == plain
     assert given_model.versions[0].model_dump(exclude={"version", "path"}) == {
         name: field.default
         for name, field in type(given_model.versions[0]).model_fields.items()
@@ -351,11 +392,108 @@ def _keys_in(content: object, prefix: str = "") -> set[str]:
     }
 
 
-@given(host=st.from_regex(r"[a-z0-9.-]{1,20}|\[[0-9a-f:]{2,20}\]", fullmatch=True), port=st.integers(1, 65_535))
-def test_an_address_is_read_back_as_it_was_written(host: str, port: int) -> None:
-    """Text to address and back, for names and for IPv6 in brackets."""
-    address = Address.parse(f"{host}:{port}")
-    assert (address.port, Address.parse(str(address))) == (port, address)
+@given(
+    scheme=st.sampled_from(["", "https://"]),
+    host=st.from_regex(r"[a-z0-9.-]{1,20}|\[[0-9a-f:]{2,20}\]", fullmatch=True),
+    port=st.integers(1, 65_535),
+)
+def test_an_address_is_read_back_as_it_was_written(scheme: str, host: str, port: int) -> None:
+    """Text to address and back, for names and for IPv6 in brackets, with TLS and without."""
+    address = Address.parse(f"{scheme}{host}:{port}")
+    assert (address.port, address.tls, Address.parse(str(address))) == (port, bool(scheme), address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "access: {admin_key: '%s'}",
+        "access: {admin_key: '%s!', required: true}",
+        "access: {admin_kye: '%s'}",
+        "access: '%s'",
+    ],
+)
+def test_the_admin_key_is_never_shown(text: str) -> None:
+    """Neither by settings that hold it nor by a mistake beside it."""
+    try:
+        settings = load_settings(written(text % KEY))
+        shown = f"{settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+    except SettingsError as error:
+        shown = f"{error} {error.args}"
+    assert KEY not in shown
+    assert KEY[20:40] not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("listen: {host: 0.0.0.0}", ["listen.host"]),
+        ("listen: {host: '::'}\ncontrol: {host: 10.1.2.3}", ["listen.host", "control.host"]),
+        ("metrics: {host: gateway.internal}", ["metrics.host"]),
+        ("listen: {host: 0.0.0.0}\ncontrol: {port: 8000}", ["listen.host", "control.port"]),
+        ("listen: {host: 0.0.0.0}\naccess: {admin_key: '%s'}" % KEY, ["listen.host"]),  # noqa: UP031 - braces of YAML
+    ],
+)
+def test_what_other_machines_reach_asks_for_access(text: str, keys: list[str]) -> None:
+    """Each such listener is named, in one error with whatever else is wrong, and so are the settings that would do."""
+    found = mistakes(text)
+    assert [line.split(":")[0] for line in found] == keys
+    exposed = [line for line in found if ".host" in line]
+    assert all("access.required" in line and "access.admin_key_file" in line for line in exposed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "access: {required: true}",
+        "metrics: {host: 0.0.0.0, enabled: false}",
+        "listen: {host: '::1'}\ncontrol: {host: localhost}\nmetrics: {host: 127.3.2.1}",
+    ],
+)
+def test_what_this_machine_alone_reaches_asks_nobody(text: str) -> None:
+    """Loopback stays as easy as it was; with access required every address will do."""
+    settings = load_settings(written(text), {"listen.host": "0.0.0.0" if "required" in text else None})  # noqa: S104
+    assert settings.access.required == (settings.listen.host == "0.0.0.0")  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("host", "good"),
+    [
+        *((host, True) for host in ("127.0.0.1", "::1", "localhost", "10.0.0.7", "192.168.3.4", "172.16.0.1")),
+        *((host, True) for host in ("100.64.1.2", "fd00::7")),
+        *((host, False) for host in ("0.0.0.0", "::", "1.1.1.1", "2606:4700::1", "169.254.1.1", "224.0.0.1", "pod")),  # noqa: S104
+    ],
+)
+def test_tritons_ports_stay_inside(host: str, *, good: bool) -> None:
+    """On loopback or a pod's private address: Triton itself asks nobody for a key."""
+    if good:
+        assert load_settings(None, {"triton.host": host}).triton.host == host
+    else:
+        assert "asks nobody for a key" in mistakes("", {"triton.host": host})[0]
+
+
+def test_tokens_can_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section that may be left out is read from the environment like any other, and only if it is given."""
+    assert load_settings().access.tokens is None
+    monkeypatch.setenv("SLUICE_ACCESS__TOKENS__ISSUER", "https://login.example.com")
+    monkeypatch.setenv("SLUICE_ACCESS__TOKENS__ROLES", "{ml-ops: operate}")
+    tokens = load_settings().access.tokens
+    assert tokens is not None
+    assert (tokens.issuer, dict(tokens.roles)) == ("https://login.example.com", {"ml-ops": "operate"})
+
+
+def test_files_begin_at_the_settings_file(tmp_path: Path) -> None:
+    """Certificates, keys and logs are found beside the file that names them."""
+    text = (
+        "tls: {certificate: c.pem, key: /k.pem}\naccess: {admin_key_file: admin, security_log: sec.log}\n"
+        "redis: {url: 'rediss://h', ca_file: ca.pem}\ntriton: {ca_file: t.pem}"
+    )
+    settings = load_settings(written(text, "conf/sluice.yaml"))
+    folder = tmp_path / "conf"
+    assert (settings.tls.certificate, settings.tls.key) == (folder / "c.pem", Path("/k.pem"))
+    assert (settings.access.admin_key_file, settings.security_log) == (folder / "admin", folder / "sec.log")
+    assert settings.triton.ca_file == folder / "t.pem"
+    assert settings.redis.reached_at("rediss://h") == "rediss://h?ssl_ca_certs=" + quote(str(folder / "ca.pem"), "")
+    assert load_settings().security_log == tmp_path / ".sluice" / "logs" / "security.log"
 
 
 @given(st.integers(1, 65_535), st.integers(1, 65_535))

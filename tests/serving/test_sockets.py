@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import PortTaken
-from serving.sockets import Handover, ask_for, open_listener
+from serving.sockets import Handover, ask_for, open_listener, url_of
 
 
 def open_any() -> socket.socket:
@@ -38,6 +38,25 @@ def test_an_address_that_is_not_ours() -> None:
     """An address of another machine is refused in the system's words."""
     with pytest.raises(PortTaken, match=r"192\.0\.2\.1:0: Cannot assign requested address"):
         open_listener("192.0.2.1", 0, "The gateway", "gateway.http_port")
+    with pytest.raises(PortTaken, match=r"no\.such\.name\.invalid:0: .*[a-z]"):
+        open_listener("no.such.name.invalid", 0, "The gateway", "gateway.http_port")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:"),
+        ("0.0.0.0", "http://127.0.0.1:"),  # noqa: S104
+        ("::1", "http://[::1]:"),
+        ("::", "http://[::1]:"),
+    ],
+)
+def test_a_listener_is_reached_from_here(host: str, url: str) -> None:
+    """By the address that it has, and by loopback where it has all."""
+    with open_listener(host, 0, "The gateway", "gateway.http_port") as listener:
+        port = listener.getsockname()[1]
+        assert url_of(listener, tls=False) == f"{url}{port}"
+        assert url_of(listener, tls=True) == f"{url}{port}".replace("http:", "https:")
 
 
 def test_two_never_share_a_port() -> None:

@@ -11,11 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.sweeper import GRACE_S, VARIABLE, sweep, sweeping
-from tests.serving.test_child import eventually, gone
-
-REPOSITORY = Path(__file__).parents[2]
-SLEEPER = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+from serving.sweeper import VARIABLE, sweep, sweeping
+from tests.serving.processes import REPOSITORY, SLEEPER, eventually, gone
 
 
 @pytest.fixture
@@ -64,7 +61,7 @@ def test_a_mark_is_compared_as_a_whole() -> None:
 def test_the_block_marks_its_environment_and_waits(bystander: subprocess.Popen[bytes]) -> None:
     """What was started in the block and detached itself is gone when the block is over."""
     before = os.environ.get(VARIABLE)
-    with sweeping():
+    with sweeping(0.5):
         process = subprocess.Popen(SLEEPER, start_new_session=True)
         assert os.environ[VARIABLE] != before
     assert process.poll() == -signal.SIGKILL
@@ -77,7 +74,7 @@ def test_sigkill_of_the_command_is_followed_by_a_sweep() -> None:
     code = textwrap.dedent(f"""
         import subprocess, time
         from serving.sweeper import sweeping
-        with sweeping():
+        with sweeping(0.5):
             print(subprocess.Popen({SLEEPER!r}, start_new_session=True).pid, flush=True)
             time.sleep(60)
     """)
@@ -87,7 +84,7 @@ def test_sigkill_of_the_command_is_followed_by_a_sweep() -> None:
         left = int(command.stdout.readline())
         command.kill()
     assert not gone(left)
-    assert eventually(lambda: gone(left), GRACE_S + 10.0)
+    assert eventually(lambda: gone(left), 10.0)
 
 
 def test_what_a_swept_server_leaves_is_removed_by_its_guard(tmp_path: Path) -> None:

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from importlib.metadata import version as installed_version
-from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse
+from starlette.types import ASGIApp
 
-from serving.control.api import aliases, deployments, operations, policies, records, registry, status, versions
+from serving.control.api import (
+    aliases,
+    deployments,
+    epochs,
+    events,
+    keys,
+    ledger,
+    operations,
+    policies,
+    records,
+    registry,
+    rollouts,
+    status,
+    stops,
+    versions,
+)
+from serving.control.api.describing import describe
+from serving.control.api.desk import Desk
+from serving.control.api.gate import Door, Gate
+from serving.control.api.headers import Framing, Hosts, OnlyHttp, SameOrigin, SecurityHeaders
 from serving.control.api.limits import BodyLimit
-from serving.control.api.problems import PROBLEM_TYPE, PROBLEMS, handle_errors
+from serving.control.api.manual import POLICY, page
+from serving.control.api.problems import PROBLEMS, handle_errors
 from serving.control.api.workshop import Workshop
+from serving.control.keys import KeyService
 from serving.control.service import ControlService
 
 _DESCRIPTION = """\
@@ -21,30 +43,76 @@ with `?wait_s=`, what came of it.
 
 Registering a model of the kinds `torchscript` and `triton` **runs its author's code** on the machines of this
 installation, already in the trial; so does a pickle, which is refused unless the settings allow it. Whoever may
-register may therefore run code here: let only those reach this API whom you would give a shell.
+register may therefore run code here: give the role administer only to those whom you would give a shell.
 """
 
 
-def create_app(service: ControlService, workshop: Workshop | None = None) -> FastAPI:
+class ControlApi(FastAPI):
+    """The application with its door: nothing in it is reached but through what stands in `build_middleware_stack`.
+
+    Args:
+        door: who may come in.
+    """
+
+    def __init__(self, door: Door) -> None:
+        super().__init__(
+            title="Sluice control API",
+            version=installed_version("sluice-gateway"),
+            description=_DESCRIPTION,
+            docs_url=None,
+            redoc_url=None,
+        )
+        self.door = door
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What a request goes through, the last of these first; it also wraps what FastAPI says of its own failures."""
+        inner: ASGIApp = super().build_middleware_stack()
+        stack: ASGIApp = SameOrigin(inner, self.door.log)
+        stack = Gate(stack, self.door, self.router.routes)
+        stack = Hosts(stack, self.door.hosts, self.door.log)
+        stack = Framing(stack, self.door.log)
+        stack = BodyLimit(stack)
+        stack = SecurityHeaders(stack)
+        return OnlyHttp(stack, inner)
+
+
+def create_app(
+    service: ControlService,
+    workshop: Workshop | None = None,
+    door: Door | None = None,
+    *,
+    key_service: KeyService | None = None,
+    desk: Desk | None = None,
+) -> ControlApi:
     """The application, with its documentation at `/docs`.
 
     Args:
         service: policies, and what is known of who serves.
         workshop: models and versions, and what is done with them; without it none of those paths is there.
+        door: who may come in; by default everybody who reaches it, as on loopback.
+        key_service: API keys; without it none of their paths is there.
+        desk: rollouts, and what is told of them; without it none of their paths is there.
     """
-    app = FastAPI(title="Sluice control API", version=installed_version("sluice-gateway"), description=_DESCRIPTION)
+    app = ControlApi(door or Door())
     app.state.service = service
     app.state.workshop = workshop
-    always = (status.routes, policies.routes, records.routes)
+    app.state.doorman = app.door.doorman
+    app.state.keys = key_service
+    app.state.desk = desk
+    always = (status.routes, policies.routes, records.routes, ledger.routes, keys.whoami)
+    with_desk = (
+        () if desk is None else (rollouts.routes, ledger.of_rollouts, stops.routes, epochs.routes, events.routes)
+    )
     with_models = (registry.routes, versions.routes, aliases.routes, deployments.routes, operations.routes)
     paths = APIRouter(prefix="/api/v1", responses=PROBLEMS)
-    for routes in always if workshop is None else (*always, *with_models):
+    with_keys = () if key_service is None else (keys.routes,)
+    for routes in (*always, *with_desk, *with_keys, *(() if workshop is None else with_models)):
         paths.include_router(routes)
     app.include_router(paths)
     app.add_api_route("/healthz", _live, methods=["GET"], summary="Whether this process answers", tags=["health"])
-    app.add_middleware(BodyLimit)
+    app.add_api_route("/docs", _manual, methods=["GET"], include_in_schema=False)
     handle_errors(app)
-    _describe_problems(app)
+    describe(app, required=app.door.doorman.required)
     return app
 
 
@@ -52,22 +120,5 @@ async def _live() -> dict[str, str]:
     return {"status": "live"}
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Has the description say of refusals what is true: FastAPI writes every model down as application/json."""
-    described = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            for path in described()["paths"].values():
-                for operation in path.values():
-                    _name_problem_type(operation["responses"])
-        return described()
-
-    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
-
-
-def _name_problem_type(responses: dict[str, Any]) -> None:
-    for status_code in ("4XX", "5XX"):
-        content = responses.get(status_code, {}).get("content", {})
-        if "application/json" in content:
-            content[PROBLEM_TYPE] = content.pop("application/json")
+async def _manual(request: Request) -> HTMLResponse:
+    return HTMLResponse(page(request.app.openapi()), headers={"Content-Security-Policy": POLICY})

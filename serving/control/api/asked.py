@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
 from router.policy import LARGEST_VERSION, WHOLE
+from serving.control.api.caller import address_of, principal_of
+from serving.control.api.limits import json_only
 from serving.control.service import LONGEST_WAIT_S, ControlService
 from serving.errors import Refusal, SluiceError
 
@@ -45,13 +45,11 @@ def _service(request: Request) -> ControlService:
 
 
 def _who(request: Request) -> str:
-    return f"api from {request.client.host if request.client else 'nowhere'}"
+    return f"{principal_of(request.scope).words} from {address_of(request.scope)}"
 
 
 def _json_only(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the change as application/json.")
+    json_only(request.scope)
 
 
 Service = Annotated[ControlService, Depends(_service)]

@@ -73,7 +73,7 @@ class VersionOut(BaseModel):
     state: State
     revision: Annotated[int, Field(examples=[12], description="of the model, when the version got into its state")]
     aliases: Annotated[list[str], Field(examples=[["production"]])]
-    registered_by: Annotated[str, Field(examples=["api from 127.0.0.1"])]
+    registered_by: Annotated[str, Field(examples=["anonymous from 127.0.0.1"])]
     registered_at: datetime
     artifact: ArtifactOut
     signature: SignatureBody

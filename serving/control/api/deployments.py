@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field
 
-from router.policy import LARGEST_VERSION
-from serving.control.api.asked import JSON_ONLY, Body, ModelName, VersionNumber, WaitS, Who, Why
-from serving.control.api.operations import LONG, answered
-from serving.control.api.workshop import TheOperations
+from serving.control.api.asked import Body, ModelName, VersionNumber, Why
+from serving.control.api.long_work import BEGINS, Number, Work
 from serving.pools import PoolOptions
 
 routes = APIRouter(prefix="/models/{model}", tags=["deployments"])
-
-Number = Annotated[int, Path(ge=1, le=LARGEST_VERSION, examples=[3])]
-Wait = Annotated[WaitS, Query(description="for its end, seconds; 202 where it goes on after that")]
 
 
 class DeployIn(Body):
@@ -56,47 +50,21 @@ class RemoveIn(Body):
         "The version must be verified, or be one of the settings. It gets no traffic by this. If it does not come up, "
         "it is taken away again, and the answer says why in Triton's words."
     ),
-    status_code=HTTPStatus.ACCEPTED,
-    responses={**LONG},
-    dependencies=[JSON_ONLY],
+    **BEGINS,
 )
-async def _deploy(
-    *,
-    operations: TheOperations,
-    model: ModelName,
-    version: Number,
-    who: Who,
-    wanted: DeployIn | None = None,
-    wait_s: Wait = 0.0,
-) -> Response:
+async def _deploy(work: Work, model: ModelName, version: Number, wanted: DeployIn | None = None) -> Response:
     asked = wanted or DeployIn()
-    arguments = {"options": _said(asked.options)}
-    return await answered(
-        operations, await operations.begin("deploy", model, version, arguments, who=who, why=asked.why), wait_s
-    )
+    return await work.begun("deploy", model, version, {"options": _said(asked.options)}, asked.why)
 
 
 @routes.post(
     "/versions/{version}/remove",
     summary="Take a version's servers away",
     description="Refused while a policy gives it traffic, or it is stable.",
-    status_code=HTTPStatus.ACCEPTED,
-    responses={**LONG},
-    dependencies=[JSON_ONLY],
+    **BEGINS,
 )
-async def _remove(
-    *,
-    operations: TheOperations,
-    model: ModelName,
-    version: Number,
-    who: Who,
-    wanted: RemoveIn | None = None,
-    wait_s: Wait = 0.0,
-) -> Response:
-    asked = wanted or RemoveIn()
-    return await answered(
-        operations, await operations.begin("remove", model, version, {}, who=who, why=asked.why), wait_s
-    )
+async def _remove(work: Work, model: ModelName, version: Number, wanted: RemoveIn | None = None) -> Response:
+    return await work.begun("remove", model, version, {}, (wanted or RemoveIn()).why)
 
 
 @routes.post(
@@ -106,18 +74,13 @@ async def _remove(
         "Servers are started for it if it has none; then all traffic goes to it; then, unless they are kept, the "
         "servers of the versions that lost theirs are drained and taken away."
     ),
-    status_code=HTTPStatus.ACCEPTED,
-    responses={**LONG},
-    dependencies=[JSON_ONLY],
+    **BEGINS,
 )
-async def _promote(
-    *, operations: TheOperations, model: ModelName, wanted: PromoteIn, who: Who, wait_s: Wait = 0.0
-) -> Response:
+async def _promote(work: Work, model: ModelName, wanted: PromoteIn) -> Response:
     arguments: dict[str, Any] = {"keep": wanted.keep, "force": wanted.force}
     if wanted.options is not None:
         arguments["options"] = _said(wanted.options)
-    begun = await operations.begin("promote", model, wanted.version, arguments, who=who, why=wanted.why)
-    return await answered(operations, begun, wait_s)
+    return await work.begun("promote", model, wanted.version, arguments, wanted.why)
 
 
 def _said(options: PoolOptions) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.codec import policy_as_dict
-from router.policy import OverCapacity
+from router.policy import OverCapacity, Policy
 from serving.control.api.asked import (
     JSON_ONLY,
     Body,
@@ -25,7 +25,7 @@ from serving.control.api.asked import (
     needed_revision,
 )
 from serving.control.errors import Unacceptable
-from serving.control.views import Changed, Current, Wanted
+from serving.control.views import Acknowledged, Changed, Current, Wanted
 
 _MOST_ARMS = 1_000
 _LONGEST_UNIT = 1_024
@@ -75,6 +75,33 @@ class ArmOut(BaseModel):
     role: Literal["arm", "canary"]
 
 
+class ConditionOut(BaseModel):
+    """What a field of a request must say: one of these values, compared like this."""
+
+    place: str
+    name: str
+    how: str
+    values: list[str]
+
+
+class RuleOut(BaseModel):
+    """A version for every request that fulfils all the conditions."""
+
+    version: int
+    when: list[ConditionOut]
+
+
+class ShadowOut(BaseModel):
+    """A version that gets copies of some requests, and how many of them at most."""
+
+    version: int
+    sample_ppm: int
+    salt: str
+    when: list[ConditionOut] = []
+    max_per_s: int | None = None
+    max_in_flight: int | None = None
+
+
 class PolicyOut(BaseModel):
     """Which version answers which unit of one model."""
 
@@ -85,6 +112,11 @@ class PolicyOut(BaseModel):
     allow_override: bool
     repeatable: bool
     over_capacity: OverCapacity = OverCapacity.REFUSE
+    rules: list[RuleOut] = []
+    shadows: list[ShadowOut] = []
+    unit_sources: Annotated[
+        list[dict[str, str | int]], Field(description="where a unit is looked for beside `unit_header`")
+    ] = []
 
 
 class CurrentOut(BaseModel):
@@ -199,13 +231,22 @@ def _current_out(current: Current) -> dict[str, Any]:
 
 
 def _changed_out(changed: Changed) -> ChangedOut:
-    seen = changed.acknowledged
     return ChangedOut.model_validate(
         {
             **_current_out(changed.current),
-            "acknowledged": {"of": seen.of, "by": seen.by, "expired": seen.expired, "waiting": seen.waiting},
+            "acknowledged": acknowledged_out(changed.acknowledged).model_dump(),
             "durable": changed.durable,
             "took_ms": round(changed.took_s * 1000, 1),
             "notes": list(changed.notes),
         }
     )
+
+
+def acknowledged_out(seen: Acknowledged) -> AcknowledgedOut:
+    """Who runs it by now, as it is shown."""
+    return AcknowledgedOut(of=seen.of, by=seen.by, expired=list(seen.expired), waiting=list(seen.waiting))
+
+
+def policy_out(policy: Policy) -> PolicyOut:
+    """The policy as it is shown."""
+    return PolicyOut.model_validate(policy_as_dict(policy))

@@ -132,7 +132,8 @@ def _model_out(view: ModelView) -> ModelOut:
     )
 
 
-def _gateway_out(lease: GatewayLease, head: Head) -> GatewayOut:
+def gateway_out(lease: GatewayLease, head: Head) -> GatewayOut:
+    """What a gateway says of itself, as it is shown."""
     return GatewayOut(
         id=lease.id,
         host=lease.host,
@@ -170,7 +171,7 @@ def _status_out(status: Status) -> StatusOut:
         version=installed_version("sluice-gateway"),
         epoch=status.head.epoch,
         digest=status.head.digest,
-        gateways=[_gateway_out(lease, status.head) for lease in status.gateways],
+        gateways=[gateway_out(lease, status.head) for lease in status.gateways],
         endpoints=[
             EndpointOut(model=e.model, version=e.version, host=e.host, http_port=e.http_port, grpc_port=e.grpc_port)
             for e in status.endpoints

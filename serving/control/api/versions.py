@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ConfigDict, Field
 
 from registry.kinds import ArtifactKind
 from registry.lifecycle import Event
-from registry.models import LARGEST_VERSION, LONGEST_TEXT
+from registry.models import LONGEST_TEXT
 from registry.models import ModelName as RegistryName
+from registry.service import Registry
 from serving.control.api.asked import (
     JSON_ONLY,
     Body,
     IfMatch,
     ModelName,
     VersionNumber,
-    WaitS,
     Who,
     Why,
     etag,
@@ -36,14 +36,11 @@ from serving.control.api.contents import (
     VersionOut,
     version_out,
 )
-from serving.control.api.operations import LONG, LONG_AND_MADE, answered
-from serving.control.api.workshop import TheOperations, TheRegistry
+from serving.control.api.long_work import BEGINS, BEGINS_AND_MAKES, Number, Work
+from serving.control.api.workshop import TheRegistry
 from serving.pools import PoolOptions
 
 routes = APIRouter(prefix="/registry/models/{model}", tags=["registry"])
-
-Number = Annotated[int, Path(ge=1, le=LARGEST_VERSION, examples=[3])]
-Wait = Annotated[WaitS, Query(description="for its end, seconds; 202 where it goes on after that")]
 
 
 class RegisterIn(Body):
@@ -116,6 +113,35 @@ class ReasonIn(Body):
     why: Why = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How a version's state is to be changed.
+
+    Attributes:
+        who: asks.
+        why: for the audit log.
+        expected: the revision that the caller knows; None for any.
+    """
+
+    who: str
+    why: str
+    expected: int | None
+
+    async def made(self, registry: Registry, model: str, version: int, event: Event, response: Response) -> VersionOut:
+        """The version after that event, and its `ETag` in the response."""
+        await registry.move(model, version, event, expected=self.expected, who=self.who, why=self.why)
+        shown = await registry.show(model, version)
+        response.headers["ETag"] = etag(shown.standing.revision)
+        return version_out(shown)
+
+
+def _move(who: Who, reason: ReasonIn | None = None, if_match: IfMatch = None) -> Move:
+    return Move(who, reason.why if reason else "", given_revision(if_match))
+
+
+AskedMove = Annotated[Move, Depends(_move)]
+
+
 @routes.post(
     "/versions",
     summary="Register a version",
@@ -123,59 +149,34 @@ class ReasonIn(Body):
         "The artifact is copied in and measured, tried on a server of its own, and then recorded, verified. What can "
         "be refused before that is refused at once. A registration that fails leaves nothing behind."
     ),
-    status_code=HTTPStatus.ACCEPTED,
-    responses={**LONG_AND_MADE},
-    dependencies=[JSON_ONLY],
+    **BEGINS_AND_MAKES,
 )
-async def _register(
-    *, operations: TheOperations, model: ModelName, wanted: RegisterIn, who: Who, wait_s: Wait = 0.0
-) -> Response:
+async def _register(work: Work, model: ModelName, wanted: RegisterIn) -> Response:
     said = wanted.model_dump(mode="json", exclude={"options", "why", "example"})
     of_the_artifact = ("source", "kind", "digest", "number", "serves", "force")
     arguments = {name: said.pop(name) for name in of_the_artifact}
     if wanted.example is not None:
         said["example"] = json.dumps(wanted.example)
     arguments |= {"contents": said, "options": wanted.options.model_dump(mode="json", exclude_unset=True)}
-    begun = await operations.begin("register", RegistryName(model), wanted.number, arguments, who=who, why=wanted.why)
-    return await answered(operations, begun, wait_s)
+    return await work.begun("register", RegistryName(model), wanted.number, arguments, wanted.why)
 
 
 @routes.post(
     "/versions/{version}/verify",
     summary="Read a version's artifact again and try it",
     description="A registered version (one that was restored) is verified after it.",
-    status_code=HTTPStatus.ACCEPTED,
-    responses={**LONG},
-    dependencies=[JSON_ONLY],
+    **BEGINS,
 )
-async def _verify(
-    *,
-    operations: TheOperations,
-    model: ModelName,
-    version: Number,
-    who: Who,
-    wanted: VerifyIn | None = None,
-    wait_s: Wait = 0.0,
-) -> Response:
+async def _verify(work: Work, model: ModelName, version: Number, wanted: VerifyIn | None = None) -> Response:
     asked = wanted or VerifyIn()
     arguments = {"options": asked.options.model_dump(mode="json", exclude_unset=True)}
-    begun = await operations.begin("verify", RegistryName(model), version, arguments, who=who, why=asked.why)
-    return await answered(operations, begun, wait_s)
+    return await work.begun("verify", RegistryName(model), version, arguments, asked.why)
 
 
-@routes.post(
-    "/import",
-    summary="Register a version from an MLflow registry",
-    status_code=HTTPStatus.ACCEPTED,
-    responses={**LONG_AND_MADE},
-    dependencies=[JSON_ONLY],
-)
-async def _import(
-    *, operations: TheOperations, model: ModelName, wanted: ImportIn, who: Who, wait_s: Wait = 0.0
-) -> Response:
+@routes.post("/import", summary="Register a version from an MLflow registry", **BEGINS_AND_MAKES)
+async def _import(work: Work, model: ModelName, wanted: ImportIn) -> Response:
     arguments = {"source": wanted.source, "number": wanted.number, "force": wanted.force}
-    begun = await operations.begin("import", RegistryName(model), wanted.number, arguments, who=who, why=wanted.why)
-    return await answered(operations, begun, wait_s)
+    return await work.begun("import", RegistryName(model), wanted.number, arguments, wanted.why)
 
 
 @routes.post(
@@ -185,17 +186,9 @@ async def _import(
     dependencies=[JSON_ONLY],
 )
 async def _archive(
-    *,
-    registry: TheRegistry,
-    model: ModelName,
-    version: Number,
-    response: Response,
-    who: Who,
-    reason: ReasonIn | None = None,
-    if_match: IfMatch = None,
+    registry: TheRegistry, model: ModelName, version: Number, move: AskedMove, response: Response
 ) -> VersionOut:
-    move = _Move(Event.ARCHIVE, given_revision(if_match), who, reason)
-    return await _moved(registry, model, version, move, response)
+    return await move.made(registry, model, version, Event.ARCHIVE, response)
 
 
 @routes.post(
@@ -205,17 +198,9 @@ async def _archive(
     dependencies=[JSON_ONLY],
 )
 async def _restore(
-    *,
-    registry: TheRegistry,
-    model: ModelName,
-    version: Number,
-    response: Response,
-    who: Who,
-    reason: ReasonIn | None = None,
-    if_match: IfMatch = None,
+    registry: TheRegistry, model: ModelName, version: Number, move: AskedMove, response: Response
 ) -> VersionOut:
-    move = _Move(Event.RESTORE, given_revision(if_match), who, reason)
-    return await _moved(registry, model, version, move, response)
+    return await move.made(registry, model, version, Event.RESTORE, response)
 
 
 @routes.delete(
@@ -234,21 +219,3 @@ async def _delete(
     if_match: IfMatch = None,
 ) -> None:
     await registry.move(model, version, Event.DELETE, expected=given_revision(if_match), who=who, why=why)
-
-
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """What is asked of a version: the event, the revision that the caller knows, who, and why."""
-
-    event: Event
-    expected: int | None
-    who: str
-    reason: ReasonIn | None
-
-
-async def _moved(registry: TheRegistry, model: str, version: int, move: _Move, response: Response) -> VersionOut:
-    why = move.reason.why if move.reason else ""
-    await registry.move(model, version, move.event, expected=move.expected, who=move.who, why=why)
-    shown = await registry.show(model, version)
-    response.headers["ETag"] = etag(shown.standing.revision)
-    return version_out(shown)

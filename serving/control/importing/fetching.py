@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from registry.errors import Conflict, NotFound, RegistryError, Unacceptable
+from registry.tree import MOST_BYTES
 from serving.child import ended, spawn, stop_async
 from serving.control.importing.facts import Facts
 from serving.control.importing.source import Source, SourceUnavailable, Taken, shown
@@ -48,12 +49,14 @@ class Server:
         sources: roots of artifacts beside its own store, as the settings list them.
         limit_s: how long it may take to hand a version over, in seconds.
         answer_s: how long it may be silent, in whole seconds.
+        largest_file: bytes that one file may have; the sum is judged when it is brought into the store.
     """
 
     uri: str
     sources: Sequence[str] = ()
     limit_s: float = 1_800.0
     answer_s: int = 10
+    largest_file: int = MOST_BYTES
 
 
 def check_installed() -> None:
@@ -89,6 +92,7 @@ async def fetch(source: Source, server: Server, folder: Path, taken: Taken) -> F
         "source": str(source),
         "tracking_uri": server.uri,
         "sources": list(server.sources),
+        "largest_file": server.largest_file,
         "taken": {"model": taken.model, "numbers": sorted(taken.numbers)},
     }
     # The address may hold a password: never an argument, which everybody on the machine can read.

@@ -21,6 +21,7 @@ from registry.errors import Conflict, RegistryError, Unacceptable
 from registry.models import Artifact, Contents, ModelName, VersionNumber
 from registry.roots import Roots
 from registry.service import Registered, Registry
+from registry.tree import Bounds
 from serving.control.importing.fetching import Server, check_installed, fetch
 from serving.control.importing.source import Source, Taken, shown
 from serving.control.importing.translation import Imported, Inspect, translate
@@ -166,9 +167,10 @@ class Importer:
         return Taken(operation.model, self._declared.get(operation.model, frozenset()))
 
     def _server(self) -> Server:
-        if self._settings.mlflow_uri is None:
+        settings = self._settings
+        if settings.mlflow_uri is None:
             raise Unacceptable("The settings name no MLflow tracking server to import from.", _SETTING)
-        return Server(self._settings.mlflow_uri, self._settings.sources, self._limit_s)
+        return Server(settings.mlflow_uri, settings.sources, self._limit_s, largest_file=settings.max_artifact_bytes)
 
     @asynccontextmanager
     async def _folder(self, name: str) -> AsyncIterator[Path]:
@@ -183,7 +185,9 @@ class Importer:
 
     async def _brought(self, folder: Path) -> Artifact:
         root = self._settings.artifacts or ""
-        store = ArtifactStore(root, Roots.of([str(folder)]), allow_pickle=self._settings.allow_pickle)
+        bounds = Bounds(self._settings.max_artifact_bytes, self._settings.max_artifact_files)
+        sources = Roots.of([str(folder)])
+        store = ArtifactStore(root, sources, allow_pickle=self._settings.allow_pickle, bounds=bounds)
         bringing = asyncio.ensure_future(on_artifacts(store.bring, str(folder)))
         try:
             return await asyncio.shield(bringing)

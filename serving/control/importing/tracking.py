@@ -9,6 +9,7 @@ below `model`. What they mean is left to `translation.py`.
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -41,6 +42,7 @@ def main(folder: Path) -> None:
     asked = json.loads((folder / "request.json").read_text())
     source, tracking_uri = Source.of(asked["source"]), str(asked["tracking_uri"])
     taken = Taken(asked["taken"]["model"], frozenset(asked["taken"]["numbers"]))
+    _bound_files(asked["largest_file"])
     try:
         facts = _brought(source, tracking_uri, Roots.of(asked["sources"]), folder / "model", taken)
         answer: dict[str, Any] = {"facts": asdict(facts)}
@@ -49,6 +51,12 @@ def main(folder: Path) -> None:
     except Exception as error:  # noqa: BLE001 - a library over a network: anything may come out of it
         answer = {"problem": _as_plain(_translated(error, source, tracking_uri))}
     (folder / "answer.json").write_text(json.dumps(answer))
+
+
+def _bound_files(most_bytes: int) -> None:
+    """Python leaves the signal alone, so that writing more is an error with a sentence."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes if hard < 0 else min(most_bytes, hard), hard))
 
 
 def _brought(source: Source, tracking_uri: str, roots: Roots, folder: Path, taken: Taken) -> Facts:

@@ -9,6 +9,7 @@ import gzip
 import json
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -206,16 +207,24 @@ def _leave(pair: Pair, port: int) -> int:
         return pair.upstream_connections()
 
 
+@pytest.fixture(scope="module")
+def endangered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A pair of its own: should the gateway let one through, no other test loses its Triton by it."""
+    with running(tmp_path_factory.mktemp("endangered"), ["echo"]) as pair:
+        yield pair
+
+
 @pytest.mark.parametrize("name", _DEADLY)
-def test_what_surely_kills_triton_never_reaches_it(tmp_path: Path, recording: Recording, name: str) -> None:
+def test_what_surely_kills_triton_never_reaches_it(
+    endangered: Pair, tmp_path: Path, recording: Recording, name: str
+) -> None:
     """Such a request kills Triton alone; through the gateway it harms nobody."""
     vector = Vector(name, (_DEADLY[name],))
     check_kills(tmp_path / "alone", recording, vector)
-    with running(tmp_path / "pair", ["echo"]) as pair:
-        behind = ask_gateway(pair.gateway, vector)
-        codes = [answer.code for answer in behind.answers]
-        assert pair.triton_lives, f"the gateway answered {codes}, and Triton is dead"
-        assert (codes, behind.after) in (([200], After.OPEN), ([400], After.OPEN))
+    behind = ask_gateway(endangered.gateway, vector)
+    codes = [answer.code for answer in behind.answers]
+    assert endangered.triton_lives, f"the gateway answered {codes}, and Triton is dead"
+    assert (codes, behind.after) in (([200], After.OPEN), ([400], After.OPEN))
 
 
 @pytest.mark.parametrize("name", _LETHAL)

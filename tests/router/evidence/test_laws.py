@@ -22,6 +22,7 @@ from router.evidence.restarts import Restarts
 from router.evidence.sample_ratio import SampleRatio
 from router.evidence.sequential import e_value
 from router.evidence.two_arm import Form, OddsTest, Side, TwoArm
+from tests.examples import examples
 from tests.router.evidence import states
 
 EMPTY = [
@@ -42,7 +43,7 @@ EMPTY = [
     Restarts((Pairs(), Pairs()), 2),
 ]
 
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150)
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(150))
 
 
 def flat(state: object) -> list[Any]:

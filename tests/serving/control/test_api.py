@@ -23,6 +23,7 @@ from serving.control.service import ControlService
 from serving.control.views import PoolView
 from serving.endpoint import Endpoint
 from serving.leases import GatewayLease
+from tests.examples import examples
 
 POLICY = "/api/v1/models/digits/policy"
 DECLARED = {"digits": {1: "pool", 2: "pool"}}
@@ -292,7 +293,7 @@ async def test_the_ledger_says_who_and_why(api: Api) -> None:
     await api.put({**half(), "why": "it is better"})
     [entry] = (await api.http.get("/api/v1/ledger", params={"limit": 1})).json()["entries"]
     assert (entry["kind"], entry["why"], entry["facts"]["revision"]) == ("policy", "it is better", 2)
-    assert entry["who"].startswith("api from ")
+    assert entry["who"].startswith("anonymous from ")
     problem(await api.http.get("/api/v1/ledger", params={"limit": 0}), 422)
 
 
@@ -343,7 +344,7 @@ near_policies = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150), deadline=None)
 @given(
     body=st.fixed_dictionaries({"policy": near_policies}, optional={"why": st.text() | json_values}) | json_values,
     if_match=st.sampled_from(["*", '"1"']) | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8),

@@ -108,7 +108,7 @@ async def test_a_registration_that_is_cancelled_leaves_nothing(here: Room) -> No
     await asyncio.wait_for(here.trials.begun.wait(), 20)
     assert (await here.http.delete(where)).status_code == 202
     ended = (await here.http.get(where, params={"wait_s": 20})).json()
-    assert (ended["state"], ended["cancelled_by"]) == ("cancelled", "api from 127.0.0.1")
+    assert (ended["state"], ended["cancelled_by"]) == ("cancelled", "anonymous from 127.0.0.1")
     assert here.digests() == []
 
 
@@ -414,7 +414,7 @@ async def test_the_audit_log_says_who_did_what(here: Room) -> None:
     await here.http.put(f"{BASE}/aliases/x", json={"version": 1, "why": "good"}, headers={"If-Match": "*"})
     first = (await here.http.get("/api/v1/registry/audit", params={"limit": 1})).json()
     [entry] = first["entries"]
-    assert (entry["what"], entry["why"], entry["who"]) == ("alias", "good", "api from 127.0.0.1")
+    assert (entry["what"], entry["why"], entry["who"]) == ("alias", "good", "anonymous from 127.0.0.1")
     second = (await here.http.get("/api/v1/registry/audit", params={"before": first["next"]})).json()
     assert [(one["what"], one["why"]) for one in second["entries"]] == [("register", "the first")]
 

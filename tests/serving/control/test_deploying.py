@@ -22,6 +22,7 @@ from serving.control.fake_store import FakeStore
 from serving.control.keeper import PoolKeeper
 from serving.control.operations import Operation, Operations, OperationState
 from serving.control.service import ControlService
+from serving.control.starts import Starts
 from serving.control.store import Store, connect
 from serving.control.tasks import end
 from serving.control.usage import Routable, Usage
@@ -107,7 +108,7 @@ class Room:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.control.deploying._LOOK_S", 0.01)
+    monkeypatch.setattr("serving.control.standing._LOOK_S", 0.01)
 
 
 @asynccontextmanager
@@ -333,7 +334,7 @@ async def test_nothing_is_taken_away_before_every_gateway_runs_the_policy(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that does not follow is named; all servers stay."""
-    monkeypatch.setattr("serving.control.deploying._GATEWAYS_WITHIN_S", 0.2)
+    monkeypatch.setattr("serving.control.flips._GATEWAYS_WITHIN_S", 0.2)
     await room.register(2)
     room.fake.gateway_says(GatewayLease("slow", "b", 1, "h", 1, 1, (await room.store.head()).digest), 60)
     failed = await room.do("promote", 2)
@@ -412,7 +413,7 @@ async def test_a_flip_that_is_run_again_overwrites_nobodys_later_decision(room: 
 
 async def test_a_gateway_whose_lease_lapsed_is_waited_for(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was there when the policy was published, and nothing says that it does not serve on."""
-    monkeypatch.setattr("serving.control.deploying._GATEWAYS_WITHIN_S", 0.5)
+    monkeypatch.setattr("serving.control.flips._GATEWAYS_WITHIN_S", 0.5)
     await room.register(2)
     real = room.service.set_policy
 
@@ -569,8 +570,8 @@ async def spec_of(room: Room, version: int, **options: int) -> PoolKey:
     """The key of the pool that a deployment of that version asks for."""
     operation = Operation("x", "deploy", "digits", version, {"options": options})
     performer = room.operations._performers["deploy"]
-    deployments: Deployments = performer.perform.__self__  # type: ignore[attr-defined]
-    return (await deployments._asked.spec(operation)).key_with_digest
+    starts: Starts = performer.perform.__self__  # type: ignore[attr-defined]
+    return (await starts._asked.spec(operation)).key_with_digest
 
 
 async def test_a_flip_on_a_real_server(valkey: EmbeddedValkey) -> None:

@@ -11,7 +11,8 @@ from router.policy import Arm, Policy
 from serving.control.errors import Unacceptable
 from serving.control.fake_pools import FakePools
 from serving.control.fake_store import FakeStore
-from serving.control.keeper import ASLEEP, PoolKeeper
+from serving.control.keeper import PoolKeeper
+from serving.control.pool_views import ASLEEP
 from serving.control.service import ControlService, PoolView
 from serving.control.views import Wanted
 from serving.control.wishes import Wish

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from serving.control.probe import TritonProbe
 from serving.endpoint import Endpoint
+from tests.serving.certificates import Authority
 
 
 class FakeTriton:
@@ -87,3 +89,21 @@ async def test_silence_is_a_no(probe: TritonProbe, triton: tuple[FakeTriton, End
     fake.silent = False
     assert await probe(endpoint)
     assert not await probe(Endpoint(host="127.0.0.1", http_port=1, grpc_port=0, model="digits", version=2))
+
+
+async def test_an_encrypted_server_is_asked_if_it_is_who_it_says(tmp_path: Path) -> None:
+    """The certificate is checked against the file that is named; a stranger's is a no."""
+    files = Authority(tmp_path).issue()
+    (tmp_path / "elsewhere").mkdir()
+    stranger = Authority(tmp_path / "elsewhere").issue()
+    for shown, ready in ((files, True), (stranger, False)):
+        fake = FakeTriton()
+        server = await asyncio.start_server(fake.answer, "127.0.0.1", 0, ssl=shown.server().context)
+        port = server.sockets[0].getsockname()[1]
+        asked = Endpoint("127.0.0.1", port, 0, "digits", 2, tls=True)
+        probe = TritonProbe(2.0, str(files.authority))
+        assert await probe(asked) is ready
+        assert not await probe(Endpoint("127.0.0.1", port, 0, "digits", 2))
+        assert bool(fake.asked) is ready
+        await probe.close()
+        server.close()

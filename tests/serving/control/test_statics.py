@@ -91,3 +91,13 @@ async def test_a_store_that_is_away_is_an_error_and_asked_again() -> None:
     store.down = False
     await statics.renew()
     assert len(await leased(store)) == 3
+
+
+def test_an_encrypted_triton_is_an_encrypted_endpoint() -> None:
+    """Written with https:// in the settings."""
+    versions = [{"version": 1, "endpoints": ["https://triton.example.com:8443", "127.0.0.1:9001"]}]
+    declared = Settings.model_validate({"models": [{"name": "m", "versions": versions}]}).models
+    assert [(one.host, one.http_port, one.tls) for one in static_endpoints(declared)] == [
+        ("triton.example.com", 8443, True),
+        ("127.0.0.1", 9001, False),
+    ]

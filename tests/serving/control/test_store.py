@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 
 from router.policy import Arm, Policy
-from serving.control import store as store_module
+from serving.control import publication_form
 from serving.control.errors import StoreDamaged, StoreUnavailable
 from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
@@ -90,7 +90,7 @@ async def test_a_policy_that_another_model_runs_is_kept(store: Store, raw: redis
 
 async def test_the_lineage_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the last epochs are remembered."""
-    monkeypatch.setattr(store_module, "KEPT_EPOCHS", 3)
+    monkeypatch.setattr(publication_form, "KEPT_EPOCHS", 3)
     for _ in range(6):
         await store.change("digits", POLICY, None, who="ada")
     assert sorted(await store.lineage(range(10))) == [4, 5, 6]

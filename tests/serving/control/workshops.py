@@ -18,13 +18,22 @@ from registry.artifacts import ArtifactStore
 from registry.roots import Roots
 from registry.service import Registry
 from registry.store import connect as connect_registry
+from serving.access.security_log import SecurityLog
+from serving.control.access_changes import AccessChange
 from serving.control.api import Workshop, create_app
+from serving.control.api.desk import Desk
+from serving.control.api.gate import Door
 from serving.control.conductor import Conductor, declared_pools
 from serving.control.deploying import Deployments
+from serving.control.doorman import Doorman
 from serving.control.fake_pools import FakePools
 from serving.control.importing.performing import Importer
+from serving.control.keys import KeyService
 from serving.control.operations import Operations, Performer
+from serving.control.publishing import LedgerEntry
 from serving.control.registering import Registrar
+from serving.control.rolling.feed import Feed
+from serving.control.rolling.rolling import Rolling
 from serving.control.service import ControlService, declared_in
 from serving.control.store import Store, connect
 from serving.control.usage import Routable, usage
@@ -34,6 +43,7 @@ from serving.pools import PoolSpec, Tried
 from serving.settings import ModelSettings, Settings
 from serving.triton.inspecting import signature_in
 from serving.triton.layout import ModelVersion, config_text
+from tests.serving.access.credentials import Credentials
 
 SIGNATURE: dict[str, Any] = {
     "inputs": [{"name": "pixels", "datatype": "FP32", "shape": [64]}],
@@ -151,6 +161,7 @@ async def room(
     *,
     namespace: str = "",
     models: tuple[ModelSettings, ...] = (),
+    credentials: Credentials | None = None,
 ) -> AsyncIterator[Room]:
     """A control room on that Valkey, with its files below the folder.
 
@@ -159,6 +170,7 @@ async def room(
         folder: where sources, artifacts and scratch lie.
         namespace: what its keys begin with; empty for one of its own.
         models: what the settings declare.
+        credentials: whoever is let in; without them everybody is.
     """
     name = namespace or f"test-{secrets.token_hex(6)}"
     sources, kept, scratch = (folder / part for part in ("sources", "artifacts", "scratch"))
@@ -180,9 +192,16 @@ async def room(
     operations = Operations(store, kinds)
     uses.operations = operations
     workshop = Workshop(registry, operations, artifacts, declared=declared_pools(models))
-    app = create_app(service, workshop)
+    doorman = Doorman(store, required=credentials is not None)
+    desk = Desk(Rolling(store, service.traffic).rollouts, Feed(store), store, store)
+    door = Door(doorman, log=SecurityLog(str(folder / "security.log")))
+    app = create_app(service, workshop, door, key_service=KeyService(store), desk=desk)
+    if credentials is not None:
+        await store.change_access(AccessChange(0, LedgerEntry("key", "test", "", {}), tuple(credentials.records)))
+        await doorman.look()
     conductor = Conductor(service, store, pools, models, probe=_answers, operations=operations, boot=name)
     running = asyncio.create_task(conductor.run())
+    looking = asyncio.create_task(doorman.run())
     transport = httpx.ASGITransport(app)
     headers = {"content-type": "application/json"}
     try:
@@ -190,9 +209,10 @@ async def room(
             yield Room(http, app, service, workshop, store, trials, registrar, sources, kept)
     finally:
         await asyncio.sleep(0)
-        while not running.done():  # a client of Redis that is just connecting may swallow one
+        while not (running.done() and looking.done()):  # a client of Redis that is just connecting may swallow one
             running.cancel()
-            await asyncio.wait({running}, timeout=0.5)
+            looking.cancel()
+            await asyncio.wait({running, looking}, timeout=0.5)
         await store.close()
         await registry_store.close()
 

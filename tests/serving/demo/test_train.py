@@ -11,13 +11,10 @@ from serving.demo import train as demo
 from serving.triton.layout import read_signature
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoModels:
-    """Both versions, trained once."""
-    with warnings.catch_warnings():
-        # Torch's exporter warns of its own parts.
-        warnings.simplefilter("ignore")
-        return demo.train(tmp_path_factory.mktemp("models"))
+@pytest.fixture
+def models(digits: demo.DemoModels) -> demo.DemoModels:
+    """Both versions."""
+    return digits
 
 
 def test_both_versions_are_good_and_the_second_is_better(models: demo.DemoModels) -> None:

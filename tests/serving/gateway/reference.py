@@ -17,8 +17,8 @@ _FIELD = re.compile(rb"(%s):[ \t]*([\t -~\x80-\xff]*?)[ \t]*" % _TOKEN)
 _CHUNK = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[\t -~\x80-\xff]*)?")
 _NUMBER = re.compile(rb"[0-9]+")
 _ENDS_HERE = frozenset(
-    b"connection content-length expect host http2-settings keep-alive proxy-authorization proxy-connection te trailer "
-    b"transfer-encoding upgrade".split()
+    b"authorization connection content-length cookie expect host http2-settings keep-alive proxy-authorization "
+    b"proxy-connection te trailer transfer-encoding upgrade".split()
 )
 _OF_A_VERSION = re.compile(
     r"/v2/models/(?P<model>[^/?]+)(?:/versions/(?P<version>[^/?]*))?"

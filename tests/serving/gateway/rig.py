@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,6 +21,7 @@ from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
 from serving.gateway.upstream import Upstream
 from serving.gateway.worker import Worker
+from tests.serving.certificates import Files
 from tests.serving.gateway.upstream import ScriptedUpstream
 from tests.serving.gateway.wire import Answer, Answers
 
@@ -55,14 +57,15 @@ class Client:
         self.reset = False
 
     @classmethod
-    async def connect(cls, port: int, *, receive_buffer: int | None = None) -> Self:
+    async def connect(cls, port: int, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None) -> Self:
         """A connection; with a small buffer it is full soon."""
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        return cls(*await asyncio.open_connection(sock=sock, limit=1024))
+        name = None if tls is None else "127.0.0.1"
+        return cls(*await asyncio.open_connection(sock=sock, limit=1024, ssl=tls, server_hostname=name))
 
     async def send(self, data: bytes) -> None:
         """These bytes, as soon as there is room for them."""
@@ -133,12 +136,14 @@ class Rig:
         port: where it listens.
         upstreams: by version, its replicas.
         complaints: what reached the loop's exception handler: must stay empty.
+        tls: what encrypts both sides; None in the clear.
     """
 
     worker: Worker
     port: int
     upstreams: Mapping[int, list[ScriptedUpstream]]
     complaints: list[Mapping[str, Any]] = field(default_factory=list)
+    tls: Files | None = None
     _clients: list[Client] = field(default_factory=list)
 
     @property
@@ -153,7 +158,8 @@ class Rig:
 
     async def client(self, *, receive_buffer: int | None = None) -> Client:
         """A new connection."""
-        client = await Client.connect(self.port, receive_buffer=receive_buffer)
+        tls = None if self.tls is None else self.tls.client()
+        client = await Client.connect(self.port, receive_buffer=receive_buffer, tls=tls)
         self._clients.append(client)
         return client
 
@@ -204,32 +210,41 @@ async def running(
     *,
     policy: Policy | None = None,
     replicas: Mapping[int, int] = MappingProxyType({1: 1}),
+    tls: Files | None = None,
     **limits: Any,  # noqa: ANN401 (of the configuration)
 ) -> AsyncIterator[Rig]:
-    """A worker for model `m`: how many upstreams each version has, its policy, and its limits."""
+    """A worker for model `m`: how many upstreams each version has, its policy, what encrypts it, and its limits."""
     loop = asyncio.get_running_loop()
     complaints: list[Mapping[str, Any]] = []
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     async with contextlib.AsyncExitStack() as stack:
         upstreams = {
-            version: [await stack.enter_async_context(ScriptedUpstream()) for _ in range(count)]
+            version: [await stack.enter_async_context(ScriptedUpstream(tls)) for _ in range(count)]
             for version, count in replicas.items()
         }
-        worker = Worker(WorkerConfig(worker="test", **limits), loop)
+        worker = Worker(WorkerConfig(worker="test", **{**_encrypted(tls), **limits}), loop)
         worker.key = Key(KEY_ID, SECRET)
         endpoints = [
-            Endpoint("127.0.0.1", one.port, 0, "m", version) for version, some in upstreams.items() for one in some
+            Endpoint("127.0.0.1", one.port, 0, "m", version, tls=tls is not None)
+            for version, some in upstreams.items()
+            for one in some
         ]
         worker.swap(worker.table.build(HEAD, {"m": policy or Policy(min(replicas))}, endpoints))
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         worker.listen(listener)
-        rig = Rig(worker, port, upstreams, complaints)
+        rig = Rig(worker, port, upstreams, complaints, tls)
         try:
             yield rig
             await rig.end()
         finally:
             await shut(worker)
+
+
+def _encrypted(tls: Files | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    return {"tls_certificate": str(tls.certificate), "tls_key": str(tls.key), "triton_ca_file": str(tls.authority)}
 
 
 async def shut(worker: Worker) -> None:

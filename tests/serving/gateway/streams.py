@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
+from serving.access.keys import Shown
 from tests.serving.gateway.wire import post
 
-INNER = post("/v2/models/m/infer?smuggled", b"evil", ["X-Inner: yes"])
+KEY = Shown("0123456789ab", "fuzz-" * 8 + "key")
+"""The one that opens the door of a gateway that asks for one."""
+_GOOD = f"Authorization: Bearer {KEY.text}"
+INNER = post("/v2/models/m/infer?smuggled", b"evil", ["X-Inner: yes", _GOOD])
 """A request that no upstream may ever see, for it only ever stands inside of another."""
 _SHOWN = 300
 
@@ -54,7 +58,8 @@ _TARGETS = [
 ]  # fmt: skip
 _HEADERS = [
     "X-A: b", "x-empty:", "X-Obs: \u00e9\u00ff", "X-Spaced: \t a  b \t", "Content-Type: application/json",
-    "Authorization: Bearer x", "TE: trailers", "Trailer: X-Late", "Keep-Alive: timeout=5", "sluice-unit: u",
+    "authorization: bearer  " + KEY.text, "Authorization: Bearer x", "Cookie: a=b", "sluice-synthetic: 1",
+    "TE: trailers", "Trailer: X-Late", "Keep-Alive: timeout=5", "sluice-unit: u",
     "sluice-version: 1", "sluice-timeout-ms: 60000", "sluice-request-id: forged", "sluice-anything: x",
     "Inference-Header-Content-Length: 0", "Inference-Header-Content-Length: 2", "inference-header-content-length: 999",
     "Content-Encoding: gzip", "Expect: 100-continue", "expect: 100-Continue", "Upgrade: h2c", "Upgrade: websocket",
@@ -129,6 +134,8 @@ def _request(draw: st.DrawFn, lies: bool) -> bytes:  # noqa: FBT001
     """One request; a lying one has a head that does not keep to its own body, or to the protocol."""
     version = draw(st.sampled_from(_VERSIONS))
     headers = draw(st.lists(st.sampled_from(_HEADERS), max_size=4))
+    if draw(st.integers(0, 3)):
+        headers.insert(draw(st.integers(0, len(headers))), _GOOD)
     body = b""
     framing = draw(st.integers(0, 4))
     if framing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,7 @@ async def test_nothing_is_sent_twice_where_it_may_not_be_repeated(failure: Reply
 async def test_a_large_request_is_not_repeated(name: str) -> None:
     """A body over the limit is not held, so its failure is the client's; one at the limit is answered by stable."""
     failure, told = FAILURES[name]
-    limits = {"repeat_max_request": 1_000, "upstream_timeout_s": 0.1}
+    limits: dict[str, Any] = {"repeat_max_request": 1_000, "upstream_timeout_s": 0.1}
     async with running(policy=CANARY, replicas=BOTH, **limits) as rig:
         candidate, stable = candidate_of(rig), stable_of(rig)
         candidate.usual = failure

@@ -1,12 +1,14 @@
 """Whatever bytes a client sends, an upstream sees its requests and no others, and each is answered once.
 
-FUZZ_CASES says how many streams are tried; without it the same few thousand are tried every time.
+FUZZ_CASES says how many streams are tried; without it the same few hundred are tried every time, and the same two
+thousand in the slow set.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -19,14 +21,19 @@ import uvloop
 from hypothesis import HealthCheck, given, note, settings
 
 from router.policy import Policy
+from serving.access.keys import KeyRecord
+from serving.access.roles import Role
 from serving.endpoint import Endpoint
+from tests.examples import examples
+from tests.serving.gateway.callers import Holder, lets_in
 from tests.serving.gateway.reference import Ending, Reading, Told, read_stream
 from tests.serving.gateway.rig import HEAD, PATIENCE_S, Rig, eventually, running
-from tests.serving.gateway.streams import Stream, streams
+from tests.serving.gateway.streams import KEY, Stream, streams
 from tests.serving.gateway.wire import Answer, Answers
 
-CASES = int(os.environ.get("FUZZ_CASES", "2000"))
+CASES = int(os.environ.get("FUZZ_CASES") or examples(2000))
 SHOWN = 3000
+_SHOWN_KEY = re.compile(rb"(?i:bearer) +%s" % KEY.text.encode())
 _FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
 Seen = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...], bytes]
 
@@ -148,6 +155,12 @@ class Front:
     loop: asyncio.AbstractEventLoop
     rig: Rig
     desk: Desk
+    required: bool
+
+    def lets_in(self, told: Told) -> bool:
+        """Whether whoever sent this shows the key, or shows nothing and need not."""
+        shown = told.all(b"authorization")
+        return not self.required if not shown else len(shown) == 1 and bool(_SHOWN_KEY.fullmatch(shown[0]))
 
     def play(self, stream: Stream) -> Caller:
         """What a client got that sent this."""
@@ -179,13 +192,14 @@ class Front:
         return caller
 
 
-@pytest.fixture(scope="module")
-def front() -> Iterator[Front]:
-    """One loop and one gateway for all streams."""
+@pytest.fixture(scope="module", params=[False, True], ids=["open", "asks for keys"])
+def front(request: pytest.FixtureRequest) -> Iterator[Front]:
+    """One loop and one gateway for all streams, which asks nobody for a key, or everybody."""
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     context: AbstractAsyncContextManager[Rig] = running(max_header=4096, max_body=1_000_000)
     rig = loop.run_until_complete(context.__aenter__())
+    lets_in(rig.worker, Holder(KEY, KeyRecord(KEY.id, "fuzz", KEY.digest, Role.OPERATE)), required=request.param)
     desk = Desk()
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
@@ -193,7 +207,7 @@ def front() -> Iterator[Front]:
     endpoint = Endpoint("127.0.0.1", port, 0, "m", 1)
     loop.call_soon(lambda: rig.worker.swap(rig.worker.table.build(HEAD, {"m": Policy(1)}, [endpoint])))
     loop.run_until_complete(asyncio.sleep(0))
-    yield Front(loop, rig, desk)
+    yield Front(loop, rig, desk, request.param)
     loop.run_until_complete(context.__aexit__(None, None, None))
     server.close()
     loop.run_until_complete(asyncio.sleep(0.01))
@@ -219,10 +233,12 @@ def test_any_bytes(front: Front, stream: Stream) -> None:
     note(f"upstream saw {front.desk.seen!s:.{SHOWN}}")
     assert not front.desk.mistakes
     assert not front.rig.complaints
-    _check_seen(front.desk.seen, reading)
+    _check_seen(front.desk.seen, [told for told in reading.requests if front.lets_in(told)])
     answers, rest = _read(bytes(caller.data), reading)
     assert not rest or caller.reset or stream.resets
     _check_answers(answers, reading, front.desk.seen)
+    for told, answer in zip(reading.requests, answers, strict=False):
+        _check_door(told, answer, let_in=front.lets_in(told))
     if stream.sound and not stream.resets:
         _check_complete(answers, reading)
 
@@ -257,11 +273,21 @@ def _is_whole_refusal(answer: Answer, rest: bytes) -> bool:
     )
 
 
-def _check_seen(seen: list[Seen], reading: Reading) -> None:
-    """The upstream saw requests that the client sent, in their order, each once at most."""
-    sent = iter([told.relayed for told in reading.requests])
+def _check_seen(seen: list[Seen], let_in: list[Told]) -> None:
+    """The upstream saw requests that the client had a right to, in their order, each once at most, and no key."""
+    sent = iter([told.relayed for told in let_in])
     for one in seen:
+        assert not {name.lower() for name, _ in one[2]} & {b"authorization", b"cookie"}
         assert any(one == other for other in sent), f"the upstream saw {one}"
+
+
+def _check_door(told: Told, answer: Answer, *, let_in: bool) -> None:
+    """Who has no right to it gets 401 and the connection's end, unless nothing could be made of what they sent."""
+    if let_in:
+        assert answer.code != 401
+    elif b"/v2/health/" not in told.target:
+        assert answer.code in {400, 401}
+        assert answer.code == 400 or answer.one("connection") == b"close"
 
 
 def _check_answers(answers: list[Answer], reading: Reading, seen: list[Seen]) -> None:
@@ -289,4 +315,4 @@ def _check_complete(answers: list[Answer], reading: Reading) -> None:
 
 def _may_close(told: Told, answer: Answer) -> bool:
     holds_back = b"100-continue" in {value.lower() for value in told.all(b"expect")}
-    return told.closes or not told.http_1_1 or (holds_back and not answer.all("x-number"))
+    return told.closes or not told.http_1_1 or answer.code == 401 or (holds_back and not answer.all("x-number"))

@@ -125,7 +125,7 @@ async def test_a_large_body_there(rig: Rig, *, in_chunks: bool) -> None:
     sending = asyncio.create_task(client.send(request))
     for connection in await idle_connections(rig):
         connection.transport.pause_reading()
-    await eventually(lambda: next(iter(rig.worker.clients))._reading is False)
+    await eventually(lambda: any(client._reading is False for client in rig.worker.clients))
     assert not sending.done()
     for connection in rig.upstream.connections:
         connection.transport.resume_reading()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from typing import Any
 
 from router.policy import Policy
 from serving.control.scaling import loads
@@ -19,7 +20,7 @@ async def test_the_lease_counts_what_is_under_way_by_version(valkey: EmbeddedVal
     """A version that works on nothing is left out, and it is left out again when the answers are there."""
     namespace = f"test-{secrets.token_hex(6)}"
     gate = asyncio.Event()
-    settings = {"redis_url": valkey.url, "namespace": namespace}
+    settings: dict[str, Any] = {"redis_url": valkey.url, "namespace": namespace}
     async with running(policy=Policy(stable=1), replicas={1: 2, 2: 1}, **settings) as rig:
         for one in rig.upstreams[1]:
             one.usual = answers(ok(), gate=gate)

@@ -118,7 +118,7 @@ def test_it_is_bounded() -> None:
     """Long heads are not kept, and no more than so many short ones."""
     some: Remembered[AnswerHead] = Remembered()
     head = AnswerHead(200, b"OK", b"", 0)
-    some.put(b"GET / HTTP/1.1\r\nA: " + b"x" * 2000 + END, head)
+    some.put(b"GET / HTTP/1.1\r\nA: " + b"x" * 5000 + END, head)
     some.put(END + b"GET / HTTP/1.1" + END, head)
     some.put(b"GET / HTTP/1.1", head)
     some.put(b"GET / HTTP/1.1", head._replace(length=11))  # as many bytes as there would be behind an empty line
@@ -147,8 +147,8 @@ def test_only_a_whole_message_is_known(body: bytes) -> None:
 
 @pytest.mark.parametrize("over", [0, 1])
 def test_the_longest_head_that_is_kept(over: int) -> None:
-    """A head of 1 KiB, the empty line included, is kept; one byte more is not."""
+    """A head of 4 KiB, the empty line included, is kept; one byte more is not."""
     some: Remembered[AnswerHead] = Remembered()
-    first = b"A" * (1024 - len(END) + over) + END
+    first = b"A" * (4096 - len(END) + over) + END
     some.put(first + b"{}", AnswerHead(200, b"OK", b"", 2))
     assert bool(some.whole(first + b"{}")) is (not over)

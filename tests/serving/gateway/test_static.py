@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -16,7 +17,9 @@ import pytest
 
 from router.choose import Facts, choose
 from router.policy import Arm, Policy
+from serving.access.principal import Limits
 from serving.sockets import open_listener
+from tests.serving.gateway.callers import caller
 from tests.serving.gateway.rig import Client, eventually
 from tests.serving.gateway.upstream import ScriptedUpstream, answers
 from tests.serving.gateway.wire import ok, post
@@ -54,6 +57,8 @@ async def gateway(*arguments: str) -> AsyncIterator[tuple[Process, int]]:
         (["--static", "m/1=h:1", "--traffic", "m:9=10%"], "--traffic"),
         (["--static", "m/1=h:1", "--static", "m/2=h:2", "--traffic", "m:2=ten"], "ten"),
         (["--static", "m/1=h:1", "--static", "m/2=h:2", "--traffic", "m:2=110%"], "110%"),
+        (["--static", "m/1=h:1", "--keys", "x", "--token-rules", "/nowhere/rules.json"], "--token-rules"),
+        (["--static", "m/1=h:1", "--keys", "x", "--token-rules", "pyproject.toml"], "--token-rules"),
         (["--port", "many"], "--port"),
         (["--nonsense"], "--nonsense"),
     ],
@@ -68,6 +73,34 @@ def test_bad_arguments(arguments: list[str], word: str) -> None:
     assert last.startswith("python -m serving.gateway: error: ")
     assert word in last
     assert "Traceback" not in done.stderr
+
+
+async def test_keys(tmp_path: Path) -> None:
+    """With a file of keys everybody is asked for one of them, limits included, and refusals are written down."""
+    who, file, log = caller(limits=Limits(0.1, 2)), tmp_path / "keys.json", tmp_path / "security.log"
+    file.write_text(json.dumps({"revision": 1, "keys": [who.record.encode()], "jwks": None}))
+    async with ScriptedUpstream() as upstream:
+        place = f"m/1=127.0.0.1:{upstream.port}"
+        async with gateway("--static", place, "--keys", str(file), "--security-log", str(log)) as (_, port):
+            codes = []
+            for headers in ([who.header], [who.header], [who.header], []):
+                client = await Client.connect(port)
+                await client.send(post(headers=headers))
+                codes.append((await client.answer()).code)
+                client.close()
+            assert codes == [200, 200, 429, 401]
+    [line] = log.read_text().splitlines()
+    assert (json.loads(line)["kind"], json.loads(line)["door"]) == ("missing", "prediction")
+
+
+def test_no_keys(tmp_path: Path) -> None:
+    """A gateway that is to ask for keys and finds none does not start, and says so in a sentence."""
+    done = subprocess.run(
+        [*GATEWAY, "--port", "0", "--static", "m/1=127.0.0.1:9", "--keys", str(tmp_path / "none")],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("There are no keys in ")
 
 
 def test_a_taken_port() -> None:

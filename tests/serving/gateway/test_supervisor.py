@@ -28,6 +28,7 @@ from serving.sockets import open_listener
 from tests.serving.gateway.rig import Client, eventually
 from tests.serving.gateway.upstream import ScriptedUpstream, answers
 from tests.serving.gateway.wire import Answer, get, ok, post
+from tests.serving.processes import gone
 
 REPOSITORY = Path(__file__).parents[3]
 NO_STORE = "redis://127.0.0.1:9/0"
@@ -41,14 +42,6 @@ def keep_snapshot(file: Path, port: int) -> None:
     snapshot = encode_snapshot(EMPTY.with_policy("m", digest_of(policy), parent=""))
     recovery = Recovery(Head(1, digest_of(snapshot), ""), snapshot, {digest_of(policy): policy})
     keep(str(file), recovery, [Endpoint("127.0.0.1", port, 0, "m", 1)])
-
-
-def gone(pid: int) -> bool:
-    """Whether no such process runs."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 @dataclass

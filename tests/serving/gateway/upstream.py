@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Self, cast
 
+from tests.serving.certificates import Files
 from tests.serving.gateway.wire import Malformed, Request, Requests, ok
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -64,9 +65,13 @@ class ScriptedUpstream:
         heads: the heads of all requests, whole or not.
         mistakes: what came and is no request: must stay empty.
         reads: whether it reads at all; a slow one can be made by switching this.
+
+    Args:
+        tls: what it shows; None in the clear.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Files | None = None) -> None:
+        self._tls = None if tls is None else tls.server().context
         self.usual: Reply = Reply((ok(),))
         self.script: deque[Reply] = deque()
         self.requests: list[Request] = []
@@ -92,7 +97,7 @@ class ScriptedUpstream:
         loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", self.port))
         self.port = listener.getsockname()[1]
-        self._server = await loop.create_server(lambda: Connection(self), sock=listener)
+        self._server = await loop.create_server(lambda: Connection(self), sock=listener, ssl=self._tls)
 
     def stop(self) -> None:
         """Takes no more connections, and drops those that there are: the next one is refused."""

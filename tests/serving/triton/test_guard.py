@@ -6,34 +6,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from serving.triton import guard as guarding
 from serving.triton.guard import Guard
-
-REPOSITORY = Path(__file__).parents[3]
-SLEEPER = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
-    """Whether it comes to hold within that many seconds."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def gone(pid: int) -> bool:
-    """Whether no such process runs; a zombie that nobody has reaped runs no more."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+from tests.serving.processes import REPOSITORY, SLEEPER, eventually, gone
 
 
 def sleeper(mark: str) -> "subprocess.Popen[bytes]":
@@ -50,7 +30,7 @@ def guards_of(mark: str) -> list[int]:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if guarding.__file__.encode() in words and mark.encode() in words:
+        if guarding.__name__.encode() in words and mark.encode() in words:
             found.append(int(entry.name))
     return found
 

@@ -72,3 +72,17 @@ async def test_a_program_that_is_missing_is_refused(tmp_path: Path) -> None:
     """A tritonserver that has gone since it was found is refused in a sentence."""
     with pytest.raises(StartFailed, match="not an executable program"):
         await started(TritonBinary(tmp_path / "missing"), tmp_path)
+
+
+async def test_a_models_code_gets_none_of_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the cluster's token nor keys and passwords among the settings; what is nobody's secret stays."""
+    for name in ("RAY_AUTH_TOKEN", "SLUICE_ACCESS__ADMIN_KEY", "SLUICE_REDIS__URL", "SLUICE_KEY"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("SLUICE_RUN", "mark")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    binary = fake_server(tmp_path, f"env > {tmp_path}/env; exit 1")
+    with pytest.raises(StartFailed):
+        await started(binary, tmp_path)
+    said = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
+    assert "secret" not in said.values()
+    assert (said["SLUICE_RUN"], said["CUDA_VISIBLE_DEVICES"]) == ("mark", "1")

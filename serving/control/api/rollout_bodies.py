@@ -1,0 +1,229 @@
+"""What is sent and answered about rollouts, typed. The plan's own shape is `docs/rollout.schema.json`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.phases import Phase
+from router.plan import Kind, Stalled
+from router.policy import LARGEST_VERSION
+from router.rollout import Automation
+from serving.control.api.asked import Body, VersionNumber, Why
+from serving.control.api.policies import AcknowledgedOut, PolicyOut
+
+_MOST_STAGES = 100
+_MOST_ARMS = 100
+
+Document = Annotated[dict[str, Any], Field(max_length=64)]
+ShareText = Annotated[
+    str | int, Field(description="a share like '12.5%', or parts per million", examples=["12.5%"], union_mode="smart")
+]
+VersionText = Annotated[str, Field(pattern="^[1-9][0-9]{0,9}$")]
+
+
+class RolloutIn(Body):
+    """A rollout to be started: a plan, or strategies by name (`docs/rollout.schema.json`)."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "candidate": 2,
+                    "canary": {"steps": ["1%", "5%", "25%", "50%", "100%"], "hold": "10m", "watch": "1d"},
+                    "automation": "alone",
+                    "why": "the new form",
+                }
+            ]
+        },
+    )
+
+    model: Annotated[str | None, Field(max_length=256, description="where it is said, it is the one in the path")] = (
+        None
+    )
+    candidate: Annotated[int | None, Field(strict=True, ge=1, le=LARGEST_VERSION)] = None
+    shadow: Document | None = None
+    blue_green: Document | None = None
+    canary: Document | None = None
+    ab_test: Document | None = None
+    plan: Document | None = None
+    automation: Automation | None = None
+    freezes: Annotated[list[Document] | None, Field(max_length=64)] = None
+    deadline: int | str | None = None
+    on_deadline: Stalled | None = None
+    gates: Annotated[list[Document] | None, Field(max_length=8)] = None
+    webhooks: Annotated[list[Document] | None, Field(max_length=8)] = None
+    again: Annotated[bool | None, Field(strict=True)] = None
+    why: Why = ""
+
+
+class AskIn(Body):
+    """A reason."""
+
+    why: Why = ""
+
+
+class RollBackIn(Body):
+    """Why it goes back."""
+
+    why: Annotated[str, Field(min_length=1, max_length=1_000, examples=["errors on the checkout page"])]
+
+
+class ApproveIn(Body):
+    """Which stage is let in: its name, or its number counted from 0; left out, whichever waits."""
+
+    stage: Annotated[str | int | None, Field(examples=["50 %"])] = None
+    why: Why = ""
+
+
+class PromoteIn(Body):
+    """How far: to the next stage, or to the end."""
+
+    to_end: Annotated[bool, Field(strict=True)] = False
+    version: Annotated[VersionNumber | None, Field(description="the winner, where the plan has none yet")] = None
+    why: Why = ""
+
+
+class RetryIn(Body):
+    """Whether what was rolled back is tried again."""
+
+    again: Annotated[bool, Field(strict=True)] = False
+    why: Why = ""
+
+
+class SharesIn(Body):
+    """Shares of arms by version; arms that are not named keep theirs."""
+
+    shares: Annotated[
+        dict[VersionText, ShareText], Field(min_length=1, max_length=_MOST_ARMS, examples=[{"2": "12.5%"}])
+    ]
+    why: Why = ""
+
+
+class ApprovalOut(BaseModel):
+    """Who let it into which stage, at which revision."""
+
+    who: str
+    revision: int
+    stage: int
+
+
+class GateOut(BaseModel):
+    """Somebody else's word that it waits for; of the address only the host is shown."""
+
+    type: str
+    url: str
+    name: str
+    timeout_s: int
+
+
+class WebhookOut(BaseModel):
+    """Who hears of it; of the address only the host is shown."""
+
+    url: str
+    events: list[str]
+
+
+class RolloutOut(BaseModel):
+    """A rollout at a glance. The revision, in quotes, is the `ETag`, and goes into the next change's `If-Match`."""
+
+    id: Annotated[str, Field(examples=["ro_5f0c5b0d6c1e"])]
+    model: Annotated[str, Field(examples=["digits"])]
+    kind: Kind
+    phase: Phase
+    place: Annotated[str, Field(description="where it stands, in words", examples=["running, stage '5 %'"])]
+    stage: Annotated[str | None, Field(description="the stage that gives the traffic", examples=["5 %"])]
+    stage_number: Annotated[int, Field(description="counted from 0; -1 before the first", examples=[1])]
+    stages: Annotated[int, Field(description="how many there are", examples=[5])]
+    automation: Automation
+    revision: Annotated[int, Field(examples=[3])]
+    candidate: int | None
+    stable: Annotated[int, Field(description="the version that was stable before it")]
+    shares: Annotated[dict[str, int], Field(description="desired, parts per million by version")]
+    by_hand: Annotated[bool, Field(description="whether an operator set the shares")]
+    over: bool
+    cause: Annotated[str, Field(description="why it stands where it stands, where that needs a reason")]
+    created_by: str
+    created_at: datetime
+
+
+class RolloutDetailOut(RolloutOut):
+    """One rollout in full: what keeps it where it is, and what it does next."""
+
+    waits: Annotated[list[str], Field(description="what keeps it from going on by itself, in sentences")]
+    next_stage: Annotated[str | None, Field(description="what comes next: a stage, or 'the end'")]
+    next_step_s: Annotated[float | None, Field(description="seconds until its shortest time is over; null: unknown")]
+    stage_s: Annotated[float, Field(description="how long this stage has run, seconds, without pauses")]
+    requests: Annotated[dict[str, int], Field(description="by version, since this stage's shares")]
+    chosen: int | None
+    advised: str
+    approvals: list[ApprovalOut]
+    epochs: Annotated[list[int], Field(description="that it published, oldest first; at most the last 100")]
+    plan: dict[str, Any]
+    gates: list[GateOut]
+    webhooks: list[WebhookOut]
+
+
+class RolloutsOut(BaseModel):
+    """Rollouts, newest first."""
+
+    rollouts: list[RolloutOut]
+
+
+class RolloutChangedOut(BaseModel):
+    """What a change made of a rollout, and which gateways run it by now."""
+
+    rollout: RolloutDetailOut
+    acknowledged: Annotated[AcknowledgedOut | None, Field(description="null where no policy changed")]
+    epoch: Annotated[int | None, Field(description="that it published; null where no policy changed")]
+    took_ms: float
+    notes: list[str]
+
+
+class StageOut(BaseModel):
+    """One stage that a plan leads through, with its policy."""
+
+    name: str
+    does: str
+    shares: Annotated[dict[str, int], Field(description="parts per million by version")]
+    min_s: int
+    min_requests: int
+    needs: str
+    approval: bool
+    flip: bool
+    policy: PolicyOut
+
+
+class StagesOut(BaseModel):
+    """Every stage in order, and what is left at the end; nothing was started."""
+
+    stages: Annotated[list[StageOut], Field(max_length=_MOST_STAGES + 1)]
+    plan: dict[str, Any]
+    notes: list[str]
+
+
+class LintOut(BaseModel):
+    """Whether a document can be used; every mistake with its place."""
+
+    valid: bool
+    mistakes: list[str]
+    plan: dict[str, Any] | None
+
+
+class StoppedOut(BaseModel):
+    """What break glass did: stable alone serves these, and no share grows until that is taken back."""
+
+    stopped: list[str]
+    rolled_back: Annotated[list[str], Field(description="rollouts that were in progress")]
+    epoch: int | None
+    acknowledged: AcknowledgedOut | None
+    took_ms: float
+
+
+class UnstoppedOut(BaseModel):
+    """What may move again; traffic stays as it is."""
+
+    unstopped: list[str]

@@ -1,0 +1,67 @@
+"""The ledger in Redis: an append-only stream, read from either end. Part of `serving.control.store`.
+
+It is never trimmed before what goes was written to the archive (`serving.control.rolling.archive`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from serving.control.base_store import BaseStore, reply
+from serving.control.publication import Recorded
+from serving.control.publication_form import decode_entry
+
+MOST_ENTRIES = 1_000
+"""How many entries are read at once."""
+
+_LONGEST_WAIT_S = 1.0
+"""Shorter than the socket's timeout, or waiting would look like a broken connection."""
+
+
+class LedgerStore(BaseStore):
+    """What was decided."""
+
+    async def ledger(self, limit: int, before: str = "") -> Sequence[Recorded]:
+        """The newest entries, newest first; of those before that id, where one is given."""
+        newest = f"({before}" if before else "+"
+        async with self._boundary():
+            count = max(1, min(limit, MOST_ENTRIES))
+            return _recorded(await reply(self._redis.xrevrange(self.keys.ledger, max=newest, count=count)))
+
+    async def ledger_after(self, after: str, limit: int) -> Sequence[Recorded]:
+        """The oldest entries after that id (empty: from the beginning), oldest first."""
+        oldest = f"({after}" if after else "-"
+        async with self._boundary():
+            count = max(1, min(limit, MOST_ENTRIES))
+            return _recorded(await reply(self._redis.xrange(self.keys.ledger, min=oldest, count=count)))
+
+    async def ledger_length(self) -> int:
+        """How many entries there are."""
+        async with self._boundary():
+            return int(await reply(self._redis.xlen(self.keys.ledger)))
+
+    async def await_entry(self, after: str, wait_s: float) -> Sequence[Recorded]:
+        """What is written after that id, as soon as there is something; nothing where nothing was within that time."""
+        block_ms = max(1, round(min(wait_s, _LONGEST_WAIT_S) * 1000))
+        async with self._boundary():
+            asked = self._redis.xread({self.keys.ledger: after or "0-0"}, count=MOST_ENTRIES, block=block_ms)
+            return [entry for _, entries in _streams(await reply(asked)) for entry in _recorded(entries)]
+
+    async def trim_ledger(self, last: str) -> None:
+        """Forgets everything up to and with that entry."""
+        milliseconds, _, sequence = last.partition("-")
+        async with self._boundary():
+            oldest = f"{milliseconds}-{int(sequence) + 1}"
+            await reply(self._redis.xtrim(self.keys.ledger, minid=oldest, approximate=False))
+
+
+def _streams(said: Any) -> Sequence[tuple[bytes, Any]]:  # noqa: ANN401 - a mapping or a list, by the protocol spoken
+    return list(said.items()) if isinstance(said, dict) else list(said or ())
+
+
+def _recorded(said: Any) -> Sequence[Recorded]:  # noqa: ANN401 - redis-py types its replies for all of its clients
+    return [
+        Recorded(entry_id.decode(), int(entry_id.partition(b"-")[0]), decode_entry(fields[b"entry"]))
+        for entry_id, fields in said
+    ]

@@ -1,0 +1,146 @@
+"""What a rollout's document may say, as a JSON Schema: for editors, for `docs/rollout.schema.json`, and for the check.
+
+`python -m serving.control.rolling.document_schema > docs/rollout.schema.json` writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from router.plan import MOST_REQUESTS, End, Stalled
+from router.plan_form import PLAN_SCHEMA
+from router.policy import LARGEST_BUDGET, LARGEST_VERSION
+from router.rollout import Automation
+from router.strategies import Decide
+from serving.control.rolling.outward import LONGEST_URL, MOST_GATES, MOST_HOOKS, Event, GateKind
+
+END: Final = "end"
+"""Among the approvals of a canary: before the candidate becomes stable."""
+
+_MOST_STEPS: Final = 50
+
+
+def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": properties, "additionalProperties": False}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _text(longest: int, shortest: int = 0) -> dict[str, Any]:
+    return {"type": "string", "minLength": shortest, "maxLength": longest}
+
+
+def _maybe(schema: Mapping[str, Any], description: str) -> dict[str, Any]:
+    return {"description": description, "anyOf": [{"type": "null"}, schema]}
+
+
+_VERSION: Final = {"type": "integer", "minimum": 1, "maximum": LARGEST_VERSION}
+_COUNT: Final = {"type": "integer", "minimum": 0, "maximum": MOST_REQUESTS}
+_BUDGET: Final = _maybe(
+    {"type": "integer", "minimum": 1, "maximum": LARGEST_BUDGET}, f"null, or a whole number from 1 to {LARGEST_BUDGET}"
+)
+_SHADOW: Final = _object(
+    {
+        "version": _VERSION, "sample": _ref("share"), "for": _ref("seconds"), "max_per_s": _BUDGET,
+        "max_in_flight": _BUDGET, "min_requests": _COUNT,
+    },
+)  # fmt: skip
+_CANARY: Final = _object(
+    {
+        "steps": {"type": "array", "items": _ref("share"), "minItems": 1, "maxItems": _MOST_STEPS},
+        "hold": _ref("seconds"),
+        "min_requests": _COUNT,
+        "approve": {
+            "type": "array",
+            "items": {
+                "description": f"one of the steps, or '{END}'",
+                "anyOf": [{"const": END}, _ref("share")],
+            },
+            "maxItems": _MOST_STEPS,
+        },
+        "watch": _maybe(_ref("seconds"), "null, or a time like '1d'"),
+    },
+    "steps",
+)
+_AB_TEST: Final = _object(
+    {
+        "arms": {
+            "type": "object",
+            "description": 'shares by version, like {"2": "50%"}',
+            "propertyNames": {"pattern": "^[1-9][0-9]{0,9}$", "description": "the number of a version"},
+            "additionalProperties": _ref("share"),
+        },
+        "for": _ref("seconds"),
+        "sample_size": _COUNT,
+        "decide": {"enum": [one.value for one in Decide]},
+        "undecided": {"enum": [End.RESTORE.value, End.KEEP.value]},
+        "watch": _maybe(_ref("seconds"), "null, or a time like '1d'"),
+    },
+    "arms",
+)
+_BLUE_GREEN: Final = _object(
+    {
+        "preview": {"type": "array", "items": _ref("condition"), "maxItems": 16},
+        "bake": _ref("seconds"),
+        "approval": {"type": "boolean"},
+        "keep_warm": _ref("seconds"),
+    }
+)
+_GATE: Final = _object(
+    {
+        "type": {"enum": [one.value for one in GateKind]},
+        "url": _text(LONGEST_URL, 1),
+        "name": _text(64),
+        "metadata": {"type": "object", "additionalProperties": _text(1_024), "description": "texts by name"},
+        "timeout": _ref("seconds"),
+    },
+    "type",
+    "url",
+)
+_WEBHOOK: Final = _object(
+    {
+        "url": _text(LONGEST_URL, 1),
+        "events": {"type": "array", "items": {"enum": [one.value for one in Event]}, "maxItems": len(Event)},
+        "secret": {"type": "string", "description": "a secret of Standard Webhooks, `whsec_` and base64"},
+        "secret_env": {**_text(128, 1), "description": "the variable that has the secret, where the file is read"},
+    },
+    "url",
+)
+_PLAN: Final = {name: said for name, said in PLAN_SCHEMA.items() if name not in {"$schema", "$defs", "title"}}
+
+DOCUMENT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A rollout",
+        **_object(
+            {
+                "model": _text(256, 1),
+                "candidate": _maybe(_VERSION, "null, or the number of a version"),
+                "shadow": _SHADOW,
+                "blue_green": _BLUE_GREEN,
+                "canary": _CANARY,
+                "ab_test": _AB_TEST,
+                "plan": _ref("plan"),
+                "automation": {"enum": [one.value for one in Automation]},
+                "freezes": {"type": "array", "items": _ref("freeze"), "maxItems": 64},
+                "deadline": _maybe(_ref("seconds"), "null, or a time like '2h'"),
+                "on_deadline": {"enum": [one.value for one in Stalled]},
+                "gates": {"type": "array", "items": _GATE, "maxItems": MOST_GATES},
+                "webhooks": {"type": "array", "items": _WEBHOOK, "maxItems": MOST_HOOKS},
+                "again": {"type": "boolean"},
+                "why": _text(1_000),
+            }
+        ),
+        "$defs": {**PLAN_SCHEMA["$defs"], "plan": _PLAN},
+    }
+)
+"""What the document may say, for editors and for `document_from`, which checks by it."""
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(dict(DOCUMENT_SCHEMA), indent=2) + "\n")

@@ -1,0 +1,85 @@
+"""What a store shows of rollouts beside their records: values that both stores share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from serving.control.rolling.records import Record
+
+EVERYTHING = "*"
+"""In the place of a model: all of them."""
+
+
+class Stop(NamedTuple):
+    """A stop in force: who broke the glass, when (seconds since 1970), and why."""
+
+    who: str
+    at_s: float
+    why: str
+
+    def encode(self) -> str:
+        """The stop as JSON."""
+        return json.dumps(self._asdict())
+
+
+def stop_from(said: str | bytes) -> Stop:
+    """What `Stop.encode` wrote; whatever else is there is a stop as well."""
+    try:
+        plain = json.loads(said)
+        return Stop(str(plain["who"]), float(plain["at_s"]), str(plain["why"]))
+    except (ValueError, KeyError, TypeError):
+        return Stop("somebody", 0.0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the loop goes by at one tick.
+
+    Attributes:
+        now_s: the store's time, seconds since 1970.
+        records: rollouts in progress.
+        damaged: models whose rollout in progress nobody can read, to its id.
+        stopped: by model, or `*` for all.
+    """
+
+    now_s: float
+    records: tuple[Record, ...]
+    damaged: Mapping[str, str]
+    stopped: Mapping[str, Stop]
+
+    def stop_of(self, model: str) -> Stop | None:
+        """The stop that holds the model, if one does."""
+        return self.stopped.get(model) or self.stopped.get(EVERYTHING)
+
+
+class Due(NamedTuple):
+    """A delivery that is due: 'entry/rollout/hook', the ledger's entry, and how often it was tried in vain."""
+
+    id: str
+    entry: str
+    tries: int
+
+
+class Answered(NamedTuple):
+    """What was answered to a request: as it went out."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+class Claim(NamedTuple):
+    """A request that was seen before: the digest of its body, and what was answered; None while nothing was."""
+
+    digest: str
+    answer: Answered | None
+
+
+def claim_from(said: str | bytes) -> Claim:
+    """The claim as the store has it."""
+    plain = json.loads(said)
+    answer = plain["answer"]
+    return Claim(plain["digest"], None if answer is None else Answered(**answer))

@@ -1,0 +1,121 @@
+"""What runs as long as the control room does: the lead, the walk, the deliveries, the archive.
+
+Each has a pace of its own, and none waits for another. What fails is told once and tried again. All but the lead only
+happens while this conductor leads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from serving.control.errors import StoreUnavailable
+from serving.control.rolling.archive import Archive, Ledgers
+from serving.control.rolling.gates import Gatekeeper
+from serving.control.rolling.hooks import Courier
+from serving.control.rolling.leading import Leadership
+from serving.control.rolling.walker import Walker
+from serving.control.tasks import end
+
+_log = logging.getLogger(__name__)
+
+ACTIVE_S: Final = 0.25
+"""Between two ticks while a rollout is in progress."""
+IDLE_S: Final = 1.0
+_DELIVER_S: Final = 1.0
+_ARCHIVE_S: Final = 10.0
+
+
+class RolloutLoops:
+    """The loops around rollouts.
+
+    Args:
+        leadership: who leads.
+        walker: walks rollouts.
+        gates: asked by the walker; ended with it.
+        courier: delivers to hooks.
+        ledger: what may grow too long.
+        archive: takes what it has too much of; None for nobody.
+    """
+
+    def __init__(
+        self,
+        leadership: Leadership,
+        walker: Walker,
+        gates: Gatekeeper,
+        courier: Courier,
+        *,
+        ledger: Ledgers,
+        archive: Archive | None = None,
+    ) -> None:
+        self._leadership = leadership
+        self._walker = walker
+        self._gates = gates
+        self._courier = courier
+        self._ledger = ledger
+        self._archive = archive
+        self._told: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        loops = [
+            asyncio.create_task(self._forever("keeping the lead", self._lead)),
+            asyncio.create_task(self._forever("walking rollouts", self.walk)),
+            asyncio.create_task(self._forever("delivering to webhooks", self.deliver)),
+            asyncio.create_task(self._forever("archiving the ledger", self.archive)),
+        ]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            await end(loops)
+            await self._walker.close()
+            await self._gates.close()
+            await self._leadership.resign()
+
+    async def walk(self) -> float:
+        """One tick; seconds until the next."""
+        fence = self._leadership.fence
+        if fence is None:
+            return ACTIVE_S
+        return ACTIVE_S if await self._walker.tick(fence) else IDLE_S
+
+    async def deliver(self) -> float:
+        """One round of deliveries; seconds until the next."""
+        if self._leadership.fence is not None and await self._courier.deliver():
+            return 0.0
+        return _DELIVER_S
+
+    async def archive(self) -> float:
+        """Shortens the ledger where it is too long; seconds until the next time."""
+        if self._leadership.fence is not None and self._archive is not None:
+            await self._archive.keep(self._ledger)
+        return _ARCHIVE_S
+
+    async def _lead(self) -> float:
+        await self._leadership.keep()
+        return self._leadership.renew_every_s
+
+    async def _forever(self, name: str, duty: Callable[[], Awaitable[float]]) -> None:
+        while True:
+            try:
+                pause_s = await duty()
+            except Exception as error:  # noqa: BLE001 - a duty that failed is tried again; the loop outlives everything
+                pause_s = IDLE_S
+                self._tell(name, error)
+            else:
+                self._tell(name, None)
+            await asyncio.sleep(pause_s)
+
+    def _tell(self, name: str, error: Exception | None) -> None:
+        words = "" if error is None else f"{type(error).__name__}: {error}"
+        if self._told.get(name, "") == words:
+            return
+        self._told[name] = words
+        if error is None:
+            _log.info("%s: works again", name)
+        elif isinstance(error, StoreUnavailable):
+            _log.warning("%s: has to wait: %s", name, error)
+        else:
+            _log.error("%s: failed, and will be tried again", name, exc_info=error)

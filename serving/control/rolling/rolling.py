@@ -1,0 +1,57 @@
+"""Everything about rollouts in one control room, put together: what operators ask, and what runs by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Protocol
+
+from serving.control.rolling.archive import Archive, Ledgers
+from serving.control.rolling.gates import Gatekeeper
+from serving.control.rolling.hooks import Courier, Queue
+from serving.control.rolling.leading import LEASE_S, Leadership, Leases
+from serving.control.rolling.loops import RolloutLoops
+from serving.control.rolling.sending import Sender, Sends
+from serving.control.rolling.service import Keeps, Rollouts
+from serving.control.rolling.walker import Walker, Watches
+from serving.control.traffic import Traffic
+
+
+class RollingStore(Keeps, Watches, Queue, Leases, Ledgers, Protocol):
+    """All that rollouts need of a store."""
+
+
+class Rolling:
+    """Rollouts in one control room.
+
+    Args:
+        store: where they are kept.
+        traffic: what may get traffic.
+        folder: of the ledger's archive; None for none, and then the ledger is never shortened.
+        trusted: origins of gates and hooks that the settings name.
+        sends: who reaches them; None for the network.
+        lease_s: how long the lead lasts without being renewed.
+    """
+
+    def __init__(
+        self,
+        store: RollingStore,
+        traffic: Traffic,
+        *,
+        folder: Path | None = None,
+        trusted: Collection[str] = (),
+        sends: Sends | None = None,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        sends = sends or Sender(trusted)
+        gates = Gatekeeper(sends)
+        self.walker = Walker(store, traffic, gates)
+        self.rollouts = Rollouts(store, traffic, sends, walks=self.walker)
+        self.loops = RolloutLoops(
+            Leadership(store, ttl_s=lease_s),
+            self.walker,
+            gates,
+            Courier(store, sends),
+            ledger=store,
+            archive=None if folder is None else Archive(folder),
+        )

@@ -1,0 +1,373 @@
+"""What operators ask of rollouts, without HTTP: start, look, command, and wait for the gateways.
+
+A command is computed by the pure machine from the record that was read and written against that record's revision.
+Where the caller named the revision that was seen, a lost race is told and nothing is tried again; where none was named,
+the command is computed anew from what is there. Going back waits for nobody and nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final, Protocol
+
+from router.commands import Approve, Command, Promote, Resume, Retry, SetShares, ask
+from router.errors import PlanError, PolicyError, RolloutError, RouterError
+from router.plan import grows
+from router.policy import Policy
+from router.rollout import Approval, Fact, Rollout, Seen, Step, fact, policy_of
+from router.rollout import start as started
+from serving.control.acknowledging import until_acknowledged
+from serving.control.errors import Contended, NotNow, RolloutMoved, Unacceptable, Unknown, UnknownRollout
+from serving.control.publication import State
+from serving.control.rolling.document import Document
+from serving.control.rolling.evidence import Counts, decode_counts, evidence_of
+from serving.control.rolling.kept import Look, Stop
+from serving.control.rolling.moving import Moved, Writes, begin, drifted, move, stale_base
+from serving.control.rolling.records import Record, is_id, new_id
+from serving.control.rolling.sending import Sends
+from serving.control.rolling.stopping import Stopped, stop, unstop
+from serving.control.rolling.views import RolloutChange, RolloutView, StageView, stages_of, view_of
+from serving.control.views import Acknowledged, Current
+from serving.endpoint import Endpoint
+
+_RETRIES: Final = 50
+_FORWARD: Final = (Approve, Promote, SetShares, Resume, Retry)
+
+
+class Keeps(Writes, Protocol):
+    """What operators' commands need of a store."""
+
+    async def look(self) -> Look:
+        """The time, the rollouts in progress, and what is stopped."""
+
+    async def rollout(self, rollout_id: str) -> Record | None:
+        """The rollout of that id."""
+
+    async def rollouts(self, model: str | None, limit: int) -> Sequence[Record]:
+        """The newest, newest first."""
+
+    async def stopped(self) -> Mapping[str, Stop]:
+        """What is stopped."""
+
+    async def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints whose lease is alive."""
+
+    async def counts(self, rollout_id: str) -> str | None:
+        """What was kept of that rollout's counts."""
+
+    async def barred(self, model: str) -> Mapping[int, str]:
+        """The versions of that model that went back, by the rollout that they went back with."""
+
+
+class Allows(Protocol):
+    """Who knows what may get traffic (`serving.control.traffic`)."""
+
+    async def current_in(self, state: State, model: str) -> Current | None:
+        """What the model runs."""
+
+    async def refuse_unknown_model(self, state: State, model: str) -> None:
+        """Says which models there are, where this is none of them."""
+
+    async def refuse_unknown_versions(self, state: State, model: str, versions: Collection[int]) -> None:
+        """Says which versions there are, where one of these is none of them."""
+
+    async def obstacles(self, model: str, before: Policy, after: Policy, *, force: bool = False) -> tuple[str, ...]:
+        """What keeps a rollout from taking its model from one policy to the other."""
+
+    def giving(self, model: str, before: Policy, after: Policy) -> AbstractAsyncContextManager[None]:
+        """Within it, no version that `after` newly gives traffic to begins to be drained."""
+
+
+class Walks(Protocol):
+    """What the loop knows, where it runs in this process."""
+
+    def closed(self, rollout_id: str) -> tuple[str, ...]:
+        """What kept that rollout from going on at the last tick, beside its plan."""
+
+
+class NoWalks:
+    """Nothing is known: the loop runs elsewhere."""
+
+    def closed(self, rollout_id: str) -> tuple[str, ...]:
+        """Nothing."""
+        del rollout_id
+        return ()
+
+
+class Rollouts:
+    """Rollouts as operators see and command them.
+
+    Args:
+        store: where they are kept.
+        traffic: what may get traffic.
+        sends: who sends to gates and hooks; asked only whether it would.
+        walks: what the loop knows.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        store: Keeps,
+        traffic: Allows,
+        sends: Sends,
+        *,
+        walks: Walks | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._traffic = traffic
+        self._sends = sends
+        self._walks = walks or NoWalks()
+        self._clock = clock
+
+    # Starting.
+
+    async def start(self, model: str, document: Document, *, who: str, expected: int | None = None) -> RolloutChange:
+        """Starts a rollout. Its traffic begins with the first stage, once its versions are up.
+
+        Args:
+            model: whose traffic it is to move.
+            document: what is asked for.
+            who: for the ledger.
+            expected: the revision of the model's policy that was seen; None for whatever it is.
+
+        Raises:
+            Unknown: there is no such model or version.
+            Unacceptable: the plan cannot be carried out on what the model runs.
+            RolloutActive: one is in progress.
+            NotNow: a version went back before, and nobody insists.
+        """
+        began = self._clock()
+        current, look = await self._current(model), await self._store.look()
+        if expected not in (None, current.revision):
+            raise stale_base(model)
+        for url in (*(gate.url for gate in document.gates), *(hook.url for hook in document.hooks)):
+            self._sends.check(url)
+        rollout = _started(document, current.policy, look.now_s)
+        record = Record(rollout, model, who, look.now_s, document.gates, document.hooks)
+        await self._traffic.refuse_unknown_versions(await self._store.state(), model, document.plan.versions)
+        said = _start_fact(rollout, look.now_s, who, document.why)
+        moved = await begin(self._store, record, said, again=document.again, expected=expected)
+        return RolloutChange(await self._viewed(moved.record, look), None, None, self._clock() - began)
+
+    async def stages(self, model: str, document: Document) -> tuple[tuple[StageView, ...], tuple[str, ...]]:
+        """Every stage that starting this would lead through, and what would keep it from being started."""
+        current, look = await self._current(model), await self._store.look()
+        try:
+            found = stages_of(document.plan, current.policy)
+        except RouterError as error:
+            raise Unacceptable(f"This plan cannot be carried out: {error}.") from error
+        await self._traffic.refuse_unknown_versions(await self._store.state(), model, document.plan.versions)
+        return found, tuple(await self._against(model, document, look, current.policy))
+
+    # Looking.
+
+    async def rollout(self, rollout_id: str) -> RolloutView:
+        """One rollout.
+
+        Raises:
+            UnknownRollout: there is none of that id.
+        """
+        return await self._viewed(await self._record(rollout_id), await self._store.look())
+
+    async def newest(self, model: str | None, limit: int) -> Sequence[Record]:
+        """The newest, newest first; of one model, or of all."""
+        if model is not None:
+            await self._traffic.refuse_unknown_model(await self._store.state(), model)
+        return await self._store.rollouts(model, limit)
+
+    async def active(self) -> Sequence[Record]:
+        """Those in progress, newest first."""
+        return sorted((await self._store.look()).records, key=lambda one: (-one.created_s, one.id))
+
+    # Commanding.
+
+    async def ask(
+        self,
+        rollout_id: str,
+        command: Callable[[Record], Command],
+        *,
+        expected: int | None,
+        wait_s: float = 2.0,
+        force: bool = False,
+    ) -> RolloutChange:
+        """Does what an operator asks, and waits until the gateways run it.
+
+        Args:
+            rollout_id: of which rollout.
+            command: what is asked, given the rollout as it is.
+            expected: the revision that the caller saw; None for whatever it is.
+            wait_s: how long to wait for the gateways; the change stands in any case.
+            force: whether a version may get more than it carries.
+
+        Raises:
+            UnknownRollout: there is none of that id.
+            RolloutMoved: it is at another revision.
+            NotNow: it cannot be done where the rollout stands.
+            Unacceptable: it can never be done.
+        """
+        began = self._clock()
+        moved = await self._asked(rollout_id, command, expected, force=force)
+        look = await self._store.look()
+        seen: Acknowledged | None = None
+        if moved.published:
+            seen = await until_acknowledged(self._store, moved.answer, wait_s, self._clock)
+        epoch = moved.answer.head.epoch if moved.published else None
+        return RolloutChange(await self._viewed(moved.record, look), seen, epoch, self._clock() - began)
+
+    async def stop(
+        self, models: Collection[str] | None, *, who: str, why: str, wait_s: float
+    ) -> tuple[Stopped, Acknowledged | None]:
+        """Breaks the glass: see `serving.control.rolling.stopping`."""
+        done = await stop(self._store, models, who=who, why=why)
+        seen = await until_acknowledged(self._store, done.answer, wait_s, self._clock) if done.published else None
+        return done, seen
+
+    async def unstop(self, model: str | None, *, who: str, why: str) -> tuple[str, ...]:
+        """Takes a stop back."""
+        return await unstop(self._store, model, who=who, why=why)
+
+    async def stopped(self) -> Mapping[str, Stop]:
+        """What is stopped."""
+        return await self._store.stopped()
+
+    async def _asked(
+        self, rollout_id: str, command: Callable[[Record], Command], expected: int | None, *, force: bool
+    ) -> Moved:
+        for _ in range(_RETRIES):
+            record = await self._record(rollout_id)
+            if expected not in (None, record.rollout.revision):
+                raise RolloutMoved(
+                    f"The rollout {record.id} is at revision {record.rollout.revision} ({record.rollout.place}), and "
+                    f"this was asked of revision {expected}.",
+                    "Look at where it stands now, decide again, and send that revision.",
+                )
+            try:
+                return await self._moved(record, command(record), force=force)
+            except RolloutMoved:
+                if expected is not None:
+                    raise
+        raise Contended(f"The rollout {rollout_id} keeps moving.", "Try again in a moment.")
+
+    async def _moved(self, record: Record, command: Command, *, force: bool) -> Moved:
+        look = await self._store.look()
+        seen = await self._seen(record, look)
+        step = _step(record.rollout, command, seen)
+        if not isinstance(command, _FORWARD):
+            return await move(self._store, record, step)
+        await self._refuse_drift(record, command)
+        before = policy_of(record.rollout)
+        if grows(before, step.policy, record.rollout.base.stable):
+            held = (*seen.closed, *await self._traffic.obstacles(record.model, before, step.policy, force=force))
+            if held:
+                raise NotNow(f"{_sentence('; '.join(held))}", "Wait until that is over, or go on by less.")
+        async with self._traffic.giving(record.model, before, step.policy) if not step.flip else nullcontext():
+            return await move(self._store, record, step)
+
+    async def _refuse_drift(self, record: Record, command: Command) -> None:
+        """Nobody goes on from what does not run; and what was changed since is not undone by a retry."""
+        if isinstance(command, SetShares) or not drifted(record, await self._store.state()):
+            return
+        raise NotNow(
+            f"The model {record.model} runs something else than the rollout {record.id} has left.",
+            "Start a new rollout." if record.rollout.over else "Roll it back, or set its shares anew.",
+        )
+
+    async def _record(self, rollout_id: str) -> Record:
+        record = await self._store.rollout(rollout_id) if is_id(rollout_id) else None
+        if record is None:
+            raise UnknownRollout(
+                f"There is no rollout {rollout_id[:64]!r}.", "`sluice rollout list --all` shows those that there are."
+            )
+        return record
+
+    async def _current(self, model: str) -> Current:
+        state = await self._store.state()
+        found = await self._traffic.current_in(state, model)
+        if found is None:
+            await self._traffic.refuse_unknown_model(state, model)
+            raise Unknown(f"The model {model} has no policy yet.", "Give it its first one, with `sluice traffic set`.")
+        return found
+
+    async def _against(self, model: str, document: Document, look: Look, base: Policy) -> list[str]:
+        """What would keep the rollout from being started now, in sentences."""
+        found = [f"the rollout {one.id} is in progress" for one in look.records if one.model == model]
+        barred = await self._store.barred(model)
+        versions = document.plan.versions if document.plan.candidate is None else (document.plan.candidate,)
+        if not document.again:
+            found += [f"version {one} went back with {barred[one]}" for one in versions if one in barred]
+        stop_there = look.stop_of(model)
+        found += [] if stop_there is None else [f"the model is stopped, by {stop_there.who}"]
+        ready = {one.version for one in await self._store.endpoints() if one.model == model}
+        waits = [one for one in document.plan.versions if one not in ready and one not in base.versions]
+        return found + [f"version {one} is not up: the rollout would wait for it" for one in waits]
+
+    async def _viewed(self, record: Record, look: Look) -> RolloutView:
+        seen = await self._seen(record, look)
+        closed = tuple(dict.fromkeys((*seen.closed, *self._walks.closed(record.id))))
+        return view_of(record, seen._replace(closed=closed))
+
+    async def _seen(self, record: Record, look: Look) -> Seen:
+        ready = frozenset(one.version for one in await self._store.endpoints() if one.model == record.model)
+        there = look.stop_of(record.model)
+        closed = () if there is None else (f"the model is stopped, by {there.who}",)
+        counts = await self._counts(record)
+        evidence = None if counts is None else evidence_of(record, counts, look.now_s)
+        return Seen(look.now_s, ready, evidence, closed)
+
+    async def _counts(self, record: Record) -> Counts | None:
+        said = await self._store.counts(record.id)
+        try:
+            return None if said is None else decode_counts(said)
+        except ValueError:
+            return None
+
+
+def approval(who: str, why: str, stage: str | int | None) -> Callable[[Record], Command]:
+    """The command that lets a rollout into that stage: its number, its name, or whichever waits."""
+
+    def command(record: Record) -> Command:
+        rollout = record.rollout
+        target = rollout.target if stage is None else _numbered(rollout, stage)
+        if target is None:
+            raise NotNow(f"There is nothing to approve: the rollout is {rollout.place}.")
+        return Approve(who=who, why=why, approval=Approval(who, record.id, rollout.revision, target))
+
+    return command
+
+
+def _numbered(rollout: Rollout, stage: str | int) -> int:
+    names = [*(one.name for one in rollout.plan.stages), "the end"]
+    wanted = "the end" if stage == "end" else stage
+    if isinstance(wanted, int) and 0 <= wanted < len(names):
+        return wanted
+    if isinstance(wanted, str) and wanted in names:
+        return names.index(wanted)
+    raise Unacceptable(f"There is no stage {stage!r}.", f"There is {', '.join(map(repr, names))}.")
+
+
+def _step(rollout: Rollout, command: Command, seen: Seen) -> Step:
+    try:
+        return ask(rollout, command, seen)
+    except RolloutError as error:
+        raise NotNow(_sentence(str(error))) from error
+    except (PlanError, PolicyError) as error:
+        raise Unacceptable(_sentence(str(error))) from error
+
+
+def _started(document: Document, base: Policy, now_s: float) -> Rollout:
+    try:
+        return started(new_id(), document.plan, base, now_s, document.automation)
+    except RouterError as error:
+        raise Unacceptable(f"This plan cannot be carried out: {error}.") from error
+
+
+def _start_fact(rollout: Rollout, now_s: float, who: str, why: str) -> Fact:
+    said = fact(rollout, rollout, Seen(now_s), who=who, what="start", why=why or f"asked by {who}")
+    return said._replace(before="")
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}."

@@ -1,0 +1,296 @@
+"""The loop that walks rollouts: it reads, asks the pure machine, and writes; it decides nothing itself.
+
+Once a tick the store's clock is read, and everything that the machine is shown goes by it. A step is one script
+(`serving.control.rolling.moving`), so a walker that is killed anywhere is followed by one that finds the step taken or
+not taken. What keeps a rollout from going on and is not in its plan (a stop, a gate, capacity, the registry) is told
+to the machine, which then holds, and gives up at its deadline as it would for any other reason.
+
+Where the model runs something else than the rollout has set, the store has forgotten and the gateways' policy was
+published again: the rollout is paused, never made true again by itself, for it may be about a version that went back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from router.advance import tick
+from router.commands import Pause, RollBack, ask
+from router.errors import RouterError
+from router.phases import Phase
+from router.policy import Policy
+from router.rollout import BY_ITSELF, Rollout, Seen, Step, policy_of
+from serving.control.errors import Deposed, RolloutMoved
+from serving.control.publication import State
+from serving.control.rolling.evidence import Counts, counted, decode_counts, evidence_of
+from serving.control.rolling.gates import Gatekeeper
+from serving.control.rolling.kept import Look
+from serving.control.rolling.moving import Writes, drifted, move
+from serving.control.rolling.outward import GateKind
+from serving.control.rolling.records import Record
+from serving.control.tasks import end
+from serving.control.wishes import ModelVersion
+from serving.endpoint import Endpoint
+from serving.errors import SluiceError
+from serving.leases import GatewayLease
+
+_log = logging.getLogger(__name__)
+
+FLIP_AGAIN_S: Final = 2.0
+"""How long an abandoned flip waits for its next attempt."""
+
+_KEEP_COUNTS_S: Final = 1.0
+
+
+class Watches(Writes, Protocol):
+    """What the walker needs of a store."""
+
+    async def look(self) -> Look:
+        """The time, the rollouts in progress, and what is stopped."""
+
+    async def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints whose lease is alive."""
+
+    async def counts(self, rollout_id: str) -> str | None:
+        """What was kept of that rollout's counts."""
+
+    async def keep_counts(self, rollout_id: str, said: str) -> None:
+        """Keeps them."""
+
+
+class Gives(Protocol):
+    """Who knows what may get traffic (`serving.control.traffic`)."""
+
+    async def obstacles(self, model: str, before: Policy, after: Policy) -> tuple[str, ...]:
+        """What keeps a rollout from taking its model from one policy to the other, in sentences."""
+
+    def keep(self, versions: Iterable[ModelVersion], floored: Iterable[ModelVersion]) -> None:
+        """These have to be up, and of these none may lose a replica, for as long as nothing else is said."""
+
+    def giving(self, model: str, before: Policy, after: Policy) -> AbstractAsyncContextManager[None]:
+        """Within it, no version that `after` newly gives traffic to begins to be drained."""
+
+
+class _Tick(NamedTuple):
+    """What is there at one tick."""
+
+    look: Look
+    state: State
+    gateways: Sequence[GatewayLease]
+    ready: Mapping[str, frozenset[int]]
+    fence: int
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of one rollout; all of it can be lost."""
+
+    counts: Counts | None = None
+    kept: str = ""
+    kept_at_s: float = 0.0
+    closed: tuple[str, ...] = ()
+    not_before_s: float = 0.0
+    abandoned: str = ""
+    told: str = ""
+    flip: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Walker:
+    """Takes every rollout in progress a step on, where it is time.
+
+    Args:
+        store: where they are kept.
+        traffic: what may get traffic.
+        gates: whom they ask.
+        clock: seconds that only go forward, for pauses of its own.
+    """
+
+    def __init__(
+        self, store: Watches, traffic: Gives, gates: Gatekeeper, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._traffic = traffic
+        self._gates = gates
+        self._clock = clock
+        self._memories: dict[str, _Memory] = {}
+
+    async def tick(self, fence: int) -> int:
+        """Looks at all rollouts in progress once; how many there are.
+
+        Args:
+            fence: of the conductor whose walker this is.
+        """
+        look = await self._store.look()
+        self._forget(look)
+        stable = {(record.model, record.rollout.base.stable) for record in look.records}
+        shown = {(record.model, version) for record in look.records for version in record.rollout.plan.versions}
+        self._traffic.keep(stable | shown, stable)
+        if look.records:
+            seen = await self._seen(look, fence)
+            for record in look.records:
+                await self._guarded(record, seen)
+        return len(look.records)
+
+    def closed(self, rollout_id: str) -> tuple[str, ...]:
+        """What kept that rollout from going on at the last tick, beside its plan, in sentences."""
+        memory = self._memories.get(rollout_id)
+        return () if memory is None else memory.closed
+
+    def counts(self, rollout_id: str) -> Counts | None:
+        """What was last counted of that rollout."""
+        memory = self._memories.get(rollout_id)
+        return None if memory is None else memory.counts
+
+    async def close(self) -> None:
+        """Ends what it has begun beside its ticks."""
+        await end([memory.flip for memory in self._memories.values() if memory.flip is not None])
+
+    async def _seen(self, look: Look, fence: int) -> _Tick:
+        ready: dict[str, set[int]] = {}
+        for endpoint in await self._store.endpoints():
+            ready.setdefault(endpoint.model, set()).add(endpoint.version)
+        gateways = await self._store.gateways()
+        by_model = {model: frozenset(versions) for model, versions in ready.items()}
+        return _Tick(look, await self._store.state(), gateways, by_model, fence)
+
+    async def _guarded(self, record: Record, at: _Tick) -> None:
+        """One rollout that cannot be walked must not keep the others from it; that it cannot is told once."""
+        memory = self._memories.setdefault(record.id, _Memory())
+        try:
+            await self._walk(record, at, memory)
+        except (RolloutMoved, Deposed):
+            return  # somebody else took a step: the next tick begins where that led
+        except (SluiceError, RouterError) as error:
+            memory.closed = (str(error),)
+            if memory.told != str(error):
+                memory.told = str(error)
+                _log.warning("the rollout %s cannot go on: %s", record.id, error)
+
+    async def _walk(self, record: Record, at: _Tick, memory: _Memory) -> None:
+        if memory.flip is not None and not memory.flip.done():
+            return
+        rollout = record.rollout
+        if drifted(record, at.state):
+            memory.closed = ("the model runs something else than this rollout has set",)
+            if rollout.phase is not Phase.PAUSED:
+                await self._take(record, ask(rollout, Pause(who=BY_ITSELF, why=_drift_words(at.state)), _at(at)), at)
+            return
+        seen = await self._shown(record, at, memory)
+        step = self._called_back(record, seen) or await self._ticked(record, seen, memory)
+        if step.rollout.revision == rollout.revision:
+            return
+        if step.flip and step.policy != policy_of(rollout):
+            memory.flip = asyncio.create_task(self._flip(record, step, at, memory), name=f"flip of {record.id}")
+        else:
+            await self._take(record, step, at)
+
+    async def _ticked(self, record: Record, seen: Seen, memory: _Memory) -> Step:
+        """What the machine does, once it knows all that may keep it from going on."""
+        memory.closed = seen.closed
+        step = tick(record.rollout, seen)
+        if not _goes_forward(record.rollout, step):
+            return step
+        held = (*seen.closed, *await self._held(record, step, memory))
+        memory.closed = held
+        return tick(record.rollout, seen._replace(closed=held)) if held else step
+
+    async def _held(self, record: Record, step: Step, memory: _Memory) -> tuple[str, ...]:
+        """What keeps it from this step and is not in its plan."""
+        before = policy_of(record.rollout)
+        found = (*await self._traffic.obstacles(record.model, before, step.policy),)
+        found += self._gates.holds(record, _kinds(record.rollout, step))
+        return found if self._clock() >= memory.not_before_s else (*found, memory.abandoned)
+
+    def _called_back(self, record: Record, seen: Seen) -> Step | None:
+        if record.rollout.entered is None:
+            return None
+        words = self._gates.calls_back(record)
+        return ask(record.rollout, RollBack(who=BY_ITSELF, why=words), seen) if words else None
+
+    async def _shown(self, record: Record, at: _Tick, memory: _Memory) -> Seen:
+        """What the machine is shown, evidence counted up to now."""
+        counts = counted(record, await self._counts(record, memory), at.gateways)
+        memory.counts = counts
+        said = counts.encode()
+        due = self._clock() - memory.kept_at_s >= _KEEP_COUNTS_S
+        if said != memory.kept and (due or not memory.kept):
+            await self._store.keep_counts(record.id, said)
+            memory.kept, memory.kept_at_s = said, self._clock()
+        ready = at.ready.get(record.model, frozenset())
+        evidence = evidence_of(record, counts, at.look.now_s)
+        return Seen(at.look.now_s, ready, evidence, tuple(_closed(record, at)))
+
+    async def _counts(self, record: Record, memory: _Memory) -> Counts | None:
+        if memory.counts is not None:
+            return memory.counts
+        said = await self._store.counts(record.id)
+        try:
+            return None if said is None else decode_counts(said)
+        except ValueError as error:
+            _log.warning("the counts of rollout %s begin anew: %s", record.id, error)
+            return None
+
+    async def _take(self, record: Record, step: Step, at: _Tick) -> None:
+        before = policy_of(record.rollout)
+        if not _goes_forward(record.rollout, step):
+            await move(self._store, record, step, fence=at.fence)
+            return
+        async with self._traffic.giving(record.model, before, step.policy):
+            await move(self._store, record, step, fence=at.fence)
+
+    async def _flip(self, record: Record, step: Step, at: _Tick, memory: _Memory) -> None:
+        """A step that waits for gateways: beside the ticks, so that no other rollout waits with it."""
+        try:
+            await move(self._store, record, step, fence=at.fence)
+        except (RolloutMoved, Deposed):
+            return
+        except SluiceError as error:
+            memory.not_before_s = self._clock() + FLIP_AGAIN_S
+            memory.abandoned = error.sentence
+            _log.warning("the rollout %s: %s", record.id, error.sentence)
+
+    def _forget(self, look: Look) -> None:
+        ids = {record.id for record in look.records}
+        self._gates.forget_all_but(ids)
+        for one in self._memories.keys() - ids:
+            flip = self._memories[one].flip
+            if flip is None or flip.done():
+                del self._memories[one]
+
+
+def _goes_forward(rollout: Rollout, step: Step) -> bool:
+    """Whether the step enters a stage, or the end."""
+    after = step.rollout
+    return after.leg != rollout.leg and after.phase not in {Phase.ROLLED_BACK, Phase.FAILED}
+
+
+def _kinds(rollout: Rollout, step: Step) -> set[GateKind]:
+    """The gates that this step has to pass."""
+    kinds = {GateKind.CONFIRM_ROLLOUT} if rollout.entered is None else set()
+    return kinds | ({GateKind.CONFIRM_PROMOTION} if step.policy.stable != policy_of(rollout).stable else set())
+
+
+def _closed(record: Record, at: _Tick) -> Iterator[str]:
+    """What holds every step forward: somebody broke the glass, or the store has forgotten what gateways run."""
+    stop = at.look.stop_of(record.model)
+    if stop is not None:
+        yield f"the model is stopped, by {stop.who}"
+    held = [lease for lease in at.gateways if lease.held is not None]
+    if held:
+        yield f"the gateway {held[0].id} does not follow: {held[0].held}"
+
+
+def _at(at: _Tick) -> Seen:
+    return Seen(at.look.now_s)
+
+
+def _drift_words(state: State) -> str:
+    return (
+        f"epoch {state.head.epoch} runs something else than this rollout has set: the store had forgotten, or somebody "
+        "broke the glass. Roll it back, or set its shares anew"
+    )

@@ -1,0 +1,142 @@
+"""The listener that Prometheus reads: one path, behind the same door as the control API.
+
+What the figures are is `serving.metrics.families`; here they are gathered when somebody asks, at most once a second
+however many ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Final, Protocol
+
+from cryptography import x509
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from serving.access.security_log import SecurityLog
+from serving.access.table import METRICS
+from serving.control.api.gate import Door, Gate, Table
+from serving.control.api.headers import Hosts, OnlyHttp, SecurityHeaders
+from serving.control.views import Status
+from serving.metrics.families import Facts, render
+
+_KEPT_S: Final = 1.0
+DOOR: Final = "metrics"
+"""This listener's name in the security log."""
+
+
+class HasStatus(Protocol):
+    """Who knows how everything is (`serving.control.service`)."""
+
+    async def status(self) -> Status:
+        """Everything at a glance, even while the store is away."""
+
+
+class CountedLog(SecurityLog):
+    """A security log that counts what it is told, beside writing it down.
+
+    Args:
+        path: of the log.
+        door: whose it is, whatever it is told; empty for whom it is told.
+    """
+
+    def __init__(self, path: str, door: str = "") -> None:
+        super().__init__(path)
+        self._door = door
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """By (door, kind)."""
+
+    def refused(  # noqa: PLR0917 - as in the class that it extends
+        self, door: str, address: str, kind: str, operation: str, key_id: str = "", now_s: float | None = None
+    ) -> None:
+        """Counts it and writes it down."""
+        self.counts[self._door or door, kind] += 1
+        super().refused(self._door or door, address, kind, operation, key_id, now_s)
+
+
+class Figures:
+    """What the listener says, kept for a second.
+
+    Args:
+        service: knows how everything is.
+        logs: which refused attempts were counted.
+        certificate: PEM file of the listeners' certificate; None without one.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        service: HasStatus,
+        logs: Iterable[CountedLog] = (),
+        certificate: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._service = service
+        self._logs = tuple(logs)
+        self._certificate = certificate
+        self._clock = clock
+        self._version = installed_version("sluice-gateway")
+        self._lock = asyncio.Lock()
+        self._text = b""
+        self._good_until = -1.0
+        self._ends_s: float | None = None
+
+    async def text(self) -> bytes:
+        """All figures, a second old at most."""
+        async with self._lock:
+            if self._clock() >= self._good_until:
+                self._text = render(await self._facts())
+                self._good_until = self._clock() + _KEPT_S
+            return self._text
+
+    async def _facts(self) -> Facts:
+        refused: Counter[tuple[str, str]] = Counter()
+        for log in self._logs:
+            refused += log.counts
+        # Files that are being replaced say nothing for a moment; what is shown to clients meanwhile is the one before.
+        self._ends_s = ends_s(self._certificate) or self._ends_s
+        return Facts(self._version, await self._service.status(), refused, self._ends_s)
+
+
+def ends_s(certificate: Path | None) -> float | None:
+    """When the first certificate of a PEM file ends, seconds since 1970; None where there is none that can be read."""
+    if certificate is None:
+        return None
+    try:
+        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return None
+
+
+def routes_of(figures: Figures) -> list[Route]:
+    """The one path, which answers with the figures."""
+
+    async def answer(_: Request) -> Response:
+        return Response(await figures.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/metrics", answer, methods=["GET"])]
+
+
+def create_metrics_app(figures: Figures, door: Door) -> ASGIApp:
+    """The application.
+
+    Args:
+        figures: what it says.
+        door: who may read it.
+    """
+    routes = routes_of(figures)
+    inner = Starlette(routes=routes)
+    stack: ASGIApp = Gate(inner, door, routes, Table(METRICS))
+    if not door.doorman.required:  # a page whose name was made to point here must not read it on somebody's own machine
+        stack = Hosts(stack, door.hosts, door.log)
+    return OnlyHttp(SecurityHeaders(stack), inner)

@@ -1,0 +1,17 @@
+"""On how many examples a property is tried: a quarter in a run of the whole suite, all of them in the slow set.
+
+`pytest --hypothesis-profile=thorough` tries all (`make test-slow` does); what fails there fails in a quarter of them
+sooner or later, for each run draws others.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+THOROUGH = "thorough"
+_LEAST = 20
+
+
+def examples(thorough: int) -> int:
+    """The `max_examples` of a property that is thoroughly tried on so many."""
+    return thorough if settings.get_current_profile_name() == THOROUGH else max(_LEAST, thorough // 4)

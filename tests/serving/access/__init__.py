@@ -1,0 +1,1 @@
+"""Tests of who is let in: keys, tokens, the table, the security log."""

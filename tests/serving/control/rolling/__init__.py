@@ -1,0 +1,1 @@
+"""Rollouts that run: what mirrors `serving/control/rolling`."""

@@ -1,0 +1,193 @@
+"""Documents mean the plans that they name, and are refused with every mistake and its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # without annotations, as released
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import PlanError
+from router.plan import Does, End, Kind, Needs, Stalled
+from router.plan_form import plan_as_dict
+from router.rollout import Automation
+from serving.control.rolling.document import DOCUMENT_SCHEMA, document_from, with_secrets
+from serving.control.rolling.outward import GateKind
+
+SCHEMA_FILE = Path(__file__).parents[4] / "docs" / "rollout.schema.json"
+SECRET = "whsec_" + "A" * 32
+
+CANARY = {"candidate": 2, "canary": {"steps": ["1%", "50%", "100%"], "hold": "5m", "approve": ["50%"], "watch": "1d"}}
+SHADOW = {"shadow": {"version": 3, "sample": "10%", "for": "1h", "max_per_s": None}}
+AB_TEST = {"ab_test": {"arms": {"2": "50%"}, "for": "1d", "sample_size": 10, "decide": "first"}}
+BLUE_GREEN = {
+    "candidate": 2,
+    "blue_green": {"preview": [{"name": "x-tier", "values": ["staff"]}], "bake": "10m", "keep_warm": "1h"},
+}
+PLAN = {"plan": {"form": 1, "end": "promote", "candidate": 2, "stages": [{"name": "a", "shares": {"2": "1%"}}]}}
+EVERYTHING = {
+    "model": "digits",
+    **CANARY,
+    "automation": "approve",
+    "freezes": [{"name": "weekend", "begins": "fri 16:00", "ends": "mon 08:00"}],
+    "deadline": "2h",
+    "on_deadline": "fail",
+    "gates": [{"type": "confirm-rollout", "url": "https://ci.example.com", "metadata": {"a": "b"}, "timeout": "5s"}],
+    "webhooks": [{"url": "https://hooks.example.com", "secret": SECRET, "events": ["promoted"]}],
+    "again": True,
+    "why": "the new form",
+}
+
+
+def test_a_canary_has_a_stage_for_each_step_and_a_watch() -> None:
+    """With its times and approvals; nothing but those is needed to pass, unless the document says so."""
+    plan = document_from(CANARY).plan
+    assert (plan.kind, plan.end, plan.candidate) == (Kind.CANARY, End.PROMOTE, 2)
+    assert [dict(one.shares) for one in plan.stages] == [{2: 10_000}, {2: 500_000}, {2: 1_000_000}, {}]
+    assert [one.min_s for one in plan.stages] == [300, 300, 300, 86_400]
+    assert [one.approval for one in plan.stages] == [False, True, False, False]
+    assert {one.needs for one in plan.stages} == {Needs.MINIMA}
+
+
+def test_a_shadow_leaves_everything_as_it_was() -> None:
+    """A version of its own, or the candidate."""
+    plan = document_from(SHADOW).plan
+    assert (plan.end, plan.stages[0].shadows[0].version, plan.stages[0].shadows[0].sample_ppm) == (
+        End.RESTORE,
+        3,
+        100_000,
+    )
+    assert document_from({"candidate": 2, "shadow": {}}).plan.stages[0].shadows[0].version == 2
+
+
+def test_an_ab_test_and_a_blue_green() -> None:
+    """What is decided earlier is kept; a preview is a rule."""
+    assert document_from(AB_TEST).plan.stages[0].needs is Needs.EITHER
+    bake, warm = document_from(BLUE_GREEN).plan.stages
+    assert (bake.does, bake.rules[0].version, warm.does, warm.flip, warm.approval) == (
+        Does.BAKE,
+        2,
+        Does.WATCH,
+        True,
+        True,
+    )
+
+
+def test_several_are_put_together_in_their_order() -> None:
+    """Shadow first, whatever version it is about and wherever it stands in the file."""
+    plan = document_from({**CANARY, **SHADOW}).plan
+    assert [one.name for one in plan.stages] == ["shadow", "1 %", "50 %", "100 %", "watch"]
+    assert (plan.kind, plan.candidate, plan.end) == (Kind.CUSTOM, 2, End.PROMOTE)
+    both = document_from({**AB_TEST, **SHADOW}).plan
+    assert [one.name for one in both.stages] == ["shadow", "a/b"]
+
+
+def test_everything_that_can_be_said_is_read() -> None:
+    """Gates, hooks, freezes, deadline, automation."""
+    document = document_from(EVERYTHING)
+    assert (document.model, document.automation, document.again) == ("digits", Automation.APPROVE, True)
+    assert (document.plan.deadline_s, document.plan.on_deadline) == (7_200, Stalled.FAIL)
+    assert document.plan.freezes[0].name == "weekend"
+    [gate], [hook] = document.gates, document.hooks
+    assert (gate.kind, gate.timeout_s, dict(gate.metadata)) == (GateKind.CONFIRM_ROLLOUT, 5, {"a": "b"})
+    assert (hook.secret, [*hook.events]) == (SECRET, ["promoted"])
+
+
+def test_yaml_reads_numbers_as_names() -> None:
+    """`2: 50%` is version 2."""
+    said = yaml.safe_load("ab_test:\n  arms:\n    2: 50%\n  for: 1d\n")
+    assert document_from(said).plan.stages[0].shares == {2: 500_000}
+
+
+def test_a_plan_is_taken_as_it_is_but_for_what_its_stages_need() -> None:
+    """Minima, where it does not say; a verdict, where it asks for one."""
+    assert document_from(PLAN).plan.stages[0].needs is Needs.MINIMA
+    asks = json.loads(json.dumps(PLAN))
+    asks["plan"]["stages"][0]["needs"] = "verdict"
+    assert document_from(asks).plan.stages[0].needs is Needs.VERDICT
+    assert plan_as_dict(document_from({"plan": plan_as_dict(document_from(CANARY).plan)}).plan) == plan_as_dict(
+        document_from(CANARY).plan
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({}, "give a plan, or strategies"),
+        (None, "the document is None"),
+        ({**CANARY, **PLAN}, "both"),
+        ({**PLAN, "deadline": "2h"}, "deadline beside a plan"),
+        ({"canary": {"steps": ["1%"]}}, "candidate is missing"),
+        ({"candidate": 2, "canary": {"steps": []}}, "canary.steps"),
+        ({"candidate": 2, "canary": {"steps": ["1 %", "150%"]}}, "at most 100%"),
+        ({"candidate": 2, "canary": {"steps": ["1%"], "hold": "ten"}}, "canary.hold"),
+        ({"candidate": 2, "canary": {"steps": ["1%"], "approve": ["5%"]}}, "none of the steps"),
+        ({"candidate": 2, "canary": {"steps": ["1%", "1%"]}}, "two stages are named"),
+        ({"shadow": {}}, "shadow.version is missing"),
+        ({"ab_test": {"arms": {"2": "50%"}}}, "duration or a sample size"),
+        ({**CANARY, "canari": 1}, "canari is not understood"),
+        ({**CANARY, "gates": [{"type": "confirm", "url": "https://x.example"}]}, "gates[0].type"),
+        ({**CANARY, "webhooks": [{"url": "https://x.example"}]}, "webhooks[0]: its secret is missing"),
+        ({**CANARY, "freezes": [{"name": "w", "begins": "fri", "ends": "mon 08:00"}]}, "freezes[0]"),
+    ],
+)
+def test_what_is_no_rollout_is_refused_with_its_place(document: object, said: str) -> None:
+    """Every mistake is a sentence."""
+    with pytest.raises(PlanError) as refused:
+        document_from(document)
+    assert said in str(refused.value)
+
+
+def test_all_mistakes_are_told_together() -> None:
+    """Nobody has to find them one after the other."""
+    with pytest.raises(PlanError) as refused:
+        document_from({"gates": [{"type": "rollback", "url": "x"}], "webhooks": [{"url": "x", "secret": SECRET}]})
+    for part in ("gates[0]", "webhooks[0]", "give a plan"):
+        assert part in str(refused.value)
+
+
+def test_a_secret_may_come_from_the_environment_of_whoever_reads_the_file() -> None:
+    """It is replaced before the document is read; one that is not set is named."""
+    said = {**CANARY, "webhooks": [{"url": "https://hooks.example.com", "secret_env": "HOOK"}]}
+    assert document_from(with_secrets(said, {"HOOK": SECRET})).hooks[0].secret == SECRET
+    with pytest.raises(PlanError, match="HOOK"):
+        with_secrets(said, {})
+    with pytest.raises(PlanError, match="secret_env"):
+        document_from(said)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 10**7) | st.sampled_from(["1%", "10m", "x", "", "2", "promote"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*DOCUMENT_SCHEMA["properties"], "steps", "url", "2"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(_JSON)
+def test_whatever_is_sent_is_a_document_or_refused(said: object) -> None:
+    """With our own error and nothing else."""
+    with suppress(PlanError):
+        assert document_from(said).plan.stages
+
+
+@pytest.mark.parametrize("document", [CANARY, SHADOW, AB_TEST, BLUE_GREEN, PLAN, EVERYTHING])
+def test_the_shipped_schema_allows_what_is_read(document: Mapping[str, Any]) -> None:
+    """An editor that goes by it marks nothing that is right."""
+    jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))).validate(document)
+
+
+def test_the_shipped_schema_is_the_one_that_is_checked_by() -> None:
+    """`python -m serving.control.rolling.document_schema` writes it."""
+    shipped = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    assert shipped == json.loads(json.dumps(dict(DOCUMENT_SCHEMA)))
+    jsonschema.Draft202012Validator.check_schema(shipped)

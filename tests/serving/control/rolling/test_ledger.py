@@ -1,0 +1,104 @@
+"""The ledger loses nothing where it is shortened, is read by model and by rollout, and tells a story."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from router.commands import RollBack
+from serving.control.fake_store import FakeStore
+from serving.control.publishing import Beside, LedgerEntry
+from serving.control.rolling.archive import Archive
+from serving.control.rolling.ledger import Ledger
+from serving.control.rolling.story import story_of
+from tests.contracts.conftest import Bench
+from tests.serving.control.rolling.rooms import STEPS, fake_room
+
+
+async def written(store: FakeStore, count: int) -> None:
+    """So many entries."""
+    for number in range(count):
+        await store.note(Beside(entries=(LedgerEntry("x", f"who {number}", "", {"model": f"m{number % 2}"}),)))
+
+
+async def exported(ledger: Ledger) -> list[str]:
+    """Who is in it, oldest first."""
+    return [json.loads(line)["who"] async for line in ledger.export()]
+
+
+async def test_what_is_let_go_of_is_in_the_archive(bench: Bench, tmp_path: Path) -> None:
+    """Archive and store together have every entry once and in order."""
+    await written(bench.store, 25)  # type: ignore[arg-type]
+    archive = Archive(tmp_path / "ledger")
+    assert await archive.keep(bench.store, most=10) == 15
+    assert await archive.keep(bench.store, most=10) == 0
+    assert await bench.store.ledger_length() == 10
+    await written(bench.store, 5)  # type: ignore[arg-type]
+    assert await archive.keep(bench.store, most=10) == 5
+    everything = [f"who {number}" for number in [*range(25), *range(5)]]
+    assert await exported(Ledger(bench.store, tmp_path / "ledger")) == everything
+    assert await exported(Ledger(bench.store)) == everything[20:]
+
+
+def broken_off(folder: Path) -> Path:
+    """The one file that is there, its last line broken off."""
+    [file] = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-7])
+    return file
+
+
+async def test_a_death_between_archive_and_store_doubles_nothing(tmp_path: Path) -> None:
+    """The entries are written once, and a line that broke off is written again."""
+    store = FakeStore()
+    await written(store, 20)
+    archive = Archive(tmp_path)
+
+    async def dies(last: str) -> None:
+        raise KeyboardInterrupt
+
+    whole, store.trim_ledger = store.trim_ledger, dies  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        await archive.keep(store, most=10)
+    file = broken_off(tmp_path)
+    store.trim_ledger = whole  # type: ignore[method-assign]
+    await Archive(tmp_path).keep(store, most=10)
+    assert await exported(Ledger(store, tmp_path)) == [f"who {number}" for number in range(20)]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_long_ledger_is_shortened_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more is held in memory than one piece."""
+    monkeypatch.setattr("serving.control.rolling.archive._AT_ONCE", 7)
+    monkeypatch.setattr("serving.control.rolling.ledger._PAGE", 4)
+    store = FakeStore()
+    await written(store, 50)
+    assert await Archive(tmp_path).keep(store, most=1) == 49
+    assert await exported(Ledger(store, tmp_path)) == [f"who {number}" for number in range(50)]
+
+
+async def test_entries_are_found_by_model(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page by page, newest first, and no more than were asked for; or those after one."""
+    monkeypatch.setattr("serving.control.rolling.ledger._PAGE", 3)
+    await written(bench.store, 20)  # type: ignore[arg-type]
+    ledger = Ledger(bench.store)
+    found = await ledger.newest(4, model="m1")
+    assert [one.entry.who for one in found] == ["who 19", "who 17", "who 15", "who 13"]
+    later = await ledger.newest(100, model="m1", after=found[-1].id)
+    assert [one.entry.who for one in later] == ["who 19", "who 17", "who 15"]
+
+
+async def test_a_rollouts_story_says_who_did_what_and_why() -> None:
+    """One sentence for each entry, oldest first, with the epoch and the shares."""
+    room = await fake_room()
+    record = await room.start(STEPS)
+    await room.tick(1)
+    await room.ask(record, RollBack(who="ada", why="errors on the new form"))
+    story = story_of(await Ledger(room.store).of_rollout(record.id))
+    assert len(story) == 3
+    assert "ada: start" in story[0]
+    assert "enter stage '1 %' (warming → running, stage '1 %')" in story[1]
+    assert "version 2 1 %" in story[1]
+    assert story[1].endswith("epoch 2.")
+    assert "because errors on the new form" in story[2]

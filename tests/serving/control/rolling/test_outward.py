@@ -1,0 +1,190 @@
+"""Gates are asked as Flagger asks them and hold a rollout; hooks are told, signed, at least once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from router.commands import Pause
+from router.errors import PlanError
+from router.phases import Phase
+from serving.control.rolling.hooks import PAUSES_S, Courier
+from serving.control.rolling.outward import Gate, GateKind, Hook, check_url, shown_url
+from serving.control.rolling.sending import Sender
+from serving.errors import SluiceError
+from serving.outgoing import CallFailed
+from tests.serving.control.rolling.rooms import MODEL, STEPS, Room, fake_room
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+URL = "https://ci.example.com/gate?token=hush"
+
+
+@pytest.fixture
+async def room() -> Room:
+    """A room in memory."""
+    return await fake_room()
+
+
+def gated(kind: str, **more: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    """A canary with a gate."""
+    return {**STEPS, "gates": [{"type": kind, "url": URL, "name": "ci", **more}]}
+
+
+async def test_a_rollout_begins_when_its_gate_says_yes(room: Room) -> None:
+    """Anything but a 2xx holds it, with the gate and its answer in a sentence that shows no path."""
+    room.post.status = 403
+    record = await room.start(gated("confirm-rollout", metadata={"cluster": "west"}))
+    await room.tick(1)
+    await room.tick(1)
+    assert (await room.now(record)).rollout.phase is Phase.WARMING
+    [said] = (await room.rollouts.rollout(record.id)).waits
+    assert said == "the gate 'ci' at ci.example.com answered 403"
+    room.post.status = 200
+    await room.tick(6)
+    await room.tick(1)
+    assert (await room.now(record)).rollout.phase is Phase.RUNNING
+    url, body, _ = room.post.sent[0]
+    sent = json.loads(body)
+    assert url == URL
+    assert (sent["name"], sent["phase"], sent["metadata"]["cluster"]) == (MODEL, "Initializing", "west")
+    assert set(sent) == {"name", "namespace", "phase", "checksum", "metadata"}
+
+
+async def test_a_candidate_is_promoted_when_its_gate_says_yes(room: Room) -> None:
+    """It is asked when the candidate would become stable, not before; a yes from an earlier stage is none."""
+    room.post.status = 500
+    record = await room.start(gated("confirm-promotion"))
+    for _ in range(40):
+        await room.tick(1)
+    assert await room.shares() == {1: 750_000, 2: 250_000}
+    assert (await room.now(record)).rollout.stage == 1
+    room.post.status = 204
+    for _ in range(8):
+        await room.tick(1)
+    assert (await room.now(record)).rollout.phase is Phase.WATCHING
+    assert {json.loads(body)["phase"] for _, body, _ in room.post.sent} == {"Progressing"}
+
+
+async def test_a_rollback_gate_takes_it_back(room: Room) -> None:
+    """Asked all along; its yes is a rollback, with the gate as the reason."""
+    room.post.status = 404
+    record = await room.start(gated("rollback"))
+    for _ in range(3):
+        await room.tick(1)
+    assert (await room.now(record)).rollout.phase is Phase.RUNNING
+    room.post.status = 200
+    for _ in range(8):
+        await room.tick(1)
+    ended = (await room.now(record)).rollout
+    assert ended.phase is Phase.ROLLED_BACK
+    assert "the gate 'ci' at ci.example.com answered 200" in ended.cause
+    assert await room.shares() == {1: 1_000_000}
+
+
+async def test_a_gate_that_cannot_be_reached_holds(room: Room) -> None:
+    """Silence is not a yes."""
+
+    async def broken(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        raise CallFailed("https://ci.example.com cannot be reached, or broke off.")
+
+    room.post.post = broken  # type: ignore[method-assign]
+    record = await room.start(gated("confirm-rollout"))
+    await room.tick(1)
+    await room.tick(1)
+    assert any("cannot be reached" in one for one in (await room.rollouts.rollout(record.id)).waits)
+    assert (await room.now(record)).rollout.phase is Phase.WARMING
+
+
+async def test_hooks_hear_of_what_they_asked_for(room: Room) -> None:
+    """Signed by the standard, with an id that stays the same; the body says what happened, and no secret."""
+    hooks = [{"url": "https://hooks.example.com/a", "secret": SECRET, "events": ["paused", "rolled_back"]}]
+    record = await room.start({**STEPS, "webhooks": hooks})
+    await room.tick(1)
+    await room.ask(record, Pause(who="ada", why="lunch"))
+    courier = Courier(room.store, room.post)
+    assert await courier.deliver() == 1
+    [(url, body, headers)] = room.post.sent
+    assert url == "https://hooks.example.com/a"
+    said = Webhook(SECRET).verify(body, dict(headers))
+    assert (said["type"], said["data"]["who"], said["data"]["why"]) == ("rollout.paused", "ada", "lunch")
+    assert said["data"]["rollout"]["id"] == record.id
+    assert SECRET not in body.decode()
+    assert await courier.deliver() == 0
+
+
+async def test_a_delivery_is_tried_again_with_growing_pauses_under_one_id(room: Room) -> None:
+    """And given up after the last of them."""
+    hooks = [{"url": "https://hooks.example.com/a", "secret": SECRET, "events": ["paused"]}]
+    record = await room.start({**STEPS, "webhooks": hooks})
+    await room.ask(record, Pause(who="ada"))
+    room.post.status = 503
+    courier = Courier(room.store, room.post)
+    assert await courier.deliver() == 1
+    assert await courier.deliver() == 0
+    for pause_s in PAUSES_S:
+        room.clock.now_s += pause_s + 1
+        assert await courier.deliver() == 1
+    room.clock.now_s += 1e6
+    assert await courier.deliver() == 0
+    assert len(room.post.sent) == len(PAUSES_S) + 1
+    assert len({headers["webhook-id"] for _, _, headers in room.post.sent}) == 1
+
+
+async def test_a_hook_that_is_gone_for_good_is_not_asked_again(room: Room) -> None:
+    """410 says so."""
+    hooks = [{"url": "https://hooks.example.com/a", "secret": SECRET}]
+    await room.start({**STEPS, "webhooks": hooks})
+    room.post.status = 410
+    courier = Courier(room.store, room.post)
+    await courier.deliver()
+    room.clock.now_s += 1e6
+    assert await courier.deliver() == 0
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x/y", "https://", "x", 3, None, "https://[::1", "http://x:0/"])
+def test_what_is_no_address_is_refused_without_being_repeated(url: object) -> None:
+    """It may hold a token."""
+    with pytest.raises(PlanError) as refused:
+        check_url(url)
+    assert "token" not in str(refused.value)
+
+
+@pytest.mark.parametrize("secret", ["", "abc", "whsec_", "whsec_c2hvcnQ=", "whsec_???", "whsec_" + "A" * 400])
+def test_what_is_no_secret_is_refused(secret: str) -> None:
+    """As Standard Webhooks have it."""
+    with pytest.raises(PlanError, match="whsec_"):
+        Hook("https://hooks.example.com", secret)
+
+
+def test_nothing_secret_is_shown() -> None:
+    """Neither the secret nor what comes after the host."""
+    hook = Hook("https://user:pw@hooks.example.com/T0/hush", SECRET)
+    assert SECRET not in repr(hook)
+    assert shown_url(hook.url) == "https://hooks.example.com/…"
+    assert "hush" not in Gate(GateKind.ROLLBACK, URL).words
+
+
+def test_only_public_addresses_and_those_of_the_settings_are_called() -> None:
+    """An address that came over the API must not reach what stands beside this process."""
+    sender = Sender(["http://gate.internal:9000"])
+    sender.check("http://gate.internal:9000/confirm")
+    sender.check("https://ci.example.com/gate")
+    for url in ("http://gate.internal:9001/", "http://127.0.0.1:6379/", "https://169.254.169.254/latest"):
+        with pytest.raises(SluiceError):
+            sender.check(url)
+
+
+async def test_an_address_that_is_not_called_is_refused_at_the_start(room: Room) -> None:
+    """Not when the gate would be asked."""
+
+    def check(url: str) -> None:
+        raise CallFailed("no")
+
+    room.post.check = check  # type: ignore[method-assign]
+    with pytest.raises(CallFailed):
+        await room.start(gated("rollback"))
+    assert (await room.store.look()).records == ()

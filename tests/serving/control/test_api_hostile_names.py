@@ -1,0 +1,72 @@
+"""Names that lead elsewhere, over the control API: refused in sentences, and nothing is written anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from serving.control.valkey import EmbeddedValkey
+from tests.serving.control.workshops import Room, problem, room
+
+NAMES = (
+    "..", "%2e%2e", "..%2f..%2fetc", "%2fetc%2fpasswd", "..%5c..%5cetc", "a%2f..%2fb", "a%00b",
+    "a%0d%0aX-Injected:%201",
+    "%ff%fe", "%c0%ae%c0%ae", "a%20b", "-rf", "x" * 5_000, "%E2%80%AEgpj",
+)  # fmt: skip
+
+
+@pytest.fixture
+async def here(valkey: EmbeddedValkey, tmp_path: Path) -> AsyncIterator[Room]:
+    """An empty registry."""
+    async with room(valkey.url, tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_no_model_is_called_what_leads_elsewhere(here: Room, tmp_path: Path, name: str) -> None:
+    """Registering, looking, naming: a 4xx that brings no header of its sender's, and no file anywhere."""
+    artifact = here.artifact()
+    before = _files(tmp_path)
+    at = f"/api/v1/registry/models/{name}"
+    answers = [
+        await here.http.post(f"{at}/versions", json={"artifact": str(artifact)}, params={"wait_s": 20}),
+        await here.http.get(f"{at}/versions"),
+        await here.http.get(f"{at}/versions/1/config"),
+        await here.http.put(f"{at}/aliases/champion", json={"version": 1}),
+        await here.http.get(f"/api/v1/models/{name}/policy"),
+    ]
+    assert {answer.status_code // 100 for answer in answers} == {4}, [answer.status_code for answer in answers]
+    assert not any("x-injected" in answer.headers for answer in answers)
+    assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "../secret", "/etc/passwd", "file:///etc/passwd", "http://169.254.169.254/latest/meta-data/", "s3://other/x",
+        "memory://x", "zip://a::file:///etc/passwd", "file:///etc/../etc/shadow", "\0", "a\nb", "~root",
+        "ssh://h/x", "",
+    ],
+)  # fmt: skip
+async def test_no_artifact_comes_from_elsewhere(here: Room, address: str) -> None:
+    """Nor is it told whether anything is there."""
+    sent = {"artifact": address}
+    answer = await here.http.post("/api/v1/registry/models/digits/versions", json=sent, params={"wait_s": 20})
+    body = problem(answer, answer.status_code)
+    assert answer.status_code in {400, 422}
+    assert "root:" not in str(body)
+    assert here.digests() == []
+
+
+@pytest.mark.parametrize("alias", ["..", "%2e%2e%2fa", "a%2fb", "a%00", "a%0d%0ab", "x" * 5_000])
+async def test_no_alias_leads_elsewhere(here: Room, alias: str) -> None:
+    """Whatever it looks like to a router of paths."""
+    await here.registered()
+    answer = await here.http.put(f"/api/v1/registry/models/digits/aliases/{alias}", json={"version": 1})
+    assert answer.status_code // 100 == 4
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
