@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -242,13 +243,7 @@ def _ray(settings: Settings) -> Iterator[None]:
     options: dict[str, Any] = {"address": settings.ray.address, "namespace": "sluice", "log_to_driver": False}
     if settings.ray.address is None:
         options |= {"address": "local", "include_dashboard": False, "num_cpus": settings.ray.num_cpus}
-    try:
-        ray.init(logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise StartFailed(
-            f"Ray did not start: {reason}.", "With ray.address, check that a cluster runs there."
-        ) from error
+    _begin_ray(ray, options)
     try:
         yield
     finally:
@@ -256,6 +251,23 @@ def _ray(settings: Settings) -> Iterator[None]:
             with contextlib.suppress(Exception):
                 serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
+
+
+def _begin_ray(ray: ModuleType, options: Mapping[str, Any]) -> None:
+    """Starts or reaches it. An own one gets a second try: on a busy machine its agents may miss their 15 s."""
+    for last in (False, True):
+        try:
+            ray.init(logging_level=logging.ERROR, **options)
+        except Exception as error:  # Ray raises the bare class where a node does not come up
+            ray.shutdown()
+            if last or options["address"] != "local":
+                reason = str(error).strip().splitlines()[0].rstrip(".")
+                raise StartFailed(
+                    f"Ray did not start: {reason}.", "With ray.address, check that a cluster runs there."
+                ) from error
+            _log.warning("Ray did not start, and is started once more", reason=str(error))
+        else:
+            return
 
 
 @dataclass(frozen=True, slots=True, repr=False)
