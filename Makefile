@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
 AUDIT := $(VENV)/.installed-audit
 
-.PHONY: help demo test test-slow fuzz bench proof-flips proof-rollouts proof-listing proof-evidence check audit clean
+.PHONY: help demo test test-slow fuzz bench proof-flips proof-rollouts proof-access proof-listing proof-evidence check audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,7 +29,7 @@ test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, prope
 fuzz: $(INSTALLED) ## a hundred thousand byte streams against the HTTP front (FUZZ_CASES=… for another number)
 	@FUZZ_CASES=$${FUZZ_CASES:-100000} $(VENV)/bin/pytest tests/serving/gateway/test_fuzz.py $(ARGS)
 
-bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: under four minutes)
+bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: under four minutes; --access: keys)
 	@$(VENV)/bin/python -m loadtests.compare $(ARGS)
 
 proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)
@@ -37,6 +37,9 @@ proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, e
 
 proof-rollouts: $(INSTALLED) ## rollouts moved under load: propagation, rollback, flip, a million answers judged
 	@$(VENV)/bin/python -m loadtests.rollouts $(ARGS)
+
+proof-access: $(INSTALLED) ## keys taken back and signing keys renewed on three gateways under load (ARGS="--keys 5": quick)
+	@$(VENV)/bin/python -m loadtests.access $(ARGS)
 
 proof-listing: $(INSTALLED) ## how long it takes to list ten thousand versions
 	@$(VENV)/bin/python -m tests.serving.control.listing

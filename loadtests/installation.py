@@ -44,9 +44,10 @@ class Installation:
     folder: Path
     pid: int
 
-    def client(self) -> httpx.AsyncClient:
-        """For the control API."""
-        return httpx.AsyncClient(base_url=f"{self.control_url}/api/v1", timeout=60.0)
+    def client(self, key: str = "") -> httpx.AsyncClient:
+        """For the control API; shows this key, if there is one."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.AsyncClient(base_url=f"{self.control_url}/api/v1", headers=headers, timeout=60.0)
 
 
 @contextmanager

@@ -45,6 +45,9 @@ def obstacles(rollout: Rollout, seen: Seen) -> Iterator[str]:
         yield f"it is paused{': ' + rollout.cause if rollout.cause else ''}"
         return
     if rollout.phase is Phase.WAITING:
+        if nameless(rollout):
+            yield "somebody has to name the version that wins, by promoting it"
+            return
         yield f"somebody has to approve {name_of(rollout, ahead(rollout, seen).target)}"
         return
     stage, evidence = rollout.entered, current(rollout, seen)

@@ -45,6 +45,14 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _V4_BITS = 0xFFFFFFFF
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there; of names, `localhost` alone is known to be one."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def is_public(address: str) -> bool:
     """Whether the address, as a resolver writes it, is one of the public internet; no for what is no address."""
     try:

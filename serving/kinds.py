@@ -14,6 +14,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator
 
 from router.policy import LARGEST_VERSION
+from serving.addresses import is_loopback
 
 _LARGEST_PORT = 65_535
 _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
@@ -63,12 +64,12 @@ def text(matches: Callable[[str], object], allowed: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there; of names, `localhost` alone is known to be one."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _as_switch(value: object) -> bool:
+    """The environment has texts only."""
+    said = {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(said, bool):
+        raise ValueError("it takes true or false")  # noqa: TRY004 - pydantic lets a TypeError through
+    return said
 
 
 def _is_of_a_pod(host: str) -> bool:
@@ -154,6 +155,7 @@ class PortRange:
 _address = BeforeValidator(lambda value: value if isinstance(value, Address) else Address.parse(value))
 _range = BeforeValidator(lambda value: value if isinstance(value, PortRange) else PortRange.parse(value))
 
+Switch = Annotated[bool, BeforeValidator(_as_switch)]
 Port = Annotated[int, whole(0, _LARGEST_PORT, note=" (0: any free one)")]
 Count = Annotated[int, whole(1, 1_000_000)]
 Size = Annotated[int, whole(1, 2**40)]

@@ -10,7 +10,6 @@ import asyncio
 import os
 import stat
 from collections.abc import MutableMapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +23,8 @@ from serving.settings import Settings
 
 _LONGEST: Final = 1024
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_VARIABLES: Final = ("SLUICE_ACCESS", "SLUICE_ACCESS__ADMIN_KEY")
-"""What may hold the key."""
+_SECTION: Final = "SLUICE_ACCESS"
+_KEY: Final = f"{_SECTION}__ADMIN_KEY"
 
 
 def settle(settings: Settings, redis_url: str) -> tuple[str, ...]:
@@ -84,9 +83,12 @@ def without_key(settings: Settings) -> Settings:
 
 
 def forget_key(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Takes the key out of the environment, which everything that is started from here inherits."""
-    for name in _VARIABLES:
-        with suppress(KeyError):
+    """Takes the key out of the environment, which everything that is started from here inherits.
+
+    Settings are read from variables in any case of letters, so it is looked for in any.
+    """
+    for name in list(environment):
+        if name.upper() == _SECTION or name.upper().startswith(_KEY):
             del environment[name]
 
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from serving.kinds import Address, is_loopback
+from serving.addresses import is_loopback
+from serving.kinds import Address
 from serving.settings import Settings
 
 _EVERYBODY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound

@@ -19,8 +19,8 @@ from loadtests.compare.bench import Bench, Found
 from loadtests.compare.errors import NotStarted, Void
 from loadtests.compare.machine import settings, surroundings
 from loadtests.compare.peers import envoy_program
-from loadtests.compare.plan import FULL, QUICK
-from loadtests.compare.targets import QUICK_TARGETS, TARGETS, judge
+from loadtests.compare.plan import ACCESS, FULL, QUICK, Plan
+from loadtests.compare.targets import ACCESS_TARGETS, QUICK_TARGETS, TARGETS, Target, judge
 from serving.errors import SluiceError
 
 _RESULTS = Path(__file__).with_name("results")
@@ -35,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_VOID))  # so that the peers are taken down
     try:
         with tempfile.TemporaryDirectory(prefix="sluice-compare-") as folder:
-            envoy_program()
-            bench = Bench(QUICK if arguments.quick else FULL, wrk.find(Path(folder)), Path(folder), notes.print)
+            plan, _ = _kind(arguments)
+            if plan.points:
+                envoy_program()
+            bench = Bench(plan, wrk.find(Path(folder)), Path(folder), notes.print)
             found = bench.run()
     except (NotStarted, SluiceError) as error:
         notes.print(f"error: {error}")
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tell(console: Console, found: Found, arguments: argparse.Namespace) -> int:
     table = figures.rows(found.samples)
-    verdicts = judge(QUICK_TARGETS if arguments.quick else TARGETS, table, found.facts)
+    verdicts = judge(_kind(arguments)[1], table, found.facts)
     defaults = ", ".join(f"{key} {value}" for key, value in settings().items())
     about = {**surroundings(), "the gateway's settings, all defaults": defaults}
     console.print("\n".join(f"{name}: {value}" for name, value in about.items()))
@@ -57,9 +59,10 @@ def _tell(console: Console, found: Found, arguments: argparse.Namespace) -> int:
     if reason := figures.void(table):
         console.print(f"void: {reason}")
         return _VOID
-    _RESULTS.mkdir(exist_ok=True)
-    report.write_json(table, _RESULTS / "bench.json")
-    report.draw(table, _RESULTS / "bench.png")
+    if table:
+        _RESULTS.mkdir(exist_ok=True)
+        report.write_json(table, _RESULTS / "bench.json")
+        report.draw(table, _RESULTS / "bench.png")
     if arguments.record:
         _RECORD.write_text(report.markdown(table, found.facts, verdicts, about))
     for verdict in verdicts:
@@ -67,13 +70,23 @@ def _tell(console: Console, found: Found, arguments: argparse.Namespace) -> int:
     return 0 if all(verdict.met for verdict in verdicts) else _MISSED
 
 
+def _kind(arguments: argparse.Namespace) -> tuple[Plan, tuple[Target, ...]]:
+    """What is measured, and what it is held to."""
+    if arguments.access:
+        return ACCESS, ACCESS_TARGETS
+    return (QUICK, QUICK_TARGETS) if arguments.quick else (FULL, TARGETS)
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.compare", description="The gateway beside its peers.")
     parser.add_argument("--quick", action="store_true", help="under four minutes: 1 and 32 connections, and the mirror")
+    parser.add_argument("--access", action="store_true", help="seven minutes: only what keys and tokens cost")
     parser.add_argument("--record", action="store_true", help="write the table of this full run to docs/benchmarks.md")
     arguments = parser.parse_args(argv)
-    if arguments.quick and arguments.record:
+    if (arguments.quick or arguments.access) and arguments.record:
         parser.error("--record keeps full runs only")
+    if arguments.quick and arguments.access:
+        parser.error("--quick and --access are two kinds of run: choose one")
     return arguments
 
 

@@ -2,19 +2,25 @@
 
 What stands idle beside the measured one costs next to nothing: Envoy and a gateway without requests sleep. Serve does
 not, so it is up only while it is measured itself. Each round begins with another path than the one before.
+
+What a setting costs is less than a machine's moods, so it is taken in pairs: new processes with and without it for
+each, in changing order, and the median of the pairs' ratios. Doors are loaded at the same time, each by a wrk of its
+own, and share a core: whatever else the machine does, and how fast that core runs just then, falls on both alike.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtests.compare import peers, usage
+from loadtests.compare.doors import OPEN, Door, doors
 from loadtests.compare.figures import Sample, added
-from loadtests.compare.payloads import PAYLOADS
+from loadtests.compare.payloads import PAYLOADS, UNITS
 from loadtests.compare.peers import Peer
 from loadtests.compare.plan import DIRECT, ENVOY, ENVOY_MIRROR, GATEWAY, GATEWAY_SHADOW, SERVE, Plan, Point
 from loadtests.compare.targets import Fact
@@ -25,6 +31,9 @@ _WARM = Point("json", 32, ())
 _WARM_S = 2
 _MORE_MODELS = 1_000
 _PAIR_S = 4
+_LIKE_OR_NOT = (_WARM, Point(UNITS, _WARM.connections, ()))
+"""Requests that are each like the one before, and such as name another unit each."""
+_TURNS, _TURN_S = 6, 1
 _SETTLE_S = 2.0
 _SHORT_S, _LONG_S = 2, 10
 _THOUSAND = 1_000.0
@@ -67,13 +76,17 @@ class Bench:
         found = Found()
         self.tell("starting two Triton servers")
         with tritons(self.folder) as behind:
-            with self._peers(behind) as standing:
-                found.samples += self._rounds(standing, self.plan.points)
-            self.tell("starting the Serve graph")
-            with peers.serve(behind, self.folder) as graph:
-                found.samples += self._rounds({SERVE: graph}, self.plan.serve)
+            if self.plan.points:
+                with self._peers(behind) as standing:
+                    found.samples += self._rounds(standing, self.plan.points)
+            if self.plan.serve:
+                self.tell("starting the Serve graph")
+                with peers.serve(behind, self.folder) as graph:
+                    found.samples += self._rounds({SERVE: graph}, self.plan.serve)
             if self.plan.pairs:
                 found.facts[Fact.MODELS] = added(self._pairs(behind))
+            if self.plan.access:
+                found.facts |= self._access(behind)
             if self.plan.requests:
                 found.facts |= self._memory(behind, *self.plan.requests)
         return found
@@ -106,7 +119,8 @@ class Bench:
 
     def _measure(self, path: str, peer: Peer, point: Point, seconds: int) -> Sample:
         before = usage.cpu(peer.pid) if peer.pid else None
-        report = self.wrk.drive(peer.url, PAYLOADS[point.payload], point.connections, seconds)
+        payload = PAYLOADS[point.payload].shown_with(peer.headers)
+        report = self.wrk.drive(peer.url, payload, point.connections, seconds)
         figures = (report.rps, report.p50_ms, report.p99_ms)
         self.tell(
             f"  {path:15}{point.payload:>6} c={point.connections:<3} {report.rps:9,.0f} requests/s  "
@@ -135,6 +149,41 @@ class Bench:
             self._warm(peer)
             sample = self._measure(f"{GATEWAY}+{len(extra)}", peer, _WARM, _PAIR_S)
         return sample.cpu_s or 0.0
+
+    def _access(self, behind: Tritons) -> Mapping[Fact, float]:
+        """What it adds to be asked for a key, or a token, beside a gateway that lets everybody in."""
+        pairs: dict[Fact, list[tuple[float, float]]] = {}
+        ways = doors(self.folder)
+        for number in range(self.plan.access):
+            for door in ways:
+                self.tell(f"pair {number + 1} of {self.plan.access}: without and with a {door.name}")
+                for fact, pair in self._beside(behind, (OPEN, door) if number % 2 else (door, OPEN)):
+                    pairs.setdefault(fact, []).append(pair)
+        return {fact: added(of_fact) for fact, of_fact in pairs.items()}
+
+    def _beside(self, behind: Tritons, two: tuple[Door, Door]) -> Iterator[tuple[Fact, tuple[float, float]]]:
+        """CPU seconds for 1,000 requests of the open door and the other: new processes, loaded at the same time."""
+        [door] = (one for one in two if one is not OPEN)
+        with ExitStack() as stack:
+            standing = {
+                one: stack.enter_context(
+                    peers.gateway(behind, self.folder, *peers.SPLIT, *one.options, headers=one.headers)
+                )
+                for one in two
+            }
+            usage.on_one_core(peer.pid for peer in standing.values())
+            self._at_once(standing, _WARM, _WARM_S)
+            for fact, point in (*zip(door.facts, _LIKE_OR_NOT, strict=True),) * _TURNS:
+                cost = self._at_once(standing, point, _TURN_S)
+                self.tell(f"  {fact}: {cost[OPEN]:.4f} s, {cost[door]:.4f} s, {cost[door] / cost[OPEN] - 1:+.3f}")
+                yield fact, (cost[OPEN], cost[door])
+
+    def _at_once(self, standing: Mapping[Door, Peer], point: Point, seconds: int) -> Mapping[Door, float]:
+        with ThreadPoolExecutor() as pool:
+            measured = {
+                door: pool.submit(self._measure, door.name, peer, point, seconds) for door, peer in standing.items()
+            }
+            return {door: sample.result().cpu_s or 0.0 for door, sample in measured.items()}
 
     def _memory(self, behind: Tritons, first: int, last: int) -> Mapping[Fact, float]:
         """A new worker's private memory after so many requests, and how much more it is after so many more."""

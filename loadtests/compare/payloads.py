@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 MODEL = "m"
 """The name of the model that everybody asks."""
+
+UNITS = "units"
+"""The name of the payload whose requests each name another unit than the one before."""
 
 _FLOAT_BYTES = 4
 
@@ -23,11 +27,17 @@ class Payload:
         name: what the table calls it.
         body: the bytes of the request.
         headers: what goes with them.
+        units: how many values of `sluice-unit` the requests name in turn; 0: none, and each is like the one before.
     """
 
     name: str
     body: bytes
     headers: Mapping[str, str]
+    units: int = 0
+
+    def shown_with(self, headers: Mapping[str, str]) -> Self:
+        """The same with more headers."""
+        return replace(self, headers={**self.headers, **headers})
 
 
 def json_floats(name: str, count: int) -> Payload:
@@ -51,5 +61,6 @@ PAYLOADS: Mapping[str, Payload] = {
         json_floats("json", 8),
         binary_floats("100KB", 25_600),
         binary_floats("1MB", 262_144),
+        replace(json_floats(UNITS, 8), units=2_048),  # twice as many heads as a gateway remembers by their bytes
     )
 }

@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 
 import httpx
 
@@ -46,10 +47,12 @@ class Peer:
     Attributes:
         url: where to send them.
         pid: the process whose CPU and memory count, with its children; None for Triton itself.
+        headers: what it asks of every request beside the payload's own.
     """
 
     url: str
     pid: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def direct(behind: Tritons) -> Peer:
@@ -72,13 +75,18 @@ def envoy(behind: Tritons, folder: Path) -> Iterator[tuple[Peer, Peer]]:
 
 
 @contextmanager
-def gateway(behind: Tritons, folder: Path, *options: str) -> Iterator[Peer]:
-    """This gateway: one worker with its default settings, both versions, and what else its command line is to say."""
+def gateway(
+    behind: Tritons, folder: Path, *options: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Peer]:
+    """This gateway: one worker with its default settings, both versions, and what else its command line is to say.
+
+    `headers` are what it asks of every request, such as a key.
+    """
     port = free_port()
     versions = [f"--static={MODEL}/{version}={_HOST}:{behind.port(version)}" for version in (1, 2)]
     argv = [sys.executable, "-m", "serving.gateway", "--host", _HOST, "--port", str(port), *versions, *options]
-    with _running(argv, _url(port), folder / f"gateway-{port}.log") as pid:
-        yield Peer(_url(port), pid)
+    with _running(argv, _url(port), folder / f"gateway-{port}.log", headers) as pid:
+        yield Peer(_url(port), pid, headers)
 
 
 def more_models(behind: Tritons, count: int) -> Sequence[str]:
@@ -119,20 +127,24 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(argv: Sequence[str], url: str, log: Path) -> Iterator[int]:
+def _running(
+    argv: Sequence[str], url: str, log: Path, headers: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[int]:
     """The process, by its id, answering at `url`; ended when the block ends."""
     with log.open("wb") as said:
         process = child.spawn(argv, env=_environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
     try:
-        _await_answer(url, lambda: child.alive(process), log)
+        _await_answer(url, lambda: child.alive(process), log, headers)
         yield process.pid
     finally:
         child.stop(process, _STOP_S)
 
 
-def _await_answer(url: str, alive: Callable[[], bool], log: Path) -> None:
+def _await_answer(
+    url: str, alive: Callable[[], bool], log: Path, headers: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Returns when an inference was answered with 2xx."""
-    payload, answered = PAYLOADS["json"], "nothing"
+    payload, answered = PAYLOADS["json"].shown_with(headers), "nothing"
     deadline = time.monotonic() + _READY_S
     with httpx.Client(trust_env=False, timeout=10.0) as client:
         while time.monotonic() < deadline and alive():

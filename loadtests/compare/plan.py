@@ -34,6 +34,7 @@ class Plan:
         points: with all peers but Serve up.
         serve: with Serve up, whose many processes are never quite idle: apart from the others.
         pairs: how often the gateway with 1,000 more models is measured beside the gateway without; 0: not at all.
+        access: how often a gateway that asks for a key is measured beside one that lets everybody in; 0: not at all.
         requests: after how many requests a worker's memory is looked at, first and last; None: not at all.
     """
 
@@ -42,6 +43,7 @@ class Plan:
     points: tuple[Point, ...]
     serve: tuple[Point, ...]
     pairs: int = 0
+    access: int = 0
     requests: tuple[int, int] | None = None
 
 
@@ -59,6 +61,7 @@ FULL = Plan(
     ),
     serve=tuple(Point("json", count, (SERVE,)) for count in _CONNECTIONS),
     pairs=6,
+    access=8,
     requests=(100_000, 1_000_000),
 )
 
@@ -68,3 +71,6 @@ QUICK = Plan(
     points=(Point("json", 1, _SPLIT), Point("json", 32, _SPLIT), Point("json", 32, _MIRROR)),
     serve=(Point("json", 32, (SERVE,)),),
 )
+
+ACCESS = Plan(rounds=0, seconds=0, points=(), serve=(), access=FULL.access)
+"""What keys and tokens cost, alone."""

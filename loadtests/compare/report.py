@@ -33,14 +33,19 @@ How it is measured: [loadtests/compare](../loadtests/compare/README.md).
 
 def show(console: Console, table: Rows, facts: Facts) -> None:
     """The one table, and the figures that are no row's."""
+    if table:
+        _show_rows(console, table)
+    for fact, value in facts.items():
+        console.print(f"{fact}: {value:.3g}")
+
+
+def _show_rows(console: Console, table: Rows) -> None:
     shown = Table(title="medians over the rounds (and how far the rounds lie apart)")
     for number, heading in enumerate(_HEADINGS):
         shown.add_column(heading, justify="left" if number < _TEXTS else "right")
     for row in table.values():
         shown.add_row(*_cells(row))
     console.print(shown)
-    for fact, value in facts.items():
-        console.print(f"{fact}: {value:.3g}")
 
 
 def markdown(table: Rows, facts: Facts, verdicts: Iterable[Verdict], about: Mapping[str, object]) -> str:

@@ -28,6 +28,12 @@ class Fact(StrEnum):
     PRIVATE_MB = "private memory of a worker, MB"
     GROWTH_MB = "growth of a worker from 100,000 to 1,000,000 requests, MB"
     MODELS = "CPU added by 1,000 models with policies, share"
+    KEYS = "CPU added by keys, share"
+    TOKENS = "CPU added by JWT, share"
+    LIMITED_KEYS = "CPU added by keys with all limits, share"
+    KEYS_BY_UNIT = "CPU added by keys where each head is another, share"
+    TOKENS_BY_UNIT = "CPU added by JWT where each head is another, share"
+    LIMITED_KEYS_BY_UNIT = "CPU added by keys with all limits where each head is another, share"
 
 
 Facts = Mapping[Fact, float]
@@ -122,6 +128,11 @@ def _at(count: int) -> str:
     return f"{count} connection" + ("s" if count > 1 else "")
 
 
+ACCESS_TARGETS: tuple[Target, ...] = (
+    Target(Fact.KEYS, Measured(Fact.KEYS), 0.05),
+    Target(Fact.TOKENS, Measured(Fact.TOKENS), 0.08),
+)
+
 TARGETS: tuple[Target, ...] = (
     *(
         Target(
@@ -169,6 +180,7 @@ TARGETS: tuple[Target, ...] = (
     Target(Fact.PRIVATE_MB, Measured(Fact.PRIVATE_MB), 80.0, strict=True),
     Target(Fact.GROWTH_MB, Measured(Fact.GROWTH_MB), 5.0, strict=True),
     Target(Fact.MODELS, Measured(Fact.MODELS), 0.05, strict=True),
+    *ACCESS_TARGETS,
 )
 
 QUICK_TARGETS: tuple[Target, ...] = tuple(target for target in TARGETS if target.quick)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import psutil
@@ -44,6 +44,14 @@ def resident_mb(pid: int) -> float:
 def private_mb(pid: int) -> float:
     """What would be free if this process ended, in MB: the private pages of /proc/PID/smaps_rollup."""
     return float(psutil.Process(pid).memory_full_info().uss) / _MB
+
+
+def on_one_core(pids: Iterable[int | None]) -> None:
+    """From here on these processes, what they start included, run on the last core that this one may use."""
+    core = max(psutil.Process().cpu_affinity())
+    for pid in pids:
+        if pid is not None:
+            psutil.Process(pid).cpu_affinity([core])
 
 
 def _family(pid: int) -> Iterator[psutil.Process]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from loadtests.compare.errors import NotStarted, Void
 from loadtests.compare.payloads import Payload
@@ -65,10 +66,13 @@ class Wrk:
         Raises:
             Void: wrk did not end well, or an answer was not 2xx, or a connection broke.
         """
-        body = self.folder / f"{payload.name}.body"
+        name = f"{payload.name}-{urlsplit(url).port}"  # there may be another at work
+        body, headers = (self.folder / f"{name}.{part}" for part in ("body", "headers"))
         body.write_bytes(payload.body)
+        headers.touch(mode=0o600)  # there may be a key among them, which belongs into no process's arguments
+        headers.write_text("".join(f"{name}: {value}\n" for name, value in payload.headers.items()))
         how = ["--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--latency", "--timeout=10s"]
-        what = [f"--script={_SCRIPT}", url, "--", str(body), *(f"{k}: {v}" for k, v in payload.headers.items())]
+        what = [f"--script={_SCRIPT}", url, "--", str(body), str(headers), str(payload.units)]
         try:
             done = subprocess.run(
                 [self.program, *how, *what], capture_output=True, text=True, check=True, timeout=seconds + _GRACE_S

@@ -26,6 +26,10 @@ _SECRET_BYTES = 32
 _ID_BYTES = 6
 _KEY = re.compile(r"sluice_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _LIKE_KEY = re.compile(r"sluice_[0-9a-f]{12}_")
+_ID = re.compile(r"[0-9a-f]{12}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LATEST_S = 253_402_300_799
+"""The end of the year 9999, the last that a calendar here knows."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@:/+-]{0,127}")
 
 
@@ -34,6 +38,10 @@ class Shown(NamedTuple):
 
     id: str
     secret: str
+
+    def __repr__(self) -> str:
+        """The id alone."""
+        return f"{type(self).__name__}(id={self.id!r})"
 
     @property
     def digest(self) -> str:
@@ -80,6 +88,7 @@ class KeyRecord:
         Raises:
             ValueError: with a sentence.
         """
+        _check_kinds(self)
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"{self.name[:64]!r} is no name of a key: it has 1 to {LONGEST_NAME} letters, digits, "
                              "blanks or ._@:/+-, and begins with a letter or a digit")  # fmt: skip
@@ -108,6 +117,27 @@ class KeyRecord:
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
 
+def _check_kinds(record: KeyRecord) -> None:
+    """Refuses a record whose fields are not of their kinds: what is read from a store may be anything."""
+    for name, form in (("id", _ID), ("digest", _DIGEST)):
+        value = getattr(record, name)
+        if not isinstance(value, str) or not form.fullmatch(value):
+            raise ValueError(f"a key's {name} is no text of as many digits from 0 to f as it has to have")
+    for name, kind in (("name", str), ("created_by", str), ("role", Role), ("limits", Limits)):
+        if not isinstance(getattr(record, name), kind):
+            raise ValueError(f"a key's {name} is a {kind.__name__}")  # noqa: TRY004 - one error for all mistakes
+    for name in ("created_s", "expires_s", "revoked_s"):
+        value = getattr(record, name)
+        if not (_is_time(value) or (value is None and name != "created_s")):
+            raise ValueError(f"a key's {name} is a time in seconds since 1970")
+    if record.models is not None and not all(isinstance(one, str) for one in record.models):
+        raise ValueError("a key's models are names")
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LATEST_S
+
+
 def create() -> Shown:
     """A new key."""
     secret = urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
@@ -125,6 +155,12 @@ def shown_in(text: str) -> bool:
     return _LIKE_KEY.search(text) is not None
 
 
+def _names(said: object) -> frozenset[str]:
+    if not isinstance(said, list):
+        raise ValueError("a key's models are a list")  # noqa: TRY004 - one error for all mistakes
+    return frozenset(said)
+
+
 def decode(text: str | bytes) -> KeyRecord:
     """The record that `KeyRecord.encode` wrote. Fields of a newer release are passed over.
 
@@ -135,7 +171,7 @@ def decode(text: str | bytes) -> KeyRecord:
         said: Mapping[str, Any] = json.loads(text)
         known = {name: said[name] for name in KeyRecord.__dataclass_fields__ if name in said}
         limits = {name: value for name, value in said["limits"].items() if name in Limits.__dataclass_fields__}
-        models = None if said["models"] is None else frozenset(said["models"])
+        models = None if said["models"] is None else _names(said["models"])
         return KeyRecord(**{**known, "role": Role(said["role"]), "limits": Limits(**limits), "models": models})
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"this is no record of a key: {error!r}") from error

@@ -5,7 +5,6 @@ How they proved who they are is `keys` (API keys) and `tokens` (JWT); what they 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from serving.access.roles import Needs, Role, gives
@@ -13,6 +12,8 @@ from serving.access.roles import Needs, Role, gives
 MOST_MODELS = 1_000
 MOST = 2**40
 """Of anything that a limit counts; more is a typing error."""
+LEAST_RATE = 0.001
+"""Requests per second: of less, nobody waits for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Limits:
             ValueError: with a sentence.
         """
         rate = self.rate_per_s
-        if rate is not None and (isinstance(rate, bool) or not math.isfinite(rate) or not 0 < rate <= MOST):
-            raise ValueError(f"{rate!r} is no rate: it is a number of requests per second over 0, at most {MOST:,}")
+        if rate is not None and not _is_rate(rate):
+            raise ValueError(f"{rate!r:.40} is no rate: it is requests per second, from {LEAST_RATE} to {MOST:,}")
         for name in ("burst", "in_flight", "max_body"):
             count = getattr(self, name)
             if count is not None and (type(count) is not int or not 1 <= count <= MOST):
@@ -58,6 +59,10 @@ class Limits:
         if self.rate_per_s is None:
             return 0.0
         return float(max(1.0, self.rate_per_s) if self.burst is None else self.burst)
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and LEAST_RATE <= value <= MOST
 
 
 UNLIMITED = Limits()

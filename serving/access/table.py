@@ -36,8 +36,8 @@ PREDICTION: Final[Mapping[Operation, Needs]] = MappingProxyType(
 )
 """The prediction port, by operation. What names a model asks for a key that may ask this model."""
 
-METRICS: Final[Mapping[str, Needs]] = MappingProxyType({"GET /metrics": Needs.PREDICT})
-"""The metrics listener."""
+METRICS: Final[Mapping[str, Needs]] = MappingProxyType({"GET /metrics": Needs.OPERATE})
+"""The metrics listener. Its figures name every model, which a key for predictions may not know of."""
 
 _V1: Final = "/api/v1"
 _REGISTRY: Final = f"{_V1}/registry"
@@ -53,6 +53,7 @@ CONTROL: Final[Mapping[str, Needs]] = MappingProxyType(
         f"GET {_V1}/models/{{model}}/policy": Needs.OPERATE,
         f"PUT {_V1}/models/{{model}}/policy": Needs.OPERATE,
         f"GET {_V1}/models/{{model}}/explain": Needs.OPERATE,
+        f"POST {_V1}/models/{{model}}/explain": Needs.OPERATE,
         f"GET {_V1}/requests/{{request_id}}": Needs.OPERATE,
         f"GET {_V1}/ledger": Needs.OPERATE,
         f"GET {_V1}/ledger/export": Needs.OPERATE,

@@ -61,14 +61,17 @@ class Tokens:
 
     Args:
         jwks: the issuer's keys as JSON with a member `keys`; None where they are not known yet. What is in it and
-            cannot be used is passed over.
+            cannot be used is passed over; all of it, where a member `issuer` says that it is another's.
         rules: what a token must say.
     """
 
     def __init__(self, jwks: str | bytes | None, rules: TokenRules) -> None:
         self._rules = rules
         self._keys = [
-            made for jwk in _keys_in(jwks) for name in rules.algorithms if (made := _made(jwk, name)) is not None
+            made
+            for jwk in _keys_in(jwks, rules.issuer)
+            for name in rules.algorithms
+            if (made := _made(jwk, name)) is not None
         ]
 
     def __len__(self) -> int:
@@ -144,9 +147,12 @@ def _decoded(token: str, one: _SigningKey, rules: TokenRules) -> Mapping[str, An
     return claims
 
 
-def _keys_in(jwks: str | bytes | None) -> Sequence[Mapping[str, Any]]:
+def _keys_in(jwks: str | bytes | None, issuer: str) -> Sequence[Mapping[str, Any]]:
     try:
-        keys = json.loads(jwks or "{}").get("keys", ())
+        said = json.loads(jwks or "{}")
+        if said.get("issuer", issuer) != issuer:  # kept while the settings named another
+            return []
+        keys = said.get("keys", ())
         return [jwk for jwk in islice(keys, MOST_KEYS) if isinstance(jwk, dict)]
     except (ValueError, TypeError, AttributeError, RecursionError):
         return []

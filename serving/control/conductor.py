@@ -20,6 +20,7 @@ from serving.control.keeper import PoolKeeper
 from serving.control.ports import Pools, PoolStore
 from serving.control.publishing import NOTHING, Answer, Publication, State
 from serving.control.recovery import Plan, plan, publication
+from serving.control.rolling.kept import Look
 from serving.control.service import ControlService
 from serving.control.statics import Probe, StaticKeeper, static_endpoints
 from serving.control.tasks import end
@@ -44,6 +45,9 @@ class Recoverable(PoolStore, Protocol):
 
     async def lineage(self, epochs: Iterable[int]) -> Mapping[int, str]:
         """What is remembered of these epochs."""
+
+    async def look(self) -> Look:
+        """The time, the rollouts in progress, and what is stopped."""
 
     async def recovery(self, digest: str) -> Recovery | None:
         """What a gateway that runs this digest handed back."""
@@ -194,7 +198,7 @@ class Conductor:
             kept = await self._from_store(called_for, shown)
         if kept is None:
             raise StoreDamaged(f"{called_for.why} But no gateway has handed it back yet.")
-        answer = await self._store.swap(publication(called_for, shown, kept))
+        answer = await self._store.swap(publication(called_for, shown, kept, await self._store.look()))
         if answer.done:
             _log.warning("%s", called_for.why)
 

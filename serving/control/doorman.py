@@ -70,6 +70,7 @@ class Doorman:
         self._revision: int | None = None
         self._verifier = Verifier(self._own, None, rules)
         self._wanted = False
+        self._one_looks = asyncio.Lock()
 
     def ask(self, authorization: bytes | None) -> Principal | Denied:
         """Who that is, by what they show; anonymous where nothing is shown and nothing is asked for.
@@ -97,13 +98,22 @@ class Doorman:
         if self._wanted:
             await self._store.want_signing_keys()
             self._wanted = False
-        revision = await self._store.access_revision()
+        async with self._one_looks:  # of two at once, the slower one would put back what the other replaced
+            while not await self._took(self._store):
+                pass
+
+    async def _took(self, store: Credentials) -> bool:
+        """Takes over what is there, if it is newer; False where it changed meanwhile, and there is more to take."""
+        revision = await store.access_revision()
         if self._revision is not None and revision <= self._revision:
-            return
-        records = await self._store.key_records()
-        self._verifier = Verifier((*records, *self._own), await self._store.jwks(), self._rules)
-        # The revision was read first: a change that came in between is then seen at the next look.
+            return True
+        records, jwks = await store.key_records(), await store.jwks()
+        later = await store.access_revision()
+        if later < revision:  # it forgot while it was read, and what was read may be from before
+            return True
+        self._verifier = Verifier((*records, *self._own), jwks, self._rules)
         self._revision = revision
+        return later == revision
 
     async def run(self) -> None:
         """Looks again and again, until it is cancelled."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
-from router.choose import Facts, explain
+from router.choose import Choice, Facts, Reason, explain
 from router.errors import RequestIdError
-from router.policy import Policy, format_share
+from router.match import Said
+from router.policy import WHOLE, Policy, format_share
 from router.request_id import KeyRing
+from router.unit import JsonSource, unit_of
 from serving.control.errors import Unacceptable, Unknown
 from serving.control.views import Decoded, Explained
 from serving.leases import IdKeys
@@ -17,19 +20,28 @@ from serving.leases import IdKeys
 _OVERRIDE_HEADER: Final = "sluice-version"
 
 
-def explained(policy: Policy, unit: str | None, headers: Mapping[str, str]) -> Explained:
-    """Which version a request with this unit and these headers (names in lower case) would reach, and why.
+def explained(
+    policy: Policy, unit: str | None, headers: Mapping[str, str], *, body: bytes | None = None, grpc: bool = False
+) -> Explained:
+    """Which version a request would reach, and why.
+
+    Args:
+        policy: of its model.
+        unit: who asks; None where headers and body are to say.
+        headers: by name in lower case.
+        body: its JSON.
+        grpc: whether it comes over gRPC, and its headers are metadata.
 
     Raises:
-        Unacceptable: the override names no version.
+        Unacceptable: the override names no version, or a text is none that UTF-8 can write.
     """
-    named = unit if unit is not None else headers.get(policy.unit_header)
-    override = _override(headers)
-    if named is None and (override is None or not policy.allow_override):
-        return Explained(None, "random", None, _drawn_at_random(policy))
-    explanation = explain(policy, Facts((named or "").encode(), override=override))
-    choice = explanation.choice
-    return Explained(choice.version, choice.reason.value, choice.bucket, explanation.words)
+    said = Said({_encoded(name): _encoded(value) for name, value in headers.items()}, grpc)
+    named = _encoded(unit) if unit else unit_of(policy.unit_header, policy.unit_sources, said, body)
+    facts = Facts(named or b"", override=_override(headers), said=said)
+    choice, words = explain(policy if named else _without_samples(policy), facts)
+    if named or _needs_no_unit(choice):
+        return Explained(choice.version, choice.reason.value, choice.bucket, words)
+    return Explained(None, "random", None, _drawn_at_random(policy))
 
 
 def decoded(request_id: str, keys: IdKeys | None, models: Iterable[str]) -> Decoded:
@@ -54,6 +66,22 @@ def decoded(request_id: str, keys: IdKeys | None, models: Iterable[str]) -> Deco
     return Decoded(next((name for name in sorted(models) if key.model_hash(name) == said.model), None), said)
 
 
+def _needs_no_unit(choice: Choice) -> bool:
+    return choice.reason in {Reason.OVERRIDE, Reason.RULE}
+
+
+def _without_samples(policy: Policy) -> Policy:
+    """Without the shadows that draw their own units: who has none may be copied or not."""
+    return replace(policy, shadows=tuple(shadow for shadow in policy.shadows if shadow.sample_ppm == WHOLE))
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise Unacceptable(f"{text[:64]!r} is no text.", "It holds half a character; send it again.") from error
+
+
 def _override(headers: Mapping[str, str]) -> int | None:
     said = headers.get(_OVERRIDE_HEADER)
     if said is None:
@@ -67,4 +95,7 @@ def _drawn_at_random(policy: Policy) -> str:
     shares = ", ".join(
         f"version {version} with {format_share(share)}" for version, share in policy.shares().items() if share
     )
-    return f"Without a unit ({policy.unit_header}) each request is drawn at random: {shares}."
+    sources = [one.path if isinstance(one, JsonSource) else one.name for one in policy.unit_sources]
+    named = " or ".join([policy.unit_header, *sources])
+    ruled = f"No rule applies (there are {len(policy.rules)}). " if policy.rules else ""
+    return f"{ruled}Without a unit ({named}) each request is drawn at random: {shares}."

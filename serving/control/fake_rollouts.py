@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 from serving.control.publication import Beside, Job, LedgerEntry, Recorded, RecordWrite, Refused
 from serving.control.publication_form import MOST_JOBS, MOST_ROLLOUTS, encode_entry
-from serving.control.rolling.kept import EVERYTHING, Answered, Claim, Due, Look, Stop, stop_from
+from serving.control.rolling.kept import EVERYTHING, Answered, Claim, Due, Look, Stop, damaged_record, stop_from
 from serving.control.rolling.records import Record, decode_record
 
 
@@ -58,13 +59,22 @@ class FakeRollouts:
         """The rollout of that id."""
         self._at_hand()
         there = self._rollouts.get(rollout_id)
-        return None if there is None else decode_record(there[1])
+        if there is None:
+            return None
+        try:
+            return decode_record(there[1])
+        except ValueError as error:
+            raise damaged_record(rollout_id, there[2]) from error
 
     async def rollouts(self, model: str | None, limit: int) -> Sequence[Record]:
         """The newest, newest first."""
         self._at_hand()
         newest = [said for _, said, of in reversed(self._rollouts.values()) if model in (None, of)]
-        return [decode_record(said) for said in newest[: max(1, limit)]]
+        records: list[Record] = []
+        for said in newest[: max(1, limit)]:
+            with suppress(ValueError):
+                records.append(decode_record(said))
+        return records
 
     async def barred(self, model: str) -> Mapping[int, str]:
         """The versions of that model that went back."""
@@ -155,6 +165,9 @@ class FakeRollouts:
         for model in beside.free:
             if model in self._active:
                 return Refused.ACTIVE, self._active[model]
+        for model, rollout in beside.dropped.items():
+            if self._active.get(model, rollout) != rollout:
+                return Refused.ACTIVE, self._active[model]
         return next(filter(None, map(self._forbidden_record, beside.records)), None)
 
     def _forbidden_record(self, write: RecordWrite) -> tuple[Refused, str] | None:
@@ -170,6 +183,8 @@ class FakeRollouts:
         self._stopped |= beside.stops
         for model in beside.unstops:
             self._stopped.pop(model, None)
+        for model in beside.dropped:
+            self._active.pop(model, None)
         for write in beside.records:
             if write.record is not None:
                 self._write_record(write, write.record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -91,6 +91,11 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
         """The policy of that digest."""
         self._reach()
         return decode_policy(self._blob(digest))
+
+    async def policies(self, digests: Collection[str]) -> Mapping[str, Policy]:
+        """Those of these policies that can be read, by digest; the rest is left out."""
+        self._reach()
+        return {digest: decode_policy(self._blobs[digest]) for digest in digests if digest in self._blobs}
 
     async def change(
         self,

@@ -130,6 +130,7 @@ class Beside:
         free: models of which no rollout may be in progress.
         stops: models (or `*` for all) to what is kept of their stop.
         unstops: models (or `*`) whose stop is taken back.
+        dropped: by model, the rollout in progress that is no longer one, because nobody can read it.
         nonce: names this attempt, so that repeating it is not a second change.
     """
 
@@ -142,6 +143,7 @@ class Beside:
     free: tuple[str, ...] = ()
     stops: Mapping[str, str] = field(default_factory=dict)
     unstops: tuple[str, ...] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
 

@@ -50,6 +50,12 @@ for _, model in ipairs(said.free) do
     return refused('active', active)
   end
 end
+for model, id in pairs(said.dropped) do
+  local active = redis.call('HGET', ACTIVE, model)
+  if active and active ~= id then
+    return refused('active', active)
+  end
+end
 for _, record in ipairs(said.records) do
   if (redis.call('HGET', record.key, 'revision') or '0') ~= record.expected then
     return refused('moved', record.id)
@@ -109,6 +115,9 @@ for model, why in pairs(said.stops) do
 end
 for _, model in ipairs(said.unstops) do
   redis.call('HDEL', STOPPED, model)
+end
+for model, _ in pairs(said.dropped) do
+  redis.call('HDEL', ACTIVE, model)
 end
 
 local function forget(id)

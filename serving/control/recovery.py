@@ -14,10 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router.codec import decode_policy, decode_snapshot, digest_of, encode_snapshot
+from router.commands import Pause, ask
 from router.epoch import NO_HEAD, Entry, Head, Snapshot, Step, step
 from router.errors import PolicyError
+from router.phases import Phase
+from router.rollout import BY_ITSELF, Seen
 from serving.control.errors import StoreDamaged
+from serving.control.publication import Beside
 from serving.control.publishing import LedgerEntry, Publication, State, retired
+from serving.control.rolling.kept import NOBODY, Look
+from serving.control.rolling.records import entry_of, jobs_of, written
 from serving.leases import GatewayLease, Recovery, remembered
 
 
@@ -66,11 +72,20 @@ def plan(shown: Head, alive: Sequence[GatewayLease], lineage: Mapping[int, str])
     return Plan(shown, winner, epoch, _joined(running, lineage), stuck)
 
 
-def publication(plan: Plan, shown: State, kept: Recovery) -> Publication:
+def publication(plan: Plan, shown: State, kept: Recovery, look: Look = NOBODY) -> Publication:
     """The winner's policies as the next epoch.
 
     A model that only the store knows of keeps its policy. Where both know one and differ, the gateways' policy stands
     under a revision that neither side has used, so that nobody changes one believing that it is the other.
+
+    Rollouts in progress are paused with it, for the store may have forgotten how they went on, or that they went back;
+    that no difference in a policy shows it does not mean that there is none.
+
+    Args:
+        plan: what is called for.
+        shown: what the store shows.
+        kept: the winner's snapshot and policies.
+        look: the rollouts in progress.
 
     Raises:
         StoreDamaged: what was handed back is not what its digests say.
@@ -91,6 +106,24 @@ def publication(plan: Plan, shown: State, kept: Recovery) -> Publication:
         entry=LedgerEntry("recovery", "conductor", plan.why, {**facts, "stuck": list(plan.stuck)}),
         retired=retired(shown.snapshot, snapshot),
         lineage=plan.lineage,
+        beside=_pauses(plan, look),
+    )
+
+
+def _pauses(plan: Plan, look: Look) -> Beside:
+    why = f"the store had forgotten what gateways run, and may have forgotten more. {plan.why}"
+    steps = [
+        (record, ask(record.rollout, Pause(who=BY_ITSELF, why=why), Seen(look.now_s)))
+        for record in look.records
+        if record.rollout.phase is not Phase.PAUSED
+    ]
+    paused = [(before, before.after(step.rollout), step.facts[0]) for before, step in steps]
+    return Beside(
+        records=tuple(written(before, after) for before, after, _ in paused),
+        entries=tuple(entry_of(after, said) for _, after, said in paused),
+        # The entry about the recovery itself comes first.
+        jobs=tuple(job for nth, (_, after, said) in enumerate(paused, 1) for job in jobs_of(after, said, nth)),
+        nonce="",
     )
 
 

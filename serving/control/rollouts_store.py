@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from serving.control.base_store import BaseStore, reply
-from serving.control.rolling.kept import Answered, Claim, Due, Look, Stop, claim_from, stop_from
+from serving.control.rolling.kept import Answered, Claim, Due, Look, Stop, claim_from, damaged_record, stop_from
 from serving.control.rolling.records import Record, decode_record
 
 _COUNTS_KEPT_MS = 30 * 24 * 60 * 60 * 1000
@@ -58,8 +58,11 @@ class RolloutStore(BaseStore):
     async def rollout(self, rollout_id: str) -> Record | None:
         """The rollout of that id, None where there is none."""
         async with self._boundary():
-            said = await reply(self._redis.hget(self.keys.rollout(rollout_id), "record"))
+            said, model = await reply(self._redis.hmget(self.keys.rollout(rollout_id), ["record", "model"]))
+        try:
             return None if said is None else decode_record(said)
+        except ValueError as error:
+            raise damaged_record(rollout_id, "MODEL" if model is None else model.decode()) from error
 
     async def rollouts(self, model: str | None, limit: int) -> Sequence[Record]:
         """The newest, newest first."""

@@ -224,9 +224,17 @@ class ControlService:
         except Conflict:
             return None
 
-    async def explain(self, model: str, unit: str | None, headers: Mapping[str, str]) -> Explained:
-        """Which version a request with this unit and these headers (names in lower case) would reach, and why."""
-        return explained((await self.current(model)).policy, unit, headers)
+    async def explain(
+        self,
+        model: str,
+        unit: str | None,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | None = None,
+        grpc: bool = False,
+    ) -> Explained:
+        """Which version a request would reach, and why; of its body it takes JSON (`serving.control.explaining`)."""
+        return explained((await self.current(model)).policy, unit, headers, body=body, grpc=grpc)
 
     async def decoded(self, request_id: str) -> Decoded:
         """What a request id says.

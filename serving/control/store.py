@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 from registry.redis_store import TIMEOUT_S
 from router.codec import decode_policy, decode_snapshot, digest_of
 from router.epoch import NO_HEAD, Head
+from router.errors import RouterError
 from router.policy import Policy
 from router.request_id import SECRET_BYTES
 from serving.control.access_store import AccessStore
@@ -83,6 +85,20 @@ class Store(LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, Rol
         blob = await self._blob(self.keys.policy(digest), digest)
         async with self._boundary():
             return decode_policy(blob)
+
+    async def policies(self, digests: Collection[str]) -> Mapping[str, Policy]:
+        """Those of these policies that can be read, by digest; the rest is left out."""
+        asked = sorted(digests)
+        if not asked:
+            return {}
+        async with self._boundary():
+            blobs = await reply(self._redis.mget([self.keys.policy(digest) for digest in asked]))
+        found: dict[str, Policy] = {}
+        for digest, blob in zip(asked, blobs, strict=True):
+            with suppress(RouterError, ValueError, KeyError, TypeError):
+                if blob is not None and digest_of(blob) == digest:
+                    found[digest] = decode_policy(blob)
+        return found
 
     async def change(
         self,

@@ -30,6 +30,9 @@ def next_policy(current: Policy | None, wanted: Wanted) -> Policy:
             allow_override=base.allow_override if wanted.allow_override is None else wanted.allow_override,
             repeatable=base.repeatable if wanted.repeatable is None else wanted.repeatable,
             over_capacity=base.over_capacity if wanted.over_capacity is None else wanted.over_capacity,
+            rules=base.rules if wanted.rules is None else wanted.rules,
+            unit_sources=base.unit_sources if wanted.unit_sources is None else wanted.unit_sources,
+            shadows=base.shadows if wanted.shadows is None else wanted.shadows,
         )
         return kept.with_shares(wanted.shares)
     except PolicyError as error:

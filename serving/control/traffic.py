@@ -97,7 +97,7 @@ class Traffic:
         self, model: str, before: Policy | None, policy: Policy, revision: int, *, who: str, why: str
     ) -> Published:
         """Publishes it, unless it gives traffic to servers that are being drained; insisting gets nobody past that."""
-        more = before is not None and bool(grows(before, policy, before.stable))
+        more = before is not None and opens(before, policy)
         async with self.giving(model, before, policy):
             return await self._store.change(model, policy, revision, who=who, why=why, grows=more)
 
@@ -176,13 +176,15 @@ class Traffic:
     async def _refuse_unserved(
         self, state: State, model: str, wanted: Wanted, current: Policy | None, *, force: bool
     ) -> None:
-        await self.refuse_unknown_versions(state, model, {wanted.stable, *wanted.shares}, current)
+        await self.refuse_unknown_versions(state, model, wanted.versions, current)
         if force:
             return
         ready = {one.version for one in await self._store.endpoints() if one.model == model}
         stable_share = WHOLE - sum(wanted.shares.values())
         asked = {**wanted.shares, wanted.stable: stable_share}
-        if unserved := sorted(version for version, share in asked.items() if share > 0 and version not in ready):
+        asked_for = {version for version, share in asked.items() if share > 0}
+        asked_for |= {rule.version for rule in wanted.rules or ()}
+        if unserved := sorted(asked_for - ready):
             raise Unacceptable(
                 f"Version {unserved[0]} of {model} has no endpoint that is ready, and would get traffic.",
                 "It is asleep: deploy it, which wakes it, or insist with ?force=true."
@@ -218,6 +220,13 @@ class Traffic:
         if model not in served:
             known = {*self._declared, *state.snapshot.models, *served}
             raise Unknown(f"There is no model {model!r}.", f"There is {_listed(known)}." if known else "There is none.")
+
+
+def opens(before: Policy, after: Policy) -> bool:
+    """Whether anybody but stable may get more requests, or copies of them, or is newly to be had for the asking."""
+    copied = any(shadow not in before.shadows for shadow in after.shadows if shadow.version != before.stable)
+    asked_for = after.allow_override and not before.allow_override
+    return copied or asked_for or bool(grows(before, after, before.stable))
 
 
 def routed_in(policy: Policy) -> set[int]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from router.epoch import Head
-from router.policy import OverCapacity, Policy
+from router.policy import OverCapacity, Policy, Rule, Shadow
 from router.request_id import RequestId
+from router.unit import UnitSource
 from serving.endpoint import Endpoint
 from serving.leases import GatewayLease
 
@@ -23,6 +24,9 @@ class Wanted:
         allow_override: whether clients may choose; None keeps it.
         repeatable: whether requests may be sent twice; None keeps it.
         over_capacity: what becomes of a change that sends a version more than it carries; None keeps it.
+        rules: versions for requests that fulfil conditions; None keeps them.
+        unit_sources: where a unit's name is looked for beside its header; None keeps them.
+        shadows: versions that get copies; None keeps them.
     """
 
     stable: int
@@ -31,6 +35,15 @@ class Wanted:
     allow_override: bool | None = None
     repeatable: bool | None = None
     over_capacity: OverCapacity | None = None
+    rules: tuple[Rule, ...] | None = None
+    unit_sources: tuple[UnitSource, ...] | None = None
+    shadows: tuple[Shadow, ...] | None = None
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Every version that it names."""
+        ruled, copied = (rule.version for rule in self.rules or ()), (shadow.version for shadow in self.shadows or ())
+        return frozenset({self.stable, *self.shares, *ruled, *copied})
 
 
 @dataclass(frozen=True, slots=True)

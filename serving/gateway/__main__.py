@@ -31,6 +31,7 @@ from router.epoch import Head
 from router.errors import RouterError
 from router.policy import Policy, Shadow, parse_share
 from serving.access.config import TokenRules
+from serving.addresses import is_loopback
 from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
 from serving.gateway.credentials import Credentials
@@ -39,6 +40,7 @@ from serving.gateway.limits import Ask, Told
 from serving.gateway.policies import Follower
 from serving.gateway.worker import Worker
 
+_log = logging.getLogger(__name__)
 _STATIC_HEAD = Head(1, "static", "")
 
 
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         shares = Shares(arguments.shares_fd, arguments.slots), arguments.slot
         uvloop.run(_supervised(arguments.listener_fd, arguments.channel_fd, shares))
         return
+    if arguments.token_rules and not arguments.keys:
+        parser.error("--token-rules goes with --keys, whose file holds the keys that tokens are signed with as well")
     try:
         endpoints = [_endpoint(text) for text in arguments.static]
         policies = _policies(endpoints, arguments.traffic, arguments.shadow)
@@ -63,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     if not endpoints:
         parser.error("name at least one Triton with --static MODEL/VERSION=HOST:PORT")
+    if not (is_loopback(arguments.host) or arguments.keys):
+        parser.error(f"other machines reach {arguments.host}, and nobody is asked for a key: give --keys FILE as well")
     uvloop.run(_static(arguments.host, arguments.port, endpoints, policies, config))
 
 
@@ -112,6 +118,8 @@ async def _static(
         _let_in(worker, config)
     worker.swap(worker.table.build(_STATIC_HEAD, policies, endpoints))
     worker.listen(listener)
+    if not is_loopback(host):
+        _log.warning("keys and requests travel in the clear here: have a proxy before it that speaks TLS")
     print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 (told to who started it)
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     _until_signalled(ended)

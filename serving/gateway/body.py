@@ -1,7 +1,7 @@
 """What has come of a request's body, and whether a model may be shown it.
 
 Pieces are held as long as they may have to be sent, or sent again; a body that outgrows what may be sent twice is let
-go of as soon as it is on its way. Depth is measured in `nesting`.
+go of as soon as it is on its way. Depth is measured in `nesting`; what a body says is read by `router.unit` alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from serving.gateway.paths import Operation
 from serving.gateway.request import Bad, RequestHead, is_compressed
 
 _WITH_JSON = frozenset((Operation.INFER, Operation.GENERATE))
+_PLAIN = frozenset((b"", b"identity"))
 
 
 class Body:
@@ -62,6 +63,36 @@ class Body:
         if bad is None and not (self.ended and head.json_length is None and self._is_plain_and_shallow()):
             bad = self._measure()
         return bad
+
+    def json(self, most: int) -> bytes | None:
+        """Its JSON: all of it, or what stands before the binary extension.
+
+        None where it is not whole, has more bytes than this, is compressed, or where none is asked for.
+        """
+        size = self._json_size if self._has_plain_json else None
+        if size is None or size > min(most, self.received):
+            return None
+        return b"".join(self.pieces)[:size]
+
+    def awaits_json(self, most: int) -> bool:
+        """Whether more has to come before there is any telling what `json` will be."""
+        if self.ended or not self._has_plain_json:
+            return False
+        size = self._json_size
+        return self.received <= most if size is None else self.received < size <= most
+
+    @property
+    def _has_plain_json(self) -> bool:
+        head = self._head
+        return head.target.operation in _WITH_JSON and head.coding.strip().lower() in _PLAIN
+
+    @property
+    def _json_size(self) -> int | None:
+        """In bytes; None while nobody knows."""
+        head = self._head
+        if head.json_length is not None:
+            return head.json_length
+        return self.received if self.ended else head.length
 
     def framed(self) -> list[bytes]:
         """What is held, as it is to be sent: in chunks where there is no telling how long it will be."""

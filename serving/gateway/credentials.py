@@ -54,7 +54,12 @@ class Credentials:
         return there > self.revision or not self.known
 
     def take(self, revision: bytes | None, records: Iterable[bytes], jwks: bytes | None) -> None:
-        """What the store has at this revision is in force from here on."""
+        """What the store has at this revision is in force from here on, unless it is older than what is.
+
+        It may be although `wants` said that it is newer: a store can be set back between the question and the answer.
+        """
+        if self.known and _number(revision) < self.revision:
+            return
         found = [record for record in map(_record_in, records) if record is not None]
         text = None if jwks is None else jwks.decode("utf-8", "replace")
         self._install(_number(revision), found, text)

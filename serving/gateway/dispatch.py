@@ -2,6 +2,10 @@
 
 Decides only. A `Way` says which version answers, why, and everything that the answer's headers and the request id
 need; a `Bad` says why there is none; bytes are an answer of the gateway's own. The exchange carries it out.
+
+What a request says is looked at only as far as its model's policy asks: fields where it has rules or further sources
+of units, the body where one of those is in there. A way that is found from the head alone is provisional then, and is
+`settled` once the body's JSON is there.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.choose import Choice, Facts, Reason, choose
+from router.match import SILENT, Said
+from router.unit import unit_of
 from serving.access.principal import ANONYMOUS, Principal
 from serving.errors import Refusal
 from serving.gateway import answers
@@ -30,7 +36,18 @@ _LONGEST_NAME = 128
 
 
 class Way(NamedTuple):
-    """A request's way to a model, and what led there."""
+    """A request's way to a model, and what led there.
+
+    Attributes:
+        model: whose policy it goes by.
+        route: where the version that was chosen answers.
+        choice: that version, and why.
+        epoch: of the policy.
+        nonce: the request's own number, of 64 bits.
+        unit: what the choice sticks to: what the request names, or its nonce.
+        has_unit: whether it names one.
+        awaits: how many bytes of JSON in its body may still name another; 0 where the choice is final.
+    """
 
     model: ModelRoute
     route: VersionRoute
@@ -39,6 +56,7 @@ class Way(NamedTuple):
     nonce: int
     unit: bytes
     has_unit: bool
+    awaits: int = 0
 
 
 class Standing(NamedTuple):
@@ -51,24 +69,49 @@ class Standing(NamedTuple):
 
 def find_way(routing: Routing, head: RequestHead, nonce: int, who: Principal = ANONYMOUS) -> Way | Bad:
     """The version that answers this request, by the model's policy; `who` is told of models that they may know."""
-    target = head.target
-    model = routing.models.get(target.model)
+    model = routing.models.get(head.target.model)
     if model is None:
-        return _unknown_model(routing, target.model, who)
-    unit = head.fields.get(model.unit_header)
-    has_unit = unit is not None
-    unit = nonce.to_bytes(8, "big") if unit is None else unit
-    choice = choose(model.policy, Facts(unit, None if target.version is None else target.number, head.version_asked))
+        return _unknown_model(routing, head.target.model, who)
+    named = head.fields.get(model.unit_header) or (_named_further(model, head) if model.early_sources else None)
+    unit = named or nonce.to_bytes(8, "big")
+    choice = choose(model.policy, _facts(model, head, unit))
     route = model.versions.get(choice.version)
     if route is None:
-        return _no_such_version(model, choice, target)
-    return Way(model, route, choice, routing.head.epoch, nonce, unit, has_unit)
+        return _no_such_version(model, choice, head.target)
+    awaits = 0 if named else model.body_needed
+    return Way(model, route, choice, routing.head.epoch, nonce, unit, named is not None, awaits)
+
+
+def settled(way: Way, head: RequestHead, json: bytes | None) -> Way:
+    """The same request's way, now that the JSON that it awaited is there, or that there is none to be read."""
+    model = way.model
+    named = unit_of(model.policy.unit_header, model.policy.unit_sources, said_in(head), json)
+    if named is None:
+        return way._replace(awaits=0)
+    choice = choose(model.policy, _facts(model, head, named))
+    route = model.versions[choice.version]  # no version but the policy's own was left to choose
+    return way._replace(route=route, choice=choice, unit=named, has_unit=True, awaits=0)
+
+
+def said_in(head: RequestHead) -> Said:
+    """What a request says in its fields, as conditions and sources of units ask for it."""
+    return Said(head.fields)
 
 
 def own_answer(standing: Standing, target: Target, who: Principal = ANONYMOUS) -> bytes | Bad | None:
     """What the gateway answers by itself; None where a model's version is to answer."""
     own = _OWN.get(target.operation)
     return None if own is None else own(standing, target, who)
+
+
+def _facts(model: ModelRoute, head: RequestHead, unit: bytes) -> Facts:
+    """What the policy is asked about; only rules look at fields."""
+    pinned = None if head.target.version is None else head.target.number
+    return Facts(unit, pinned, head.version_asked, said_in(head) if model.policy.rules else SILENT)
+
+
+def _named_further(model: ModelRoute, head: RequestHead) -> bytes | None:
+    return unit_of(model.policy.unit_header, model.early_sources, said_in(head))
 
 
 def _unknown_model(routing: Routing, name: str, who: Principal) -> Bad:

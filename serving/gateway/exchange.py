@@ -23,7 +23,7 @@ from serving.gateway import answers, shadow
 from serving.gateway.attempts import SERVER_ERROR, Attempts
 from serving.gateway.body import Body, chunk
 from serving.gateway.counters import Outcome, Role
-from serving.gateway.dispatch import Way, find_way, own_answer
+from serving.gateway.dispatch import Way, find_way, own_answer, settled
 from serving.gateway.fetch import statistics
 from serving.gateway.paths import Operation
 from serving.gateway.reply import Reply, with_versions
@@ -98,13 +98,13 @@ class Exchange(Attempts):
 
     def _count_in(self, who: Principal) -> Bad | None:
         """Counts it among the requests of somebody who has limits; why it exceeds them, if so."""
+        if who.limits.max_body is not None:  # first: what is refused is drained up to this as well
+            self.body.limit(who.limits.max_body)
         meter = self._worker.meters.of(who)
         bad = meter.enter()
         if bad is not None:
             return bad
         self._meter = meter
-        if who.limits.max_body is not None:
-            self.body.limit(who.limits.max_body)
         return meter.too_long(self._head.length)
 
     async def _answer_statistics(self, who: Principal) -> None:
@@ -141,10 +141,13 @@ class Exchange(Attempts):
     def proceed(self) -> None:
         """After each read: sends the request once enough of it is there."""
         body, way = self.body, self._way
-        if way is None or self.answered or not (body.ended or body.received >= self._stream_from):
+        if way is None or self.answered or not (body.ended or self._may_stream(way)):
             return
         if not self._started:
-            bad = body.fault() or self._take_place(way)
+            bad = body.fault()
+            if way.awaits and bad is None:
+                way = self._way = settled(way, self._head, body.json(way.awaits))
+            bad = bad or self._take_place(way)
             if bad is None:
                 self._start(way)
             else:
@@ -152,11 +155,11 @@ class Exchange(Attempts):
         if self._connection is None and not body.ended and not self.answered:
             self._client.pause_reading()  # until a connection stands
 
-    @property
-    def _stream_from(self) -> int:
-        """A body that might be one of those that are refused is looked at as a whole first."""
-        worker = self._worker
-        return max(STREAM_FROM, worker.config.repeat_max_request + 1) if worker.quarantine else STREAM_FROM
+    def _may_stream(self, way: Way) -> bool:
+        """Whether it may go out before it is whole: not what may name the unit, nor what may be quarantined."""
+        worker, received = self._worker, self.body.received
+        least = max(STREAM_FROM, worker.config.repeat_max_request + 1) if worker.quarantine else STREAM_FROM
+        return received >= least and not (way.awaits and self.body.awaits_json(way.awaits))
 
     def abandon(self) -> None:
         """The client is gone: the place at the model is given back at once."""

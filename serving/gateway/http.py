@@ -78,8 +78,12 @@ class ClientConnection(asyncio.Protocol):
         """Parses what came, then lets the exchange whose turn it is make what it can of it."""
         if self._deaf:
             return
+        now, pauses = self._worker.loop.time(), self._worker.pauses
+        if now > pauses.awake_until_s and pauses.holds(now, lambda: self._go_on(data)):
+            self._transport.pause_reading()
+            return
         if not self._draws_head:  # the clock of a head runs from its first byte: slow drops do not reset it
-            self._waits_since = self._worker.loop.time()
+            self._waits_since = now
         if self._passes:
             data = self._take_body(data)
         between = self._receiving is None and not self._draws_head and not self._fed
@@ -95,6 +99,14 @@ class ClientConnection(asyncio.Protocol):
             self._exchanges[0].proceed()
             if len(self._exchanges) > 1 or not self._writable:
                 self._steer()
+
+    def _go_on(self, data: bytes) -> None:
+        """What came while the worker was catching up has its turn."""
+        if self._transport.is_closing():
+            return
+        if self._reading:
+            self._transport.resume_reading()
+        self.data_received(data)
 
     def eof_received(self) -> bool:
         """A client that has sent everything may still read: answers under way are finished first."""
@@ -422,6 +434,8 @@ class ClientConnection(asyncio.Protocol):
             exchange = self._exchanges[0]
             exchange.open()
             exchange.proceed()
+            if not self._reading:  # it may want more of its body than is read of one that waits for its turn
+                self._steer()
 
     def _steer(self) -> None:
         """Reads on, or leaves what comes in the kernel: decided in one place, for several may object."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from router.epoch import NO_HEAD, Head
 from serving.endpoint import Endpoint, decode
 from serving.leases import Recovery, decode_recovery
 
@@ -25,6 +26,11 @@ class Kept(NamedTuple):
 
     recovery: Recovery
     endpoints: tuple[Endpoint, ...]
+
+    def outlives(self, shown: Head) -> bool:
+        """Whether a store that shows this has forgotten what ran: nothing is kept that was not published."""
+        ran = self.recovery.head
+        return shown != NO_HEAD and ran[:2] != shown[:2] and ran.epoch >= shown.epoch
 
 
 def keep(file: str, recovery: Recovery, endpoints: Iterable[Endpoint]) -> None:

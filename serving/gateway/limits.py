@@ -41,6 +41,8 @@ FRESH_MS: Final = 1_000
 LEAST_BUCKET_S: Final = 2 * SYNC_S
 _TRIES_AGAIN_S: Final = 1.0
 _LITTLE: Final = 1e-3
+_LONGEST_WAIT_S: Final = 86_400
+"""That a client is told to wait."""
 
 
 class Ask(NamedTuple):
@@ -76,8 +78,8 @@ class Meter:
     """
 
     __slots__ = (
-        "_alone_at", "_entered", "_least", "_price", "_room", "_shared", "active", "batch", "bucket", "in_flight",
-        "in_flight_limited", "key_id", "limits", "rate_limited", "rate_per_s", "reserve", "too_large",
+        "_alone_at", "_entered", "_least", "_places", "_price", "_room", "_shared", "active", "batch", "bucket",
+        "in_flight", "in_flight_limited", "key_id", "limits", "rate_limited", "rate_per_s", "reserve", "too_large",
     )  # fmt: skip
 
     def __init__(self, key_id: str, limits: Limits, shared: Shared) -> None:
@@ -101,12 +103,15 @@ class Meter:
         self._alone_at: float | None = None  # since when it has had to go on alone, or when it last refilled itself
         self._price = 0 if limits.rate_per_s is None else 1  # of a request, tokens
         self._least = 0.0  # in hand, for a request to come in
-        self._room = math.inf if limits.in_flight is None else float(limits.in_flight)  # in flight here
+        self._places = math.inf if limits.in_flight is None else float(limits.in_flight)
+        self._room = self._places  # of them for this worker
         self._divide()
 
     def enter(self) -> Bad | None:
         """Counts a request in; why it may not come in, if not."""
         self._entered = True
+        if not self.active and self._alone_at is None:  # what others had in flight is not known any more
+            self._room = self._places
         if not self.active or self.reserve < self._price:
             self.active = True
             self._shared.hurry.set()
@@ -150,7 +155,9 @@ class Meter:
         self.reserve += max(0.0, told.granted)
         if self.limits.in_flight is not None:
             self._room = float(self.limits.in_flight - told.elsewhere)
-        self.active = self._entered or self.in_flight > 0 or abs(self.reserve) > _LITTLE
+        # Where others have all places it goes on asking, for a no has to be of now.
+        in_use = self._entered or self.in_flight > 0 or self._room <= 0
+        self.active = in_use or abs(self.reserve) > _LITTLE
 
     def go_alone(self, now: float) -> None:
         """The store does not answer: this worker's share, by its own clock."""
@@ -161,6 +168,11 @@ class Meter:
             came = self.rate_per_s / workers * (now - self._alone_at)
             self.reserve = max(self.reserve, min(self.bucket / workers, self.reserve + came))
         self._alone_at = now
+
+    def come_back(self) -> None:
+        """The store answers again: to a worker's share nobody is held any more."""
+        self._alone_at = None
+        self._room = self._places
 
     def _divide(self) -> None:
         """This worker's part of the bucket, by how many workers there are now."""
@@ -179,7 +191,7 @@ class Meter:
         rate, missing = self.rate_per_s, self._least - self.reserve
         return Bad(
             Refusal.RATE_LIMITED, f"This key may send {rate:g} requests per second.",
-            retry_after_s=max(1, math.ceil(missing / rate)),
+            retry_after_s=max(1, math.ceil(min(missing / rate, _LONGEST_WAIT_S))),
         )  # fmt: skip
 
 
@@ -234,8 +246,8 @@ class Meters:
         while True:
             await hurry.wait()
             hurry.clear()
-            if now() >= asks_from and not await self.sync(settle):
-                asks_from = now() + _TRIES_AGAIN_S
+            if now() >= asks_from:
+                asks_from = await self._asked(settle, asks_from, now)
             if now() < asks_from:
                 self._go_alone(now())
             await asyncio.sleep(LEAST_PAUSE_S)
@@ -244,6 +256,16 @@ class Meters:
                     async with asyncio.timeout(SYNC_S - LEAST_PAUSE_S):
                         await hurry.wait()
                 hurry.set()
+
+    async def _asked(self, settle: Settle, asks_from: float, now: Callable[[], float]) -> float:
+        """Asks the store; from when on it is to be asked again."""
+        if not await self.sync(settle):
+            return now() + _TRIES_AGAIN_S
+        if asks_from > -math.inf:
+            for meter in self._meters.values():
+                if not meter.active:  # the others have just been told
+                    meter.come_back()
+        return -math.inf
 
     async def sync(self, settle: Settle) -> bool:
         """Asks the store once about every key in use; whether it answered."""

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, cast
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.codec import READER, decode_policy, decode_snapshot, digest_of
 from router.epoch import NO_HEAD, Head, Snapshot, Step, step
@@ -29,9 +31,9 @@ from router.errors import RouterError
 from router.request_id import Key
 from serving.endpoint import Endpoint
 from serving.gateway.credentials import Credentials
-from serving.gateway.kept import keep, recall
+from serving.gateway.kept import Kept, keep, recall
 from serving.gateway.limits import FRESH_MS, SCRIPT, Ask, Told
-from serving.gateway.running import Running, Seen, endpoint_in
+from serving.gateway.running import Running, Seen, endpoint_in, epoch_in, sound
 from serving.leases import GatewayLease, Keys, Recovery, head_from, id_keys_from, remembered
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ _WISH_EVERY_S = 2.0
 _CANCELS_AGAIN_S = 0.1
 _FETCH_AT_ONCE = 100
 _JITTER = 0.2
+_POLICIES = "the policies"
+_UNNOTICED = 2 / 3
+"""Of a lease's life: so much is left of one that was due to be renewed."""
 
 
 class Follower:
@@ -69,22 +74,32 @@ class Follower:
         self._running = Running()
         self._endpoints: dict[str, Endpoint] = {}
         self._held: str | None = None
+        self._damaged: dict[str, str] = {}  # what was said of each part of a look that fails
         self._minting: tuple[int, bytes] | None = None
         self._boot = os.urandom(8).hex()
         self._in_contact_since: float | None = None
+        self._read_s = 0.0
+        # A store that answered nothing for so long may have let leases lapse, though nobody noticed that it was away.
+        self._gap_s = max(config.lease_s * _UNNOTICED, 2 * config.poll_s)
         self._look_now = asyncio.Event()
+        self._awaited: list[asyncio.Future[None]] = []
+        self._kept: Kept | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Joins as the protocol says: lease, head, acknowledgement, head again, and only then may it listen.
 
-        Without contact it starts from the snapshot on disk.
+        Without contact it starts from the snapshot on disk, and so it does where that is later than the store's: what
+        was kept was published, so the store has forgotten.
         """
         self._credentials.recall()
+        self._kept = recall(self._config.snapshot_file)
         await self._look()
         await self._look()
         if self._running.head == NO_HEAD:
             await self._recall()
+        self._kept = None
+        self._worker.pauses.watch(self._catch_up)
         going = (self._poll(), self._listen(), self._worker.meters.run(self._settle))
         self._tasks = [asyncio.create_task(one) for one in going]
 
@@ -117,10 +132,21 @@ class Follower:
                 async with asyncio.timeout(self._config.poll_s * spread):
                     await self._look_now.wait()
             self._look_now.clear()
+            awaited, self._awaited = self._awaited, []
             try:
                 await self._look()
             except Exception:  # noqa: BLE001 (requests go on by what runs; the next look may be better)
                 _log.exception("a look at the store failed")
+            for one in awaited:
+                if not one.done():
+                    one.set_result(None)
+
+    async def _catch_up(self) -> None:
+        """Ends with a look that has begun after this."""
+        looked = self._worker.loop.create_future()
+        self._awaited.append(looked)
+        self._look_now.set()
+        await looked
 
     async def _listen(self) -> None:
         while True:
@@ -147,32 +173,75 @@ class Follower:
                     "the store cannot be reached (%s): going on with epoch %d", error, self._running.head.epoch
                 )
             self._in_contact_since = None
-        except (RouterError, ValueError) as error:
-            self._hold(f"what the store has cannot be used: {error}")
-            with contextlib.suppress(RedisError, OSError):
-                await self._renew_lease()
 
     async def _look_once(self) -> None:
         seen = await self._read()
+        now = self._worker.loop.time()
         if self._in_contact_since is None:
-            self._in_contact_since = self._worker.loop.time()
             _log.info("in contact with the store")
-        self._take_key(seen.id_keys)
-        self._worker.meters.shared.workers = max(1, seen.gateways)
-        if self._credentials.wants(seen.access):
+        if self._in_contact_since is None or now - self._read_s > self._gap_s:
+            self._in_contact_since = now
+        self._read_s = now
+        parts = {
+            "the head": self._look_at_head, "the keys for request ids": self._look_at_id_keys,
+            "the gateways": self._look_at_gateways, "who is let in": self._look_at_credentials,
+            "the endpoints": self._look_at_endpoints, _POLICIES: self._look_at_policies,
+        }  # fmt: skip
+        for what, look in parts.items():
+            await self._alone(what, look(seen))
+        await self._renew_lease()
+
+    async def _alone(self, what: str, look: Awaitable[None]) -> None:
+        """One part of a look: what is damaged there must not keep a key from being taken back, or a policy."""
+        try:
+            await look
+        except (RedisConnectionError, RedisTimeoutError):
+            raise
+        except (RedisError, RouterError, ValueError) as error:
+            sentence = f"what the store has cannot be used: {error}"
+            if what == _POLICIES:
+                self._hold(sentence)
+            elif self._damaged.get(what) != sentence:
+                _log.error("%s: %s", what, sentence)
+                self._damaged[what] = sentence
+        else:
+            self._damaged.pop(what, None)
+
+    async def _look_at_head(self, seen: Seen) -> None:
+        """A store that has just forgotten has forgotten leases as well: contact with it begins only now."""
+        shown, running = head_from(sound(seen.head)) or NO_HEAD, self._running.head
+        if self._held is None and step(running, shown, remembered(sound(seen.digest), running.digest)) is Step.HOLD:
+            self._in_contact_since = self._worker.loop.time()
+
+    async def _look_at_id_keys(self, seen: Seen) -> None:
+        self._take_key(sound(seen.id_keys))
+
+    async def _look_at_gateways(self, seen: Seen) -> None:
+        self._worker.meters.shared.workers = max(1, sound(seen.gateways))
+
+    async def _look_at_credentials(self, seen: Seen) -> None:
+        if self._credentials.wants(sound(seen.access)):
             await self._take_credentials()
-        if self._merge(await self._fetch_endpoints(seen.endpoints)):
+
+    async def _look_at_endpoints(self, seen: Seen) -> None:
+        if self._merge(await self._fetch_endpoints(sound(seen.endpoints))):
             self._swap()
+
+    async def _look_at_policies(self, seen: Seen) -> None:
+        head = head_from(sound(seen.head)) or NO_HEAD
+        if self._kept is not None and self._kept.outlives(head):
+            await self._recall()
         running = self._running.head
-        decision = step(running, seen.head, remembered(seen.digest, running.digest))
-        if decision is Step.TAKE:
-            await self._take(seen.head)
+        decision = step(running, head, remembered(sound(seen.digest), running.digest))
+        if decision is Step.TAKE and running == NO_HEAD and (latest := await self._ahead_of(head)):
+            self._hold(f"the store shows epoch {head.epoch}, and another gateway runs {latest}")
+        elif decision is Step.TAKE:
+            await self._take(head)
             self._swap()
         elif decision is Step.HOLD:
-            self._hold(f"the store shows epoch {seen.head.epoch}, which does not follow from {running.epoch}")
+            self._hold(f"the store shows epoch {head.epoch}, which does not follow from {running.epoch}")
         else:
             self._held = None
-        await self._renew_lease()
 
     async def _read(self) -> Seen:
         keys = self._keys
@@ -183,8 +252,18 @@ class Follower:
             pipe.hgetall(keys.id_keys)
             pipe.get(keys.access_revision)
             pipe.scard(keys.gateways)
-            head, *rest = await pipe.execute()
-        return Seen(head_from(head) or NO_HEAD, *rest)
+            return Seen(*await pipe.execute(raise_on_error=False))
+
+    async def _ahead_of(self, head: Head) -> int:
+        """The epoch that another gateway runs, where the store does not know of it; else 0."""
+        members = await self._await(self._redis.smembers(self._keys.gateways))
+        leases = [self._keys.gateway(member.decode()) for member in members]
+        values = await self._await(self._redis.mget(leases)) if leases else []
+        latest = max((epoch_in(value) for value in values if value is not None), default=0)
+        if latest <= head.epoch:
+            return 0
+        shown = head_from(await self._await(self._redis.hgetall(self._keys.head))) or NO_HEAD  # it may have moved on
+        return latest if latest > shown.epoch else 0
 
     async def _take(self, head: Head) -> None:
         """Fetches what is new in this head's snapshot, validates it, and makes it what runs."""
@@ -290,7 +369,7 @@ class Follower:
     async def _renew_lease(self) -> None:
         keys, config = self._keys, self._config
         ttl_ms = int(config.lease_s * 1000)
-        lease = self._lease()
+        lease, asked_s = self._lease(), self._worker.loop.time()
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(keys.gateway(lease.id), lease.encode(), px=ttl_ms)
             pipe.sadd(keys.gateways, lease.id)
@@ -298,6 +377,7 @@ class Follower:
                 recovery = self._running.recovery()
                 pipe.set(keys.recovery(recovery.head.digest), recovery.encode(), px=ttl_ms * 10)
             await pipe.execute()
+        self._worker.pauses.lease_until_s = asked_s + config.lease_s
 
     def _lease(self) -> GatewayLease:
         worker, head = self._worker, self._worker.routing.head  # what is in force, not what was fetched
@@ -324,7 +404,7 @@ class Follower:
 
     async def _recall(self) -> None:
         """Starts from the snapshot that was kept, where there is one."""
-        kept = recall(self._config.snapshot_file)
+        kept, self._kept = self._kept, None
         if kept is None:
             return
         try:

@@ -7,6 +7,7 @@ does I/O: what an `Upstream` does with a request is written in `upstream.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import takewhile
 from random import random
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -14,9 +15,11 @@ from urllib.parse import quote
 from router.epoch import NO_HEAD, Head
 from router.policy import LARGEST_VERSION, Policy
 from router.request_id import Key
+from router.unit import FieldSource, body_needed
 from serving.endpoint import Endpoint
 from serving.gateway.counters import Role, Series
 from serving.gateway.failover import Budget
+from serving.gateway.ration import Ration
 
 if TYPE_CHECKING:
     from serving.gateway.upstream import Upstream
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 class VersionState:
     """What one model version has to do in this worker, and how it fares; outlives every routing."""
 
-    __slots__ = ("braked_until", "failed", "in_flight", "requests", "shed", "straight", "synthetic")
+    __slots__ = ("braked_until", "failed", "in_flight", "ration", "requests", "straight", "synthetic")
 
     def __init__(self) -> None:
         self.requests = 0
@@ -34,13 +37,18 @@ class VersionState:
         """Of those, the ones whose client got an error of the gateway's or a 5xx."""
         self.straight = 0
         """Of those, the ones that went straight to stable, because it was braked or had no replica."""
-        self.shed = 0
-        """Copies that it did not get as a shadow."""
+        self.ration = Ration()
+        """What it had, and did not get, as a shadow."""
         self.synthetic = 0
         """Requests marked synthetic that were assigned to it and are over."""
         self.in_flight = 0
         self.braked_until = 0.0
         """Until when stable answers in its place, by the loop's clock."""
+
+    @property
+    def shed(self) -> int:
+        """Copies that it did not get as a shadow, for whatever reason."""
+        return sum(self.ration.dropped.values())
 
 
 class VersionRoute:
@@ -89,7 +97,10 @@ def _less_loaded(choices: tuple[Upstream, ...]) -> Upstream | None:
 class ModelRoute:
     """One model: its policy, its versions, and how many of its requests may be sent a second time."""
 
-    __slots__ = ("_hash", "_hashed_by", "budget", "name", "policy", "unit_header", "versions")
+    __slots__ = (
+        "_hash", "_hashed_by", "body_needed", "budget", "early_sources", "name", "policy", "shadows", "shadows_ask",
+        "unit_header", "versions",
+    )  # fmt: skip
 
     def __init__(self, name: str, policy: Policy, versions: Mapping[int, VersionRoute], budget: Budget) -> None:
         self._hash = 0
@@ -98,6 +109,12 @@ class ModelRoute:
         self.policy = policy
         self.budget = budget
         self.unit_header = policy.unit_header.encode()
+        self.early_sources = tuple(takewhile(lambda source: isinstance(source, FieldSource), policy.unit_sources))
+        """Where a unit is looked for beside its header before its body is asked."""
+        self.body_needed = body_needed(policy.unit_sources)
+        """How much of a request's JSON may have to be there before its version can be chosen, bytes."""
+        self.shadows = {shadow.version: shadow for shadow in policy.shadows}
+        self.shadows_ask = any(shadow.when for shadow in policy.shadows)
         self.versions = versions
 
     @property

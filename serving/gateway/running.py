@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from router.codec import decode_snapshot
 from router.epoch import NO_HEAD, Head
 from router.policy import Policy
 from serving.endpoint import Endpoint
 from serving.endpoint import decode as decode_endpoint
-from serving.leases import Recovery
+from serving.leases import Recovery, decode_gateway
 
+_Value = TypeVar("_Value")
 _log = logging.getLogger(__name__)
 
 
@@ -41,10 +42,10 @@ class Running:
 
 
 class Seen(NamedTuple):
-    """What one look at the store brought, as it came.
+    """What one look at the store brought, as it came: each may be the error that came in its place (`sound`).
 
     Attributes:
-        head: that is shown.
+        head: the hash with the head that is shown.
         digest: that the store has for the epoch that runs.
         endpoints: keys of the endpoints' leases.
         id_keys: the hash with the keys for request ids.
@@ -52,12 +53,19 @@ class Seen(NamedTuple):
         gateways: how many workers there are.
     """
 
-    head: Head
-    digest: bytes | None
-    endpoints: set[bytes]
-    id_keys: Mapping[bytes, bytes]
-    access: bytes | None
-    gateways: int
+    head: Mapping[bytes, bytes] | Exception
+    digest: bytes | Exception | None
+    endpoints: set[bytes] | Exception
+    id_keys: Mapping[bytes, bytes] | Exception
+    access: bytes | Exception | None
+    gateways: int | Exception
+
+
+def sound(value: _Value | Exception) -> _Value:
+    """The value; raises the error that came in its place."""
+    if isinstance(value, Exception):
+        raise value
+    return value
 
 
 def endpoint_in(value: bytes) -> Endpoint | None:
@@ -67,3 +75,11 @@ def endpoint_in(value: bytes) -> Endpoint | None:
     except (ValueError, RecursionError) as error:
         _log.warning("an endpoint's lease cannot be used: %s", error)
         return None
+
+
+def epoch_in(value: bytes) -> int:
+    """The epoch that a gateway's lease speaks of; 0 where nobody can read it."""
+    try:
+        return decode_gateway(value).epoch
+    except (ValueError, RecursionError):
+        return 0

@@ -1,8 +1,8 @@
 """Copies of requests for versions whose answers nobody gets.
 
 A copy goes out once the client has its answer: it can neither delay nor change nor fail that. It is dropped, and that
-is counted, where too many are under way, or where its body was too large to be held. What comes back is counted and
-thrown away.
+is counted with the reason, where the shadow's budget is used up, where too many are under way, or where its body was
+too large to be held (`ration`). What comes back is counted and thrown away.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from router.choose import shadowed
+from router.match import SILENT
 from serving.gateway.counters import Outcome, Role, outcome_of
+from serving.gateway.dispatch import said_in
 from serving.gateway.paths import Operation
+from serving.gateway.ration import Dropped
 
 if TYPE_CHECKING:
+    from router.policy import Shadow
     from serving.gateway.body import Body
     from serving.gateway.dispatch import Way
     from serving.gateway.request import RequestHead
@@ -26,19 +30,31 @@ _COPIED = frozenset((Operation.INFER, Operation.GENERATE))
 
 
 def send(worker: Worker, way: Way, head: RequestHead, body: Body) -> None:
-    """A copy for each shadow whose sample the request's unit is in."""
+    """A copy for each shadow whose sample the request's unit is in, and whose conditions it fulfils."""
     if head.target.operation not in _COPIED:
         return
-    for version in shadowed(way.model.policy, way.unit):
-        route = way.model.versions[version]
+    model = way.model
+    for version in shadowed(model.policy, way.unit, said_in(head) if model.shadows_ask else SILENT):
+        route = model.versions[version]
         upstream = route.pick()
-        if upstream is None or not (body.held and body.ended) or len(worker.shadows) >= worker.config.max_shadows:
-            route.state.shed += 1
-            continue
-        data = head.rebuilt(route.prefix, body.framing()) + b"".join(body.pieces)
-        copy = Copy(worker, route, upstream, data)
-        worker.shadows.add(copy)
-        upstream.carry(copy)
+        if upstream is None:
+            route.state.ration.drop(Dropped.NO_REPLICA)
+        elif why_not := _why_not(worker, model.shadows[version], route, body):
+            route.state.ration.drop(why_not)
+        else:
+            data = head.rebuilt(route.prefix, body.framing()) + b"".join(body.pieces)
+            copy = Copy(worker, route, upstream, data)
+            worker.shadows.add(copy)
+            upstream.carry(copy)
+
+
+def _why_not(worker: Worker, shadow: Shadow, route: VersionRoute, body: Body) -> Dropped | None:
+    """Why there is no copy; where there is one, it is taken out of the shadow's budget."""
+    if not (body.held and body.ended):
+        return Dropped.NOT_WHOLE
+    if len(worker.shadows) >= worker.config.max_shadows:
+        return Dropped.FULL
+    return route.state.ration.take(shadow, worker.loop.time())
 
 
 class Copy:
@@ -55,6 +71,7 @@ class Copy:
         self._began = worker.loop.time()
         self.deadline = self._began + worker.config.upstream_timeout_s
         upstream.in_flight += 1
+        route.state.ration.in_flight += 1
 
     def awaits(self, upstream: Upstream) -> bool:
         """Whether it still waits for a connection to this upstream."""
@@ -118,5 +135,6 @@ class Copy:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.in_flight -= 1
+            self._route.state.ration.in_flight -= 1
             upstream.count(Role.SHADOW, outcome, self._worker.loop.time() - self._began)
             self._worker.shadows.discard(self)

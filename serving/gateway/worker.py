@@ -30,6 +30,7 @@ from serving.gateway.fetch import AT_ONCE, is_ready
 from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
 from serving.gateway.limits import Meters
+from serving.gateway.pauses import Pauses
 from serving.gateway.remembered import Remembered
 from serving.gateway.routing import NOWHERE, Routing, Table, VersionRoute
 from serving.gateway.upstream import AnswerHead, Upstream
@@ -69,6 +70,7 @@ class Worker:
             verifier=None if config.redis_url else Verifier(()),
         )  # fmt: skip
         self.meters = Meters()
+        self.pauses = Pauses(loop)
         self.draining = False
         """Answers say `Connection: close`."""
         self.closes_idle = False
@@ -246,7 +248,8 @@ class Worker:
             {
                 "model": model, "version": version, "requests": state.requests, "failed": state.failed,
                 "straight": state.straight, "shed": state.shed, "braked": state.braked_until > now,
-                "synthetic": state.synthetic,
+                "synthetic": state.synthetic, "copies": state.ration.in_flight,
+                "dropped": {why.value: count for why, count in state.ration.dropped.items()},
             }
             for (model, version), state in self.table.states.items()
         ]  # fmt: skip
@@ -265,6 +268,7 @@ class Worker:
     def _tick(self) -> None:
         self.loop.call_later(_TICK_S, self._tick)  # first, so that nothing below can stop the clock
         now = self.loop.time()
+        self.pauses.tick(now)
         self.wall_s = time.time()
         self.now_s = int(self.wall_s)
         for exchange in [exchange for exchange in self.in_flight if exchange.deadline < now]:

@@ -136,6 +136,7 @@ def create_metrics_app(figures: Figures, door: Door) -> ASGIApp:
     """
     routes = routes_of(figures)
     inner = Starlette(routes=routes)
+    inner.router.redirect_slashes = False
     stack: ASGIApp = Gate(inner, door, routes, Table(METRICS))
     if not door.doorman.required:  # a page whose name was made to point here must not read it on somebody's own machine
         stack = Hosts(stack, door.hosts, door.log)

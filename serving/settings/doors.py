@@ -16,7 +16,8 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 
 from serving.access.keys import SHAPE, parse
 from serving.access.roles import Role
-from serving.kinds import AnyPath, Host, Port, Seconds, is_loopback, number, text, whole
+from serving.addresses import is_loopback
+from serving.kinds import AnyPath, Host, Port, Seconds, Switch, number, text, whole
 from serving.settings.section import Section
 
 ALGORITHMS = (
@@ -26,9 +27,10 @@ ALGORITHMS = (
 
 _ROLES = tuple(role.value for role in Role)
 _CLAIM = re.compile(r"[^.\s]+(\.[^.\s]+)*")
+_ORIGIN = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_LARGEST_PORT = 65_535
 _HOST_NAME = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 
-Switch = Annotated[bool, Field(strict=True)]
 Claim = Annotated[str, text(_CLAIM.fullmatch, "a claim's name, or names with dots between them for nested objects")]
 RoleName = Annotated[str, text(_ROLES.__contains__, f"one of the roles {', '.join(_ROLES)}")]
 Algorithm = Annotated[str, text(ALGORITHMS.__contains__, f"algorithms with two keys only: {', '.join(ALGORITHMS)}")]
@@ -47,6 +49,14 @@ def _is_safe_url(value: str) -> bool:
     )
 
 
+def _is_origin(value: str) -> bool:
+    """A scheme, a host and maybe a port, written as the origin of an address is compared with it."""
+    found = _ORIGIN.fullmatch(value)
+    return found is not None and 0 < int(found[1] or 1) <= _LARGEST_PORT
+
+
+_ORIGINS = "origins such as https://ci.example or http://10.0.0.7:9000, without a path"
+Origin = Annotated[str, text(_is_origin, _ORIGINS)]
 _URL_WORDS = "https://… (http:// from this machine only)"
 
 
@@ -63,7 +73,7 @@ class ControlSettings(Section):
     host: Host = "127.0.0.1"
     port: Port = 8080
     allowed_hosts: tuple[HostName, ...] = ()
-    trusted_addresses: tuple[str, ...] = ()
+    trusted_addresses: tuple[Origin, ...] = ()
 
 
 class MetricsSettings(Section):

@@ -8,7 +8,8 @@ from typing import Self
 
 from pydantic import field_validator, model_validator
 
-from serving.kinds import AnyPath, PortRange, is_loopback
+from serving.addresses import is_loopback
+from serving.kinds import AnyPath, PortRange
 from serving.settings.doors import AccessSettings, ControlSettings, ListenSettings, MetricsSettings, TlsSettings
 from serving.settings.models import ModelSettings
 from serving.settings.parts import GatewaySettings, RaySettings, RedisSettings, RegistrySettings, TritonSettings

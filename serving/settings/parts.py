@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from serving.kinds import AnyPath, Count, Pause, PodHost, PortRange, Ports, Seconds, Size, number, text, whole
+from serving.kinds import AnyPath, Count, Pause, PodHost, PortRange, Ports, Seconds, Size, Switch, number, text, whole
 from serving.settings.section import Section
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -150,7 +150,7 @@ class RegistrySettings(Section):
 
     artifacts: Annotated[str, text(str.strip, "a folder or an address that fsspec knows, or null")] | None = None
     sources: tuple[Source, ...] = (".",)
-    allow_pickle: Annotated[bool, Field(strict=True)] = False
+    allow_pickle: Switch = False
     max_artifact_bytes: Size = 107_374_182_400
     max_artifact_files: Annotated[int, whole(1, 100_000)] = 100_000
     mlflow_uri: Annotated[str, text(_is_http, "http://host:port or https://…, or null")] | None = None

@@ -89,14 +89,14 @@ class Installation:
             return {}
         return found
 
-    def ready(self, process: subprocess.Popen[bytes], said: str = "") -> dict[str, Any]:
+    def ready(self, process: subprocess.Popen[bytes], said: str = "", within_s: float = PATIENCE_S) -> dict[str, Any]:
         """Waits until all answers, and until the command has said this."""
 
         def look() -> dict[str, Any]:
             assert process.poll() is None, f"ended with {process.returncode}:\n{self.output()}"
             return self.run_file() if said in self.output() else {}
 
-        return until(look, f"{said or 'readiness'} in\n{self.output()}")
+        return until(look, f"{said or 'readiness'} in\n{self.output()}", within_s)
 
     def processes(self, words: str) -> list[psutil.Process]:
         """Those of ours with these words in their command line."""

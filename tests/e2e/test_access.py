@@ -138,6 +138,8 @@ def test_a_key_that_was_made_works_until_it_is_revoked(guarded: Guarded) -> None
     assert guarded.predicts(key) == "1"
     with guarded.client(key) as client:
         assert client.get(f"{guarded.run['control_url']}/api/v1/status").status_code == 403
+        assert client.get(f"{guarded.run['metrics_url']}/metrics").status_code == 403
+    with guarded.client(guarded.admin.text) as client:
         figures = client.get(f"{guarded.run['metrics_url']}/metrics")
     assert figures.status_code == 200
     assert 'sluice_endpoints_ready{model="digits",version="1"} 1.0' in figures.text

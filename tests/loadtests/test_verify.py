@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from loadtests.steady import Answer
 from loadtests.verify import Notes, Published, judge
-from router.choose import Facts, choose
+from router.choose import Facts, Reason, choose
 from router.codec import policy_as_dict
-from router.policy import Policy
+from router.match import How, Match, Said
+from router.policy import Policy, Rule
+from router.unit import FieldSource
 
 _FIRST = Policy(1, salt="s").with_shares({2: 100_000})
 _SECOND = _FIRST.with_shares({2: 500_000})
@@ -72,3 +74,35 @@ def test_failures_are_counted_apart() -> None:
     notes = _noted(_answer(1, 3, _FIRST), _answer(2, 3, _FIRST, status=503))
     assert (len(notes), notes.failed) == (1, 1)
     assert notes.told[0].startswith("request 2: 503")
+
+
+def test_rules_are_judged_by_what_a_request_said() -> None:
+    """An answer by a rule is right where its fields fulfil it, at the epochs that have the rule, and nowhere else."""
+    ruled = Policy(1, salt="s", rules=(Rule(2, (Match("x-tier", ("g",), How.PREFIX),)),)).with_shares({3: 500_000})
+    ruled_by_user = Policy(1, salt="s", rules=ruled.rules, unit_sources=(FieldSource("x-user"),))
+    published = Published(
+        "m",
+        [
+            {"facts": {"model": "m", "epoch": epoch, "policy": policy_as_dict(policy)}}
+            for epoch, policy in ((1, _FIRST), (2, ruled), (3, ruled_by_user))
+        ],
+    )
+
+    def facts(number: int) -> Facts:
+        tier = b"gold" if number % 2 else b"iron"
+        return Facts(b"customer-%d" % number, said=Said({b"x-tier": tier}))
+
+    def answered(number: int, epoch: int) -> Answer:
+        choice = choose(published.at(epoch) or _FIRST, facts(number))
+        said = (str(choice.version), choice.reason.value, str(epoch))
+        headers = dict(zip(("sluice-version", "sluice-reason", "sluice-epoch"), said, strict=True))
+        return Answer(number, 0.0, 0.001, 200, headers, b"", "")
+
+    right = [answered(number, epoch) for number in range(200) for epoch in (1, 2, 3)]
+    judged = judge(_noted(*right), published, facts)
+    assert (judged.right, judged.wrong) == (600, 0)
+    assert sum(answer.headers["sluice-reason"] == Reason.RULE for answer in right) == 200
+    early = answered(1, 2)
+    strays = [Answer(1, 0.0, 0.001, 200, {**early.headers, "sluice-epoch": "1"}, b"", ""), answered(3, 2)]
+    strays[1] = Answer(4, 0.0, 0.001, 200, strays[1].headers, b"", "")
+    assert judge(_noted(*strays), published, facts).wrong == 2

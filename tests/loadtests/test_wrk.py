@@ -1,11 +1,13 @@
 """What wrk prints, read: samples recorded from wrk 4.1.0."""
 
+import stat
 from pathlib import Path
 
 import pytest
 
 from loadtests.compare import wrk
 from loadtests.compare.errors import NotStarted, Void
+from loadtests.compare.payloads import json_floats
 
 # wrk pads a unit of one letter with a blank: the lines in seconds end in one.
 GOOD = """\
@@ -56,3 +58,19 @@ def test_a_missing_wrk_is_one_sentence_that_names_the_script(monkeypatch: pytest
     with pytest.raises(NotStarted, match=r"^There is no `wrk` on this machine: scripts/install-system-packages"):
         wrk.find(tmp_path)
     assert (Path(__file__).parents[2] / "scripts" / "install-system-packages").stat().st_mode & 0o111
+
+
+def test_what_a_request_shows_is_in_no_process_s_arguments(tmp_path: Path) -> None:
+    """Arguments are everybody's to read: headers go by a file that is its owner's alone, two at once by two."""
+    program, said = tmp_path / "wrk", tmp_path / "said"
+    program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {said}\ncat <<'END'\n{GOOD}END\n")
+    program.chmod(0o700)
+    payload = json_floats("json", 8).shown_with({"Authorization": "Bearer secret"})
+    for port in (1, 2):
+        wrk.Wrk(str(program), tmp_path).drive(f"http://127.0.0.1:{port}/", payload, 1, 1)
+        body, headers, units = said.read_text().splitlines()[-3:]
+        assert "secret" not in said.read_text()
+        assert f"json-{port}." in body
+        assert Path(headers).read_text() == "Content-Type: application/json\nAuthorization: Bearer secret\n"
+        assert stat.S_IMODE(Path(headers).stat().st_mode) == 0o600
+        assert units == "0"

@@ -513,6 +513,8 @@ def test_an_operator_names_the_winner() -> None:
     walk = Walk(ab_test({2: 300_000, 3: 300_000}, duration_s=60, decide=Decide.HAND, watch_s=600))
     walk.go_on(0)
     assert walk.go_on() == "waiting for approval, stage 'a/b'"
+    walk.tick(0)
+    assert walk.waits == ("somebody has to name the version that wins, by promoting it",)
     with pytest.raises(RolloutError, match="say which version wins"):
         walk.approve()
     for command, why in (

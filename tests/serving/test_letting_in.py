@@ -125,8 +125,11 @@ def test_the_key_goes_no_further(shown: Shown, tmp_path: Path) -> None:
     assert (told.access.admin_key, told.access.required) == (None, True)
     assert without_key(settings({"admin_key_file": tmp_path})).access.admin_key_file is None
     environment = {"SLUICE_ACCESS__ADMIN_KEY": shown.text, "SLUICE_ACCESS": "{}", "SLUICE_ACCESS__REQUIRED": "true"}
+    for name in ("sluice_access__admin_key", "Sluice_Access", "SLUICE_ACCESS__admin_key", "SLUICE_ACCESS__ADMIN_KEY__"):
+        environment[name] = shown.text
+    environment |= {"SLUICE_ACCESS__ADMIN_KEY_FILE": "/run/key", "PATH": "/bin"}
     forget_key(environment)
-    assert environment == {"SLUICE_ACCESS__REQUIRED": "true"}
+    assert environment == {"SLUICE_ACCESS__REQUIRED": "true", "PATH": "/bin"}
 
 
 def test_tokens_are_taken_by_the_rules_of_the_settings() -> None:

@@ -1,8 +1,10 @@
 """The settings: where they come from, what they refuse, and that they say everything at once and no password."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -14,6 +16,7 @@ from serving.access.keys import create
 from serving.errors import SettingsError
 from serving.kinds import Address, PortRange
 from serving.mistakes import known_keys
+from serving.outgoing import Target
 from serving.settings import Settings, TokenSettings, load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "sluice.example.yaml"
@@ -469,6 +472,71 @@ def test_tritons_ports_stay_inside(host: str, *, good: bool) -> None:
         assert load_settings(None, {"triton.host": host}).triton.host == host
     else:
         assert "asks nobody for a key" in mistakes("", {"triton.host": host})[0]
+
+
+def leaves(said: Mapping[str, object], before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Every key of a file with its value, lists and mappings of free names as one."""
+    for name, value in said.items():
+        if isinstance(value, dict) and value and (*before, name) != ("access", "tokens", "roles"):
+            yield from leaves(value, (*before, name))
+        else:
+            yield (*before, name), value
+
+
+def variable(key: tuple[str, ...]) -> str:
+    """What it is called in the environment."""
+    return "SLUICE_" + "__".join(key).upper()
+
+
+def test_every_key_can_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole example, key by key: the settings are the same as from the file; what is null there is left out."""
+    text = EXAMPLE.read_text()
+    from_file = load_settings(written(text, "example.yaml"))
+    for key, value in leaves(yaml.safe_load(text)):
+        if value is not None:
+            said = yaml.safe_dump(value, default_flow_style=True) if isinstance(value, (list, dict)) else str(value)
+            monkeypatch.setenv(variable(key), said)
+    assert load_settings() == from_file
+
+
+BOOLEANS = [key for key, value in leaves(yaml.safe_load(EXAMPLE.read_text())) if isinstance(value, bool)]
+
+
+@pytest.mark.parametrize("key", BOOLEANS, ids=".".join)
+def test_booleans_can_come_from_a_variable(monkeypatch: pytest.MonkeyPatch, key: tuple[str, ...]) -> None:
+    """Written true or false, in any case; nothing else will do."""
+    for said, meant in (("true", True), ("FALSE", False), ("True", True), ("false", False)):
+        monkeypatch.setenv(variable(key), said)
+        assert reduce(getattr, key, cast("Any", load_settings())) is meant
+    for said in ("1", "yes", "tru", " true"):
+        monkeypatch.setenv(variable(key), said)
+        with pytest.raises(SettingsError, match="it takes true or false"):
+            load_settings()
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://gate.internal:9000", "https://ci.example", "http://[fd00::1]:81", "https://10.0.0.1"]
+)
+def test_trusted_addresses_are_origins(origin: str) -> None:
+    """With a port or without."""
+    given = load_settings(None, {"control.trusted_addresses": [origin]}).control.trusted_addresses
+    assert given == (origin,)
+    assert str(Target.trusted(origin)) == origin
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://h/", "http://h/path", "https://h?x=1", "https://h#x", "https://user:hunter2@h", "ftp://h", "h:80",
+        "//h", "", "https://", "https://h:0", "https://h:99999", "https://h:x", "https://h h", "https://[::1", "5", "http://\\h",
+    ],
+)  # fmt: skip
+def test_what_is_no_origin_is_refused_at_the_start(text: str) -> None:
+    """And not when a rollout has its first gate."""
+    line = mistakes("", {"control.trusted_addresses": [text]})[0]
+    assert line.startswith("control.trusted_addresses")
+    assert "without a path" in line
+    assert SECRET not in line
 
 
 def test_tokens_can_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,7 @@ class ControlApi(FastAPI):
             title="Sluice control API",
             version=installed_version("sluice-gateway"),
             description=_DESCRIPTION,
+            redirect_slashes=False,
             docs_url=None,
             redoc_url=None,
         )

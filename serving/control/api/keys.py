@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.access.keys import LONGEST_NAME, KeyRecord
-from serving.access.principal import MOST, MOST_MODELS, Limits
+from serving.access.principal import LEAST_RATE, MOST, MOST_MODELS, Limits
 from serving.access.roles import Role
 from serving.control.api.asked import JSON_ONLY, Body, WaitS, Who, Why
 from serving.control.api.caller import principal_of
@@ -60,7 +60,7 @@ class LimitsIn(Body):
     """What a key may use up on the prediction port; what is left out is not limited."""
 
     rate_per_s: Annotated[
-        float | None, Field(strict=True, gt=0, le=MOST, allow_inf_nan=False, description="requests per second")
+        float | None, Field(strict=True, ge=LEAST_RATE, le=MOST, allow_inf_nan=False, description="requests per second")
     ] = None
     burst: Annotated[Amount | None, Field(description="requests at once; left out: one second's worth")] = None
     in_flight: Annotated[Amount | None, Field(description="requests that are unanswered at once")] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.codec import policy_as_dict
-from router.policy import OverCapacity, Policy
+from router.errors import PolicyError
+from router.policy import MOST_RULES, OverCapacity, Policy
+from router.unit import MOST_SOURCES
 from serving.control.api.asked import (
     JSON_ONLY,
     Body,
@@ -24,11 +27,14 @@ from serving.control.api.asked import (
     etag,
     needed_revision,
 )
+from serving.control.api.policy_parts import RuleIn, ShadowIn, UnitSourceIn
 from serving.control.errors import Unacceptable
-from serving.control.views import Acknowledged, Changed, Current, Wanted
+from serving.control.views import Acknowledged, Changed, Current, Explained, Wanted
 
 _MOST_ARMS = 1_000
+_MOST_SHADOWS = 100
 _LONGEST_UNIT = 1_024
+_MOST_HEADERS = 100
 
 routes = APIRouter(tags=["traffic"])
 
@@ -52,6 +58,17 @@ class PolicyIn(Body):
         OverCapacity | None,
         Field(description="what becomes of a share that is more than its version carries; left out: as it is"),
     ] = None
+    rules: Annotated[
+        list[RuleIn] | None,
+        Field(max_length=MOST_RULES, description="the first that applies decides, before any arm; left out: as it is"),
+    ] = None
+    unit_sources: Annotated[
+        list[UnitSourceIn] | None,
+        Field(max_length=MOST_SOURCES, description="where a unit is looked for beside `unit_header`, in order"),
+    ] = None
+    shadows: Annotated[
+        list[ShadowIn] | None, Field(max_length=_MOST_SHADOWS, description="who gets copies; left out: as it is")
+    ] = None
 
 
 class ChangeIn(Body):
@@ -64,6 +81,22 @@ class ChangeIn(Body):
 
     policy: PolicyIn
     why: Why = ""
+
+
+class RequestIn(Body):
+    """A request as far as a policy may ask. What it says of its unit counts where `unit` is left out."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"headers": {"x-tier": "gold"}, "body": {"user": {"id": 7}}}]},
+    )
+
+    unit: Annotated[str | None, Field(max_length=_LONGEST_UNIT)] = None
+    headers: Annotated[
+        dict[str, str], Field(max_length=_MOST_HEADERS, default_factory=dict, description="by name; or gRPC metadata")
+    ]
+    body: Annotated[Any, Field(description="its JSON; the size that counts is that of its compact form")] = None
+    grpc: Annotated[bool, Field(strict=True, description="whether it comes over gRPC")] = False
 
 
 class ArmOut(BaseModel):
@@ -194,21 +227,40 @@ async def _explain(
     service: Service,
     model: ModelName,
     unit: Annotated[str | None, Query(max_length=_LONGEST_UNIT)] = None,
-    header: Annotated[list[str] | None, Query(max_length=100, examples=[["sluice-version:2"]])] = None,
+    header: Annotated[list[str] | None, Query(max_length=_MOST_HEADERS, examples=[["sluice-version:2"]])] = None,
 ) -> ExplainedOut:
-    explained = await service.explain(model, unit, _headers(header or []))
-    return ExplainedOut(
-        version=explained.version, reason=explained.reason, bucket=explained.bucket, words=explained.words
-    )
+    return _explained_out(await service.explain(model, unit, _headers(header or [])))
+
+
+@routes.post(
+    "/models/{model}/explain",
+    summary="Which version a request would reach, and why, where its body may say who asks",
+    dependencies=[JSON_ONLY],
+)
+async def _explain_request(service: Service, model: ModelName, asked: RequestIn) -> ExplainedOut:
+    headers = {name.strip().lower(): value.strip() for name, value in asked.headers.items()}
+    body = json.dumps(asked.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _explained_out(await service.explain(model, asked.unit, headers, body=body, grpc=asked.grpc))
 
 
 def _wanted(policy: PolicyIn) -> Wanted:
     shares = {arm.version: arm.share_ppm for arm in policy.arms}
     if len(shares) < len(policy.arms):
         raise Unacceptable("There can be no such policy: an arm is there twice.", "Give each version one share.")
-    return Wanted(
-        policy.stable, shares, policy.unit_header, policy.allow_override, policy.repeatable, policy.over_capacity
-    )
+    try:
+        return Wanted(
+            policy.stable,
+            shares,
+            policy.unit_header,
+            policy.allow_override,
+            policy.repeatable,
+            policy.over_capacity,
+            None if policy.rules is None else tuple(one.made() for one in policy.rules),
+            None if policy.unit_sources is None else tuple(one.made() for one in policy.unit_sources),
+            None if policy.shadows is None else tuple(one.made() for one in policy.shadows),
+        )
+    except PolicyError as error:
+        raise Unacceptable(f"There can be no such policy: {error}.") from error
 
 
 def _headers(lines: Sequence[str]) -> Mapping[str, str]:
@@ -219,6 +271,12 @@ def _headers(lines: Sequence[str]) -> Mapping[str, str]:
             raise Unacceptable(f"{line[:64]!r} is no header.", "Write it like header=name:value.")
         headers[name.strip().lower()] = value.strip()
     return headers
+
+
+def _explained_out(explained: Explained) -> ExplainedOut:
+    return ExplainedOut(
+        version=explained.version, reason=explained.reason, bucket=explained.bucket, words=explained.words
+    )
 
 
 def _current_out(current: Current) -> dict[str, Any]:

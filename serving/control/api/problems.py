@@ -22,6 +22,7 @@ from serving.control.api.asked import PreconditionError
 from serving.control.api.policies import PolicyOut
 from serving.control.errors import Conflict
 from serving.control.refusals import hint_of, refusal_of, sentence_of
+from serving.control.rolling.discretion import discreet
 from serving.errors import STATUS, Refusal, SluiceError
 
 PROBLEM_TYPE = "application/problem+json"
@@ -99,7 +100,7 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     mistakes = error.errors() if isinstance(error, RequestValidationError) else []
     if any(one["type"] == "json_invalid" for one in mistakes):
         return _no_json()
-    told = "; ".join(_mistake(one) for one in mistakes[:_MOST_MISTAKES])
+    told = discreet("; ".join(_mistake(one) for one in mistakes[:_MOST_MISTAKES]))  # a secret may stand as a name
     return refusal_response(
         Refusal.UNACCEPTABLE, f"This cannot be used: {told}.", "The shape that is expected is at /docs."
     )

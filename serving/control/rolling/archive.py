@@ -19,6 +19,9 @@ from serving.control.publication import LedgerEntry, Recorded
 MOST_ENTRIES: Final = 100_000
 """How many entries the store keeps."""
 
+BEGINNING: Final = (0, 0)
+"""The place before the first entry."""
+
 _AT_ONCE: Final = 1_000
 _TAIL_BYTES: Final = 1024 * 1024
 
@@ -64,13 +67,26 @@ class Archive:
             moved += len(oldest)
         return moved
 
-    def entries(self) -> Iterator[Recorded]:
-        """All of them, oldest first. Reads files: call it in a thread."""
+    def entries(self, after: tuple[int, int] = BEGINNING, before: str = "") -> Iterator[Recorded]:
+        """Those after that place and before that id, oldest first. Reads files: call it in a thread.
+
+        Args:
+            after: where the last one stood that is known already.
+            before: the id of the first one that is known from elsewhere; empty for none.
+        """
+        end = place_of(before) if before else None
         for path in self._files():
+            if _last_in(path) <= after:
+                continue
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
-                    if line.endswith("\n"):  # a line that broke off with the power was never taken from the store
-                        yield recorded_from(json.loads(line))
+                    if not line.endswith("\n"):  # what broke off with the power was never taken from the store
+                        continue
+                    one = recorded_from(json.loads(line))
+                    if end is not None and place_of(one.id) >= end:
+                        return
+                    if place_of(one.id) > after:
+                        yield one
 
     def _append(self, entries: Sequence[Recorded]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -85,13 +101,7 @@ class Archive:
 
     def _last(self) -> tuple[int, int]:
         """Where the last entry that is here stood."""
-        for path in reversed(self._files()):
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-                whole = [line for line in file.read().split(b"\n")[:-1] if line]
-            if whole:
-                return place_of(json.loads(whole[-1])["id"])
-        return (0, 0)
+        return next((place for path in reversed(self._files()) if (place := _last_in(path)) > BEGINNING), BEGINNING)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else []
@@ -121,6 +131,18 @@ def place_of(entry: str) -> tuple[int, int]:
     return int(milliseconds), int(nth or 0)
 
 
+def _last_in(path: Path) -> tuple[int, int]:
+    """Where the last whole entry of that file stood."""
+    whole = [line for line in _tail(path).split(b"\n")[:-1] if line]
+    return place_of(json.loads(whole[-1])["id"]) if whole else BEGINNING
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        return file.read()
+
+
 def _append_durably(path: Path, text: str) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     descriptor = os.open(path, flags, 0o600)
@@ -138,6 +160,6 @@ def _append_durably(path: Path, text: str) -> None:
 
 def _end_line(path: Path, descriptor: int) -> None:
     """Takes away what broke off within a line: the store has it still."""
-    text = path.read_bytes()[-_TAIL_BYTES:]
+    text = _tail(path)
     if text and not text.endswith(b"\n"):
         os.ftruncate(descriptor, path.stat().st_size - (len(text) - text.rfind(b"\n") - 1))

@@ -22,12 +22,15 @@ from router.policy import WHOLE, Shadow, parse_share
 from router.rollout import Automation
 from router.schema import mistakes
 from router.strategies import CanaryStep, Decide, ab_test, blue_green, canary, put_together, shadow
+from serving.control.rolling.discretion import discreet
 from serving.control.rolling.document_schema import DOCUMENT_SCHEMA, END
 from serving.control.rolling.outward import Event, Gate, GateKind, Hook
 
 STRATEGIES: Final = ("shadow", "blue_green", "canary", "ab_test")
 """In the order in which they are put together."""
 
+_SURELY_PPM: Final = 1_000
+"""A bare number from here on cannot be meant as per cent."""
 _HOLD: Final = "10m"
 
 
@@ -220,7 +223,12 @@ def _needed(candidate: int | None, strategy: str) -> int:
 
 
 def _share(said: int | str) -> int:
-    return said if isinstance(said, int) else parse_share(said)
+    """Parts per million. A small bare number is refused: whoever writes 5 may mean 5 %, or what it says."""
+    if isinstance(said, str):
+        return parse_share(said)
+    if 0 < said < _SURELY_PPM:
+        raise PlanError(f"a share of {said} could be per cent or parts per million: write {said}% or {said}ppm")
+    return said
 
 
 def _seconds(said: int | str | None) -> int:
@@ -245,7 +253,7 @@ def _built(wrong: list[str], at: str, build: Callable[[Any], Any], value: Any) -
 
 def _refuse(found: Sequence[str] | Iterator[str]) -> None:
     if wrong := "; ".join(found):
-        raise PlanError(wrong)
+        raise PlanError(discreet(wrong))
 
 
 __all__ = ["DOCUMENT_SCHEMA", "END", "STRATEGIES", "Document", "document_from", "with_secrets"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
+from serving.control.errors import StoreDamaged
 from serving.control.rolling.records import Record
 
 EVERYTHING = "*"
@@ -53,6 +55,18 @@ class Look:
     def stop_of(self, model: str) -> Stop | None:
         """The stop that holds the model, if one does."""
         return self.stopped.get(model) or self.stopped.get(EVERYTHING)
+
+
+NOBODY: Final = Look(0.0, (), MappingProxyType({}), MappingProxyType({}))
+"""No rollout is in progress."""
+
+
+def damaged_record(rollout_id: str, model: str) -> StoreDamaged:
+    """The error that says that nobody can read a rollout's record, and what ends it all the same."""
+    return StoreDamaged(
+        f"The record of rollout {rollout_id} cannot be read.",
+        f"`sluice stop {model}` ends it if it is in progress: stable alone is served then.",
+    )
 
 
 class Due(NamedTuple):

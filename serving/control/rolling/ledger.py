@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
 from serving.control.publication import Recorded
-from serving.control.rolling.archive import Archive, place_of, recorded_as_dict
+from serving.control.rolling.archive import BEGINNING, Archive, place_of, recorded_as_dict
 
 MOST_LISTED: Final = 1_000
 _MOST_LOOKED_AT: Final = 100_000
@@ -65,18 +66,28 @@ class Ledger:
         return (await self.newest(MOST_LISTED, rollout=rollout))[::-1]
 
     async def export(self) -> AsyncIterator[str]:
-        """Every entry, oldest first, as a line of JSON each."""
-        last = (0, 0)
-        old = iter(()) if self._archive is None else self._archive.entries()
-        while chunk := await asyncio.to_thread(_some, old):
-            for one in chunk:
-                last = max(last, place_of(one.id))
-                yield _line(one)
-        after = "" if last == (0, 0) else f"{last[0]}-{last[1]}"
-        while page := await self._store.ledger_after(after, _PAGE):
+        """Every entry, oldest first, as a line of JSON each.
+
+        What the store lets go of meanwhile is in the archive by then: whatever is missing before a page is there.
+        """
+        last, page = "", await self._store.ledger_after("", _PAGE)
+        while True:
+            old = self._archived(last, page[0].id if page else "")
+            while chunk := await asyncio.to_thread(_some, old):
+                for one in chunk:
+                    yield _line(one)
+                last = chunk[-1].id
+            if not page:
+                return
             for one in page:
                 yield _line(one)
-            after = page[-1].id
+            last = page[-1].id
+            page = await self._store.ledger_after(last, _PAGE)
+
+    def _archived(self, after: str, before: str) -> Iterator[Recorded]:
+        if self._archive is None:
+            return iter(())
+        return self._archive.entries(place_of(after) if after else BEGINNING, before)
 
 
 def concerns(recorded: Recorded, model: str | None, rollout: str | None) -> bool:
@@ -86,16 +97,12 @@ def concerns(recorded: Recorded, model: str | None, rollout: str | None) -> bool
     of = about.get("id") if isinstance(about, dict) else None
     models = facts.get("models")
     is_of_model = model in (None, facts.get("model")) or (isinstance(models, list) and model in models)
+    is_of_model = is_of_model or (recorded.entry.kind == STOP and facts.get("all") is True)
     return is_of_model and rollout in (None, of)
 
 
-def _some(entries: object) -> list[Recorded]:
-    found: list[Recorded] = []
-    for one in entries:  # type: ignore[attr-defined]  # an iterator that is gone through in threads, one after the other
-        found.append(one)
-        if len(found) == _PAGE:
-            break
-    return found
+def _some(entries: Iterator[Recorded]) -> list[Recorded]:
+    return list(islice(entries, _PAGE))
 
 
 def _line(one: Recorded) -> str:

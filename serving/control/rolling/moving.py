@@ -177,14 +177,19 @@ async def _attempted(store: Writes, plan: _Plan) -> Moved:
     if entry is None:
         raise StoreDamaged(f"The model {model} has a rollout and no policy.", "A gateway hands its policy back soon.")
     forward = await _grows(store, plan, entry.digest)
-    if not _publishes(plan, entry.digest):
+    moves = _publishes(plan, entry.digest)
+    if not moves and model not in state.snapshot.staged:
         after = before.after(plan.step.rollout)
         return Moved(after, await store.note(_beside(plan, after, forward=forward)), published=False)
     # The record names the epoch that it publishes; which that is, the head says that is to be replaced.
     after = before.after(plan.step.rollout, state.head._replace(epoch=state.head.epoch + 1))
     beside = _beside(plan, after, forward=forward)
     entry_said, *_ = beside.entries
-    published = publication_of(state, {model: plan.step.policy}, entry_said, _without_entries(beside))
+    if moves:
+        published = publication_of(state, {model: plan.step.policy}, entry_said, _without_entries(beside))
+    else:  # what a flip had staged that is not to be: any other step drops it
+        rest = state.snapshot.with_staged(model, None, parent=state.head.digest)
+        published = next_epoch(state, rest, {}, entry_said, beside=_without_entries(beside))
     return Moved(after, await store.swap(published), published=True)
 
 
@@ -193,8 +198,7 @@ def _publishes(plan: _Plan, running: str) -> bool:
     before, after = plan.before.rollout, plan.step.rollout
     wanted = _digest(plan.step.policy)
     moves = wanted != _digest(policy_of(before)) or after.phase in _BACK
-    leftover = after.over and plan.before.model in plan.state.snapshot.staged
-    return (moves and wanted != running) or leftover
+    return moves and wanted != running
 
 
 def _beside(plan: _Plan, after: Record, *, forward: bool) -> Beside:

@@ -11,8 +11,9 @@ from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.hooks import Courier, Queue
 from serving.control.rolling.leading import LEASE_S, Leadership, Leases
 from serving.control.rolling.loops import RolloutLoops
+from serving.control.rolling.ports import Keeps
 from serving.control.rolling.sending import Sender, Sends
-from serving.control.rolling.service import Keeps, Rollouts
+from serving.control.rolling.service import Rollouts
 from serving.control.rolling.walker import Walker, Watches
 from serving.control.traffic import Traffic
 
@@ -30,7 +31,7 @@ class Rolling:
         folder: of the ledger's archive; None for none, and then the ledger is never shortened.
         trusted: origins of gates and hooks that the settings name.
         sends: who reaches them; None for the network.
-        lease_s: how long the lead lasts without being renewed.
+        lease_s: how long the lead lasts without being renewed, and how long leases of gateways do.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Rolling:
     ) -> None:
         sends = sends or Sender(trusted)
         gates = Gatekeeper(sends)
-        self.walker = Walker(store, traffic, gates)
+        self.walker = Walker(store, traffic, gates, settle_s=lease_s)
         self.rollouts = Rollouts(store, traffic, sends, walks=self.walker)
         self.loops = RolloutLoops(
             Leadership(store, ttl_s=lease_s),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Final, Protocol
+from contextlib import nullcontext
+from typing import Final
 
 from router.commands import Approve, Command, Promote, Resume, Retry, SetShares, ask
 from router.errors import PlanError, PolicyError, RolloutError, RouterError
@@ -20,80 +20,19 @@ from router.rollout import Approval, Fact, Rollout, Seen, Step, fact, policy_of
 from router.rollout import start as started
 from serving.control.acknowledging import until_acknowledged
 from serving.control.errors import Contended, NotNow, RolloutMoved, Unacceptable, Unknown, UnknownRollout
-from serving.control.publication import State
 from serving.control.rolling.document import Document
 from serving.control.rolling.evidence import Counts, decode_counts, evidence_of
 from serving.control.rolling.kept import Look, Stop
-from serving.control.rolling.moving import Moved, Writes, begin, drifted, move, stale_base
+from serving.control.rolling.moving import Moved, begin, drifted, move, stale_base
+from serving.control.rolling.ports import Allows, Keeps, NoWalks, Walks
 from serving.control.rolling.records import Record, is_id, new_id
 from serving.control.rolling.sending import Sends
 from serving.control.rolling.stopping import Stopped, stop, unstop
 from serving.control.rolling.views import RolloutChange, RolloutView, StageView, stages_of, view_of
 from serving.control.views import Acknowledged, Current
-from serving.endpoint import Endpoint
 
 _RETRIES: Final = 50
 _FORWARD: Final = (Approve, Promote, SetShares, Resume, Retry)
-
-
-class Keeps(Writes, Protocol):
-    """What operators' commands need of a store."""
-
-    async def look(self) -> Look:
-        """The time, the rollouts in progress, and what is stopped."""
-
-    async def rollout(self, rollout_id: str) -> Record | None:
-        """The rollout of that id."""
-
-    async def rollouts(self, model: str | None, limit: int) -> Sequence[Record]:
-        """The newest, newest first."""
-
-    async def stopped(self) -> Mapping[str, Stop]:
-        """What is stopped."""
-
-    async def endpoints(self) -> Sequence[Endpoint]:
-        """The endpoints whose lease is alive."""
-
-    async def counts(self, rollout_id: str) -> str | None:
-        """What was kept of that rollout's counts."""
-
-    async def barred(self, model: str) -> Mapping[int, str]:
-        """The versions of that model that went back, by the rollout that they went back with."""
-
-
-class Allows(Protocol):
-    """Who knows what may get traffic (`serving.control.traffic`)."""
-
-    async def current_in(self, state: State, model: str) -> Current | None:
-        """What the model runs."""
-
-    async def refuse_unknown_model(self, state: State, model: str) -> None:
-        """Says which models there are, where this is none of them."""
-
-    async def refuse_unknown_versions(self, state: State, model: str, versions: Collection[int]) -> None:
-        """Says which versions there are, where one of these is none of them."""
-
-    async def obstacles(self, model: str, before: Policy, after: Policy, *, force: bool = False) -> tuple[str, ...]:
-        """What keeps a rollout from taking its model from one policy to the other."""
-
-    def giving(self, model: str, before: Policy, after: Policy) -> AbstractAsyncContextManager[None]:
-        """Within it, no version that `after` newly gives traffic to begins to be drained."""
-
-
-class Walks(Protocol):
-    """What the loop knows, where it runs in this process."""
-
-    def closed(self, rollout_id: str) -> tuple[str, ...]:
-        """What kept that rollout from going on at the last tick, beside its plan."""
-
-
-class NoWalks:
-    """Nothing is known: the loop runs elsewhere."""
-
-    def closed(self, rollout_id: str) -> tuple[str, ...]:
-        """Nothing."""
-        del rollout_id
-        return ()
 
 
 class Rollouts:

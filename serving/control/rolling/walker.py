@@ -25,7 +25,7 @@ from router.errors import RouterError
 from router.phases import Phase
 from router.policy import Policy
 from router.rollout import BY_ITSELF, Rollout, Seen, Step, policy_of
-from serving.control.errors import Deposed, RolloutMoved
+from serving.control.errors import Deposed, RolloutMoved, StoreDamaged, StoreUnavailable
 from serving.control.publication import State
 from serving.control.rolling.evidence import Counts, counted, decode_counts, evidence_of
 from serving.control.rolling.gates import Gatekeeper
@@ -45,6 +45,7 @@ FLIP_AGAIN_S: Final = 2.0
 """How long an abandoned flip waits for its next attempt."""
 
 _KEEP_COUNTS_S: Final = 1.0
+_UNSETTLED: Final = "the store was away until just now, or this conductor was: gateways have to say anew what they run"
 
 
 class Watches(Writes, Protocol):
@@ -107,16 +108,27 @@ class Walker:
         store: where they are kept.
         traffic: what may get traffic.
         gates: whom they ask.
+        settle_s: how long it has to be in contact with the store before anything goes forward: what gateways say is
+            old until all had time to say it anew, and who holds a head that was forgotten says so in that time.
         clock: seconds that only go forward, for pauses of its own.
     """
 
     def __init__(
-        self, store: Watches, traffic: Gives, gates: Gatekeeper, *, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Watches,
+        traffic: Gives,
+        gates: Gatekeeper,
+        *,
+        settle_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._traffic = traffic
         self._gates = gates
+        self._settle_s = settle_s
         self._clock = clock
+        self._in_contact_since: float | None = None
+        self._latest = 0
         self._memories: dict[str, _Memory] = {}
 
     async def tick(self, fence: int) -> int:
@@ -125,13 +137,25 @@ class Walker:
         Args:
             fence: of the conductor whose walker this is.
         """
+        try:
+            return await self._ticked_once(fence)
+        except StoreUnavailable as error:
+            self._lose_contact(error)
+            raise
+
+    async def _ticked_once(self, fence: int) -> int:
         look = await self._store.look()
+        if self._in_contact_since is None:
+            self._in_contact_since = self._clock()
         self._forget(look)
         stable = {(record.model, record.rollout.base.stable) for record in look.records}
         shown = {(record.model, version) for record in look.records for version in record.rollout.plan.versions}
         self._traffic.keep(stable | shown, stable)
         if look.records:
             seen = await self._seen(look, fence)
+            if seen.state.head.epoch < self._latest:  # as good as an outage: it may be a store put back
+                self._in_contact_since = self._clock()
+            self._latest = seen.state.head.epoch
             for record in look.records:
                 await self._guarded(record, seen)
         return len(look.records)
@@ -158,6 +182,16 @@ class Walker:
         by_model = {model: frozenset(versions) for model, versions in ready.items()}
         return _Tick(look, await self._store.state(), gateways, by_model, fence)
 
+    def _lose_contact(self, error: SluiceError) -> None:
+        """What is damaged is damaged for one model: the others need not wait for it."""
+        if not isinstance(error, StoreDamaged):
+            self._in_contact_since = None
+
+    @property
+    def _settled(self) -> bool:
+        since = self._in_contact_since
+        return since is not None and self._clock() - since >= self._settle_s
+
     async def _guarded(self, record: Record, at: _Tick) -> None:
         """One rollout that cannot be walked must not keep the others from it; that it cannot is told once."""
         memory = self._memories.setdefault(record.id, _Memory())
@@ -166,6 +200,8 @@ class Walker:
         except (RolloutMoved, Deposed):
             return  # somebody else took a step: the next tick begins where that led
         except (SluiceError, RouterError) as error:
+            if isinstance(error, StoreUnavailable):
+                self._lose_contact(error)
             memory.closed = (str(error),)
             if memory.told != str(error):
                 memory.told = str(error)
@@ -204,6 +240,7 @@ class Walker:
         before = policy_of(record.rollout)
         found = (*await self._traffic.obstacles(record.model, before, step.policy),)
         found += self._gates.holds(record, _kinds(record.rollout, step))
+        found += () if self._settled else (_UNSETTLED,)
         return found if self._clock() >= memory.not_before_s else (*found, memory.abandoned)
 
     def _called_back(self, record: Record, seen: Seen) -> Step | None:

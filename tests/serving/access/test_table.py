@@ -31,6 +31,11 @@ def test_only_what_a_probe_and_a_reader_need_is_open() -> None:
     assert all(METRICS.values())
 
 
+def test_figures_of_all_models_are_for_whoever_may_know_them_all() -> None:
+    """Metrics name every model, and a key for predictions may be narrowed to one."""
+    assert min(METRICS.values()) >= Needs.OPERATE
+
+
 def test_whatever_changes_something_needs_the_right_to_operate_at_least() -> None:
     """A key for predictions changes nothing, and marks nothing as synthetic."""
     changes = {row: needs for row, needs in CONTROL.items() if not row.startswith("GET ")}

@@ -356,6 +356,15 @@ def test_no_set_breaks_it(keys: list[dict[str, Any]]) -> None:
     assert let_in(RSA.token(), keys=jwks(*keys[:20], *half, RSA.jwk()))
 
 
+@pytest.mark.parametrize("issuer", ["https://other.example", f"{ISSUER}/", "", None, 5, [ISSUER]])
+def test_keys_of_another_issuer(issuer: object) -> None:
+    """A set that was kept while the settings named another issuer vouches for nobody; it may also name none."""
+    kept = json.dumps({"fetched_s": 1.0, "issuer": issuer, "keys": [RSA.jwk()]})
+    assert isinstance(ask(RSA.token(), keys=kept), Denied)
+    for said in ({}, {"issuer": ISSUER}):
+        assert let_in(RSA.token(), keys=json.dumps({**said, "keys": [RSA.jwk()]}))
+
+
 def test_what_is_kept_of_a_token() -> None:
     """Nothing of a token but its issuer's and subject's hash, and the subject, is in what it is turned into."""
     token = RSA.token()

@@ -70,3 +70,12 @@ async def test_no_alias_leads_elsewhere(here: Room, alias: str) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
+async def test_nobody_is_sent_to_another_path(here: Room, method: str) -> None:
+    """A path that ends in a slash is none, and its neighbour without it is not recommended."""
+    for path in ("/api/v1/registry/models/digits/aliases/%2e%2e%2f", "/api/v1/registry/models/digits/aliases/x/"):
+        answer = await here.http.request(method, path, json={"version": 1})
+        assert (answer.status_code // 100, "location" in answer.headers) == (4, False), answer
+    assert (await here.http.get("/api/v1/status/")).status_code == 404

@@ -190,6 +190,18 @@ async def test_a_second_rollout_and_a_policy_by_hand_are_refused_while_one_is_in
     assert rollout["id"] in problem(answer, 409)["detail"]
 
 
+async def test_a_misplaced_secret_is_not_repeated(api: Api) -> None:
+    """Neither where a document is checked nor where a rollout is refused."""
+    secret = "whsec_" + "QUFB" * 8
+    for said in ({"webhooks": [secret]}, {"webhooks": [{"url": "https://h.example", "secret": [secret]}]}, {secret: 1}):
+        document = {"candidate": 2, "canary": {"steps": ["100%"]}, **said}
+        checked = await api.http.post("/api/v1/plan/lint", json=document)
+        refused = await api.http.post("/api/v1/models/digits/rollouts", json=document)
+        assert checked.json()["valid"] is False
+        assert refused.status_code == 422
+        assert "QUFB" not in checked.text + refused.text
+
+
 async def test_lint_says_all_mistakes(api: Api) -> None:
     """Without a model, and without starting anything."""
     good = (await api.http.post("/api/v1/plan/lint", json=FLIP)).json()

@@ -161,6 +161,55 @@ async def test_nothing_is_read_again_that_has_not_changed() -> None:
     assert len(reads) == 2
 
 
+async def test_a_slower_look_puts_nothing_older_back() -> None:
+    """One that read a key before it was taken back, and is overtaken, does not bring it back to life."""
+    store = FakeStore()
+    record, header = await made(store)
+    doorman, read, go_on = Doorman(store, required=True), asyncio.Event(), asyncio.Event()
+    good = store.jwks
+
+    async def slow() -> str | None:
+        if not read.is_set():
+            read.set()
+            await go_on.wait()
+        return await good()
+
+    store.jwks = slow  # type: ignore[method-assign]
+    first = asyncio.create_task(doorman.look())
+    await read.wait()
+    await KeyService(store).revoke(record.id, who="test", force=True, wait_s=0)
+    second = asyncio.create_task(doorman.look())
+    await asyncio.sleep(0.05)
+    go_on.set()
+    await asyncio.gather(first, second)
+    assert doorman.ask(header) == Denied("revoked", "This key was taken back.", record.id)
+
+
+async def test_what_changes_while_it_is_read_is_read_again() -> None:
+    """Records and signing keys of two revisions are not left together; a store that forgets changes nothing."""
+    store = FakeStore()
+    record, header = await made(store)
+    doorman, good, changed = Doorman(store, required=True), store.jwks, list[object]()
+
+    async def meanwhile() -> str | None:
+        if not changed:
+            changed.append(await KeyService(store).revoke(record.id, who="test", force=True, wait_s=0))
+        return await good()
+
+    store.jwks = meanwhile  # type: ignore[method-assign]
+    await doorman.look()
+    assert isinstance(doorman.ask(header), Denied)
+    before, (_, another) = store._access, await made_again(store)
+
+    async def forgotten() -> str | None:
+        store._access = before
+        return await good()
+
+    store.jwks = forgotten  # type: ignore[method-assign]
+    await doorman.look()
+    assert isinstance(doorman.ask(another), Denied)
+
+
 async def test_a_signing_key_that_is_not_known_is_asked_for() -> None:
     """Whoever fetches them hears of it at the next look, once however often it was shown."""
     store = FakeStore()

@@ -108,7 +108,7 @@ async def test_both_listeners_ask_for_a_key(room: Room) -> None:
 async def test_keys_are_known_and_forgotten_at_both(room: Room) -> None:
     """Soon after they were made and taken back, without a restart."""
     keys = KeyService(room.store)
-    made = await keys.create(WantedKey("prometheus", Role.PREDICT), who="test", wait_s=0)
+    made = await keys.create(WantedKey("prometheus", Role.OPERATE), who="test", wait_s=0)
     async with room.client(made.shown) as client:
 
         async def answers(code: int) -> bool:
@@ -186,6 +186,31 @@ async def test_no_handshake_is_the_end_of_that_connection(
         async with room.client() as client:
             assert (await client.get(f"{room.control}/healthz")).status_code == 200
     assert not [one for one in caplog.records if one.name not in {"httpx", "uvicorn.access"}]
+
+
+async def test_handshakes_under_way_have_a_most(room: Room) -> None:
+    """Whoever comes beyond it is dropped, for they count among no connections yet; a place is free when one ends."""
+    for server in room.entrance._servers:
+        for listening in server.servers:
+            listening._encryption = listening._encryption._replace(most_handshakes=3)  # type: ignore[attr-defined]
+    for url in (room.control, room.metrics):
+        idle = [await asyncio.open_connection("127.0.0.1", room.port(url)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", room.port(url))
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.close()
+        for _, one in idle:
+            one.close()
+
+        async def serves(url: str = url) -> bool:
+            try:
+                return bool(await _shown(room, url))
+            except OSError:
+                return False
+
+        await until(serves)
 
 
 async def test_who_does_not_shake_hands_has_a_time(

@@ -208,6 +208,29 @@ async def test_records_that_cannot_be_read(store: Store) -> None:
         assert store.lease().held is None
 
 
+@pytest.mark.parametrize("damage", ["head", "head's kind", "endpoints", "request ids", "gateways", "lineage"])
+async def test_what_else_is_damaged_stops_no_revocation(store: Store, damage: str) -> None:
+    """Whatever cannot be read of policies and places, a key that is taken back opens nothing from then on."""
+    one, keys = caller(), store.keys
+    store.put(one)
+    async with following(store) as worker:
+        assert opens(worker, one.header)
+        if damage == "head":
+            store.raw.delete(keys.head)
+            store.raw.hset(keys.head, mapping={"epoch": "many", "digest": "x"})
+        else:
+            of = {
+                "head's kind": keys.head, "endpoints": keys.endpoints, "request ids": keys.id_keys,
+                "gateways": keys.gateways, "lineage": keys.lineage,
+            }  # fmt: skip
+            store.raw.delete(of[damage])
+            store.raw.set(of[damage], "of another kind")
+        store.revoke(one)
+        await eventually(lambda: not opens(worker, one.header))
+        if damage != "gateways":  # its members are written with the lease
+            await eventually(lambda: store.lease().access == store.revision)
+
+
 # Without the store.
 
 
@@ -283,6 +306,20 @@ def test_newer_only() -> None:
     one.take(b"5", [], None)
     assert [one.wants(shown) for shown in (b"4", b"5", b"6", None, b"", b"x")] == [False, False, True] + [False] * 3
     assert (one.revision, len(given)) == (5, 2)
+
+
+def test_an_older_one_is_never_taken(tmp_path: Path) -> None:
+    """A store that was set back between the question and the answer changes nothing, here or on disk."""
+    file, given = tmp_path / "keys.json", []
+    one, taken = caller(), replace((live := caller()).record, revoked_s=1.0)
+    credentials = Credentials("", str(file), lambda verifier, _: given.append(verifier))
+    credentials.take(b"5", [one.record.encode().encode(), taken.encode().encode()], None)
+    kept = file.read_text()
+    for revision in (b"4", None, b"many"):
+        credentials.take(revision, [live.record.encode().encode()], None)
+        assert (credentials.revision, len(given), file.read_text()) == (5, 1, kept)
+    credentials.take(b"5", [], None)
+    assert len(given) == 2
 
 
 async def test_an_encrypted_store(tmp_path: Path) -> None:

@@ -126,13 +126,29 @@ def test_what_is_left_is_given_back() -> None:
     assert store.tokens == pytest.approx(20 - 1 + 1, abs=0.01)
 
 
-@pytest.mark.parametrize(("rate", "wait_s"), [(100.0, 1), (1.0, 1), (0.5, 2), (0.1, 10), (1 / 3600, 3600)])
+@pytest.mark.parametrize(("rate", "wait_s"), [(100.0, 1), (1.0, 1), (0.5, 2), (0.1, 10), (0.001, 1000)])
 def test_when_to_come_back(rate: float, wait_s: int) -> None:
     """Retry-After is how long a token takes to come, in whole seconds, and one at least."""
     [meter] = meters(Limits(rate), 1)
     while (bad := meter.enter()) is None:
         pass
     assert (bad.kind, bad.retry_after_s) == (Refusal.RATE_LIMITED, wait_s)
+
+
+def test_nobody_is_sent_away_for_more_than_a_day() -> None:
+    """However much is owed at however low a rate."""
+    [meter] = meters(Limits(0.001, 2**40), 1)
+    meter.reserve = -1e300
+    bad = meter.enter()
+    assert bad is not None
+    assert bad.retry_after_s == 86_400
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, 0.000_999, 5e-324, 10**400, 2.0**41, float("nan"), float("inf"), True, "5"])
+def test_what_is_no_rate(rate: float) -> None:
+    """Of less than 0.001 a second nobody could say when the next one comes; a number of any size is answered."""
+    with pytest.raises(ValueError, match="is no rate"):
+        Limits(rate)
 
 
 def test_short_bursts_are_not_told_apart() -> None:
@@ -158,6 +174,48 @@ def test_in_flight_elsewhere() -> None:
     assert other.enter() is None
     other.take(store.settle(1, other.ask(), 0.2 + FRESH_MS / 1000))
     assert other._room == 3
+
+
+def test_what_was_elsewhere_long_ago() -> None:
+    """Who comes back after a silence is not refused for what others had in flight before it."""
+    (one, other), store = meters(Limits(in_flight=3), 2), Bucket()
+    assert [one.enter() for _ in range(2)] == [None, None]
+    one.take(store.settle(0, one.ask(), 0.0))
+    assert other.enter() is None
+    other.leave()
+    for now_s in (0.1, 0.2):
+        other.take(store.settle(1, other.ask(), now_s))
+    assert not other.active
+    for _ in range(2):
+        one.leave()
+    one.take(store.settle(0, one.ask(), 0.3))
+    assert [other.enter() is None for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_what_is_full_elsewhere_is_watched() -> None:
+    """Where others have all places it goes on asking, so that its no is of now, and ends as soon as theirs do."""
+    (one, other), store = meters(Limits(in_flight=3), 2), Bucket()
+    assert [one.enter() for _ in range(3)] == [None] * 3
+    one.take(store.settle(0, one.ask(), 0.0))
+    assert other.enter() is None
+    other.leave()
+    for now_s in (0.1, 0.2):
+        other.take(store.settle(1, other.ask(), now_s))
+        assert other.active
+    assert other.enter() is not None
+    for _ in range(3):
+        one.leave()
+    one.take(store.settle(0, one.ask(), 0.3))
+    other.take(store.settle(1, other.ask(), 0.3))
+    assert other.enter() is None
+
+
+def test_who_was_alone_before_a_silence_has_all_places_again() -> None:
+    """The share of a time when the store was away is not what holds later."""
+    meter = meters(Limits(in_flight=4), 4)[0]
+    meter.go_alone(0.0)
+    meter.come_back()
+    assert [meter.enter() is None for _ in range(4)] == [True] * 4
 
 
 @given(steps=st.lists(st.floats(0.01, 3), max_size=50), workers=st.integers(1, 4))
@@ -267,6 +325,21 @@ async def test_too_many_in_flight(rig: Rig) -> None:
     [report] = rig.worker.meters.report()
     assert report["in_flight_limited"] == 1
     assert rig.worker.meters.of(who.record.principal).in_flight == 0
+
+
+async def test_what_is_refused_is_read_no_further_than_the_key_may_send(rig: Rig) -> None:
+    """Over the rate a body is drained so that the connection may stay, but no more of it than the key's own limit."""
+    who = caller(limits=Limits(0.1, 1, max_body=1_000))
+    lets_in(rig.worker, who)
+    client = await rig.client()
+    await client.send(post(headers=[who.header]))
+    assert (await client.answer()).code == 200
+    await client.send(post(headers=[who.header], chunked=[b"{}"]).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+    assert (await client.answer()).code == 429
+    await client.send(chunks(b"x" * 900)[:-5])
+    await client.send(chunks(b"x" * 200)[:-5])
+    async with asyncio.timeout(5):
+        assert await client.rest() == b""
 
 
 async def test_too_large(rig: Rig) -> None:

@@ -25,7 +25,7 @@ from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
 from serving.gateway.policies import Follower
 from serving.gateway.worker import Worker
-from serving.leases import GatewayLease, decode_recovery
+from serving.leases import GatewayLease, Keys, decode_recovery
 from tests.serving.gateway.rig import eventually
 
 LEASE_S = 1.0
@@ -378,10 +378,8 @@ async def test_what_else_may_be_damaged(room: Room, damage: str) -> None:
         await room.store.hold(endpoint(1002), 60)
         if damage in {"snapshot", "keys"}:
             await eventually(lambda: one.routed() == {1001, 1002})
-        elif damage == "head":
-            await comes_to(lambda: _holds_something(room))
         else:
-            await eventually(lambda: one.follower._in_contact_since is None)
+            await comes_to(lambda: _holds_something(room))
         assert one.head in {head, after}
         assert 1001 in one.routed()
         assert not one.follower._tasks[0].done()
@@ -491,3 +489,68 @@ async def test_what_runs_is_what_was_decoded(room: Room) -> None:
         assert recovery.head == head
         assert digest_of(recovery.snapshot) == head.digest
         assert {entry.digest for entry in decode_snapshot(recovery.snapshot).models.values()} == set(recovery.policies)
+
+
+@pytest.mark.parametrize("which", ["access_keys", "access_revision", "access_jwks"])
+async def test_damaged_keys_stop_no_policy(room: Room, which: str) -> None:
+    """What cannot be read of who is let in changes nothing of that, and policies go on."""
+    keys = Keys(room.namespace)
+    room.raw.rpush(getattr(keys, which), "of another kind")
+    if which != "access_revision":
+        room.raw.set(keys.access_revision, 99)
+    async with following(room.server.url, room.namespace) as one:
+        head = await room.publish(ONE)
+        await eventually(lambda: one.head == head)
+        lease = await room.lease()
+        assert (lease.epoch, lease.access) == (head.epoch, 0)
+
+
+async def test_a_store_that_forgot_leases_as_well(room: Room) -> None:
+    """It was put back so fast that nobody missed it: its endpoints have a whole lease period to show themselves."""
+    await room.store.hold(endpoint(1001), 60)
+    await room.publish(TWO)
+    async with following(room.server.url, room.namespace) as one:
+        await eventually(lambda: one.routed() == {1001})
+        room.wipe()
+        await comes_to(lambda: _holds(room, "epoch 0"))
+        assert one.routed() == {1001}
+        await eventually(lambda: one.routed() == set())
+
+
+async def test_what_was_kept_is_later_than_the_stores(room: Room, tmp_path: Path) -> None:
+    """A worker that begins at a store that forgot goes on with what it kept, and says that it holds."""
+    file = tmp_path / "snapshot.json"
+    await room.publish(TWO)
+    old = room.raw.hgetall(room.store.keys.head)
+    head = await room.publish(ONE)
+    async with following(room.server.url, room.namespace, snapshot_file=str(file)):
+        pass
+    room.raw.hset(room.store.keys.head, mapping=old)  # type: ignore[arg-type]
+    async with following(room.server.url, room.namespace, snapshot_file=str(file)) as one:
+        assert one.head == head
+        assert one.worker.routing.models["m"].policy == ONE
+        assert await _holds(room, "does not follow")
+
+
+async def test_what_was_kept_is_older_than_the_stores(room: Room, tmp_path: Path) -> None:
+    """However long ago that was, even if the store remembers nothing of it: the store's is taken."""
+    file = tmp_path / "snapshot.json"
+    await room.publish(ONE)
+    async with following(room.server.url, room.namespace, snapshot_file=str(file)):
+        pass
+    head = await room.publish(TWO)
+    room.raw.delete(room.store.keys.lineage)
+    async with following(room.server.url, room.namespace, snapshot_file=str(file)) as one:
+        assert one.head == head
+
+
+async def test_another_gateway_runs_a_later_epoch(room: Room) -> None:
+    """A worker that has nothing of its own takes nothing from a store that forgot what another one runs."""
+    await room.publish(TWO)
+    lease = GatewayLease("other", "b", 1, "h", 1, epoch=7, digest="d")
+    room.raw.set(room.store.keys.gateway("other"), lease.encode(), px=60_000)
+    room.raw.sadd(room.store.keys.gateways, "other")
+    async with following(room.server.url, room.namespace) as one:
+        assert (one.head, one.worker.standing.ready) == (NO_HEAD, False)
+        room.raw.delete(room.store.keys.gateway("other"))
+        await eventually(lambda: one.head != NO_HEAD)

@@ -36,10 +36,11 @@ async def test_a_request_without_a_unit(rig: Rig) -> None:
     assert first.nonce != second.nonce
 
 
-async def test_an_empty_unit_is_a_unit(rig: Rig) -> None:
-    """A unit header without a value names the empty unit."""
-    said = read_id(await rig.ask(post(headers=["sluice-unit:"])))
-    assert (said.has_unit, said.unit) == (True, KEY.unit_hash(b""))
+async def test_an_empty_unit_is_none(rig: Rig) -> None:
+    """A unit header without a value names nobody: one unit for all who leave it empty would be one arm for them all."""
+    first, second = [read_id(await rig.ask(post(headers=["sluice-unit:"]))) for _ in range(2)]
+    assert (first.has_unit, first.unit) == (False, KEY.unit_hash(first.nonce.to_bytes(8, "big")))
+    assert first.unit != second.unit
 
 
 async def test_a_pinned_version() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -52,7 +52,7 @@ async def test_what_was_staged_becomes_active_without_being_fetched(room: Room) 
         await eventually(lambda: one.head == head)
         understood = one.follower._running.staged[digest_of(encode_policy(GREEN))]
         fetched: list[str] = []
-        one.follower._fetch_policies = _none_but(fetched)  # type: ignore[method-assign]
+        one.follower._fetch_policies = _none_but(fetched)  # type: ignore[assignment, method-assign]
         active = await room.publish(GREEN)
         await eventually(lambda: one.head == active)
         assert one.worker.routing.models["m"].policy is understood
@@ -60,7 +60,7 @@ async def test_what_was_staged_becomes_active_without_being_fetched(room: Room) 
         assert one.follower._running.staged == {}
 
 
-def _none_but(fetched: list[str]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - stands in for one method
+def _none_but(fetched: list[str]) -> Callable[[list[str]], Awaitable[dict[str, bytes]]]:
     async def fetch(digests: list[str]) -> dict[str, bytes]:
         fetched.extend(digests)
         return {}

@@ -59,6 +59,10 @@ async def gateway(*arguments: str) -> AsyncIterator[tuple[Process, int]]:
         (["--static", "m/1=h:1", "--static", "m/2=h:2", "--traffic", "m:2=110%"], "110%"),
         (["--static", "m/1=h:1", "--keys", "x", "--token-rules", "/nowhere/rules.json"], "--token-rules"),
         (["--static", "m/1=h:1", "--keys", "x", "--token-rules", "pyproject.toml"], "--token-rules"),
+        (["--static", "m/1=h:1", "--token-rules", "rules.json"], "--keys"),
+        (["--static", "m/1=h:1", "--host", "0.0.0.0"], "--keys"),  # noqa: S104 (what it is about)
+        (["--static", "m/1=h:1", "--host", "::"], "--keys"),
+        (["--static", "m/1=h:1", "--host", "h.example.com"], "--keys"),
         (["--port", "many"], "--port"),
         (["--nonsense"], "--nonsense"),
     ],
@@ -101,6 +105,21 @@ def test_no_keys(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("There are no keys in ")
+
+
+async def test_off_this_machine_in_the_clear(tmp_path: Path) -> None:
+    """With keys other machines may reach it; that keys then travel in the clear is said."""
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"revision": 1, "keys": [caller().record.encode()], "jwks": None}))
+    process = await asyncio.create_subprocess_exec(
+        *GATEWAY, "--port", "0", "--host", "0.0.0.0", "--static", "m/1=127.0.0.1:9", "--keys", str(file),  # noqa: S104 (what it is about)
+        cwd=REPOSITORY, stdout=PIPE, stderr=PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert (await asyncio.wait_for(process.stdout.readline(), 20)).startswith(b"listening on ")
+    process.terminate()
+    _, said = await process.communicate()
+    assert b"in the clear" in said
 
 
 def test_a_taken_port() -> None:

@@ -34,8 +34,8 @@ class Service:
 
 
 def door(tmp_path: Path, *, required: bool = True) -> Door:
-    """That lets in one key for predictions."""
-    record = KeyRecord(KEY.id, "prometheus", KEY.digest, Role.PREDICT)
+    """That lets in one key that operates."""
+    record = KeyRecord(KEY.id, "prometheus", KEY.digest, Role.OPERATE)
     doorman = Doorman(required=required, own=[record])
     return Door(doorman, log=CountedLog(str(tmp_path / "security.log"), "metrics"))
 
@@ -47,7 +47,7 @@ def client(service: Service, at: Door) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8002")
 
 
-async def test_figures_are_given_to_a_key_of_the_least_role(tmp_path: Path) -> None:
+async def test_figures_are_given_to_a_key_that_operates(tmp_path: Path) -> None:
     """In Prometheus' text form; without a key, or with a wrong one, 401, which is counted and written down."""
     at = door(tmp_path)
     async with client(Service(), at) as asking:

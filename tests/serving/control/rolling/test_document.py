@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -173,6 +174,17 @@ _JSON = st.recursive(
 )
 
 
+def test_the_document_of_the_manual_is_one() -> None:
+    """Docs/rollouts.md shows what is read, its secret set where the file is read."""
+    text = (SCHEMA_FILE.parent / "rollouts.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    document = document_from(with_secrets(yaml.safe_load(shown), {"HOOK_SECRET": SECRET}))
+    assert [one.name for one in document.plan.stages][:2] == ["shadow", "1 %"]
+    assert document.plan.freezes
+    assert document.gates
+    assert document.hooks
+
+
 @given(_JSON)
 def test_whatever_is_sent_is_a_document_or_refused(said: object) -> None:
     """With our own error and nothing else."""
@@ -191,3 +203,52 @@ def test_the_shipped_schema_is_the_one_that_is_checked_by() -> None:
     shipped = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     assert shipped == json.loads(json.dumps(dict(DOCUMENT_SCHEMA)))
     jsonschema.Draft202012Validator.check_schema(shipped)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"webhooks": SECRET}, {"webhooks": [SECRET]}, {"webhooks": [{"url": "https://h.example", "secret": [SECRET]}]},
+        {"webhooks": [{"url": {"secret": SECRET}}]}, {"candidate": SECRET}, {"again": {"secret": "hunter2"}},
+        {"gates": ["https://ci.example/hooks/hunter2"]}, {"gates": [{"type": "x", "url": "https://h.example/hunter2"}]},
+        {"canary": {"steps": ["https://u:hunter2@h.example/"]}}, {SECRET: 1}, {"webhooks": [{SECRET: 1}]},
+    ],
+)  # fmt: skip
+def test_a_mistake_shows_no_secret(said: dict[str, Any]) -> None:
+    """A secret at a wrong place is a wrong value, and so is an address with one in it: their places are named alone."""
+    with pytest.raises(PlanError) as caught:
+        document_from({**CANARY, **said})
+    assert "hunter2" not in str(caught.value)
+    assert "AAAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [1, 5, 50, 100, 999])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"candidate": 2, "canary": {"steps": ["SHARE", "100%"]}},
+        {"candidate": 2, "canary": {"steps": ["5%", "100%"], "approve": ["SHARE"]}},
+        {"shadow": {"version": 2, "sample": "SHARE"}},
+        {"ab_test": {"arms": {"2": "SHARE"}, "for": "1d"}},
+    ],
+    ids=["steps", "approve", "sample", "arms"],
+)
+def test_a_bare_number_that_could_be_per_cent_is_refused(said: dict[str, Any], share: int) -> None:
+    """Whoever writes 5 means 5 %, and would get five in a million; both can be written so that nobody has to guess."""
+    with pytest.raises(PlanError, match=f"per cent or parts per million: write {share}% or {share}ppm"):
+        document_from(_with_share(said, share))
+    for written in (f"{share}ppm", 0, 1_000, 1_000_000):
+        with suppress(PlanError):
+            document_from(_with_share(said, written))
+            continue
+        with pytest.raises(PlanError) as caught:
+            document_from(_with_share(said, written))
+        assert "per cent" not in str(caught.value)
+
+
+def _with_share(said: Any, share: int | str) -> Any:  # noqa: ANN401 (any JSON)
+    if isinstance(said, dict):
+        return {name: _with_share(one, share) for name, one in said.items()}
+    if isinstance(said, list):
+        return [_with_share(one, share) for one in said]
+    return share if said == "SHARE" else said

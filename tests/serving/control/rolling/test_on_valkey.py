@@ -84,7 +84,7 @@ async def test_of_two_control_rooms_one_walks(room: Room) -> None:
     both = [Rolling(room.store, room.service.traffic, sends=Post(), lease_s=0.5) for _ in range(2)]
     running = [asyncio.create_task(one.loops.run()) for one in both]
     async with followed(room), asyncio.timeout(60):
-        while not (await room.now(record)).rollout.over:
+        while not (await room.now(record)).rollout.over:  # noqa: ASYNC110 - there is nothing to be told by
             await asyncio.sleep(0.05)
     for one in running:
         one.cancel()

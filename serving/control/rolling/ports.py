@@ -1,0 +1,81 @@
+"""What operators' commands need of others: where rollouts are kept, what may get traffic, what the loop knows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from router.policy import Policy
+from serving.control.publication import State
+from serving.control.rolling.kept import Look, Stop
+from serving.control.rolling.moving import Writes
+from serving.control.rolling.records import Record
+from serving.control.views import Current
+from serving.endpoint import Endpoint
+
+
+class Keeps(Writes, Protocol):
+    """What operators' commands need of a store."""
+
+    async def look(self) -> Look:
+        """The time, the rollouts in progress, and what is stopped."""
+
+    async def rollout(self, rollout_id: str) -> Record | None:
+        """The rollout of that id."""
+
+    async def rollouts(self, model: str | None, limit: int) -> Sequence[Record]:
+        """The newest, newest first."""
+
+    async def stopped(self) -> Mapping[str, Stop]:
+        """What is stopped."""
+
+    async def policies(self, digests: Collection[str]) -> Mapping[str, Policy]:
+        """Those of these policies that can be read, by digest."""
+
+    async def now_ms(self) -> int:
+        """The time, milliseconds since 1970."""
+
+    async def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints whose lease is alive."""
+
+    async def counts(self, rollout_id: str) -> str | None:
+        """What was kept of that rollout's counts."""
+
+    async def barred(self, model: str) -> Mapping[int, str]:
+        """The versions of that model that went back, by the rollout that they went back with."""
+
+
+class Allows(Protocol):
+    """Who knows what may get traffic (`serving.control.traffic`)."""
+
+    async def current_in(self, state: State, model: str) -> Current | None:
+        """What the model runs."""
+
+    async def refuse_unknown_model(self, state: State, model: str) -> None:
+        """Says which models there are, where this is none of them."""
+
+    async def refuse_unknown_versions(self, state: State, model: str, versions: Collection[int]) -> None:
+        """Says which versions there are, where one of these is none of them."""
+
+    async def obstacles(self, model: str, before: Policy, after: Policy, *, force: bool = False) -> tuple[str, ...]:
+        """What keeps a rollout from taking its model from one policy to the other."""
+
+    def giving(self, model: str, before: Policy, after: Policy) -> AbstractAsyncContextManager[None]:
+        """Within it, no version that `after` newly gives traffic to begins to be drained."""
+
+
+class Walks(Protocol):
+    """What the loop knows, where it runs in this process."""
+
+    def closed(self, rollout_id: str) -> tuple[str, ...]:
+        """What kept that rollout from going on at the last tick, beside its plan."""
+
+
+class NoWalks:
+    """Nothing is known: the loop runs elsewhere."""
+
+    def closed(self, rollout_id: str) -> tuple[str, ...]:
+        """Nothing."""
+        del rollout_id
+        return ()
