@@ -15,7 +15,7 @@ from typing import NamedTuple
 from router.errors import RolloutError
 from router.freeze import frozen_by
 from router.phases import STANDING, Event, Phase
-from router.plan import Does, End, Needs, Stage, Stalled, grows
+from router.plan import Does, End, Needs, Stage, Stalled, given, grows
 from router.rollout import BY_ITSELF, Automation, Evidence, Rollout, Says, Seen, Step, fact, policy_of
 
 _ACTS = frozenset({Automation.APPROVE, Automation.ALONE})
@@ -60,8 +60,12 @@ def closed(rollout: Rollout, to: Ahead, seen: Seen) -> Iterator[str]:
     """What keeps anybody, operators too, from this step now: versions that are not up, freezes, `seen.closed`."""
     after = rollout.with_stage(to.target, seen.now_s, chosen=to.chosen)
     policy = policy_of(after)
-    wanted = policy.versions if rollout.entered is not None else rollout.plan.versions
-    if missing := sorted(set(wanted) - set(rollout.base.versions) - seen.ready):
+    # An arm of share 0 that is left over from before had nothing, so it may be gone: only what had traffic counts as up.
+    had = given(rollout.base)
+    wanted = (set(policy.versions) - set(rollout.base.versions)) | given(policy)
+    if rollout.entered is None:
+        wanted = set(rollout.plan.versions)
+    if missing := sorted(wanted - had - seen.ready):
         yield f"version {missing[0]} is not up"
     growing = grows(policy_of(rollout), policy, rollout.base.stable)
     freeze = frozen_by(rollout.plan.freezes, seen.now_s)

@@ -25,7 +25,7 @@ from router.advance import (
 from router.errors import PolicyError, RolloutError
 from router.freeze import frozen_by
 from router.phases import Event, Phase, moved
-from router.plan import Does, End, grows
+from router.plan import Does, End, given, grows
 from router.policy import format_share
 from router.rollout import Approval, Rollout, Seen, Step, fact, policy_of
 
@@ -150,9 +150,12 @@ def _set(rollout: Rollout, command: SetShares, seen: Seen) -> Step:
         policy = policy_of(after)
     except PolicyError as error:
         raise RolloutError(f"these shares cannot be: {error}") from error
+    before = seen.runs or policy_of(rollout)
+    if down := sorted(given(policy) - given(before) - given(rollout.base) - seen.ready):
+        raise RolloutError(f"version {down[0]} is not up")
     freeze = frozen_by(rollout.plan.freezes, seen.now_s)
     held = (() if freeze is None else (f"no share grows during the freeze '{freeze.name}'",)) + seen.closed
-    if held and grows(policy_of(rollout), policy, rollout.base.stable):
+    if held and grows(before, policy, rollout.base.stable):
         raise RolloutError("; ".join(held))
     said = ", ".join(f"version {version} gets {format_share(share)}" for version, share in command.shares.items())
     return _told(rollout, after, command, seen, f"{Event.SET}: {said}")

@@ -208,6 +208,13 @@ def grows(before: Policy, after: Policy, stable: int) -> tuple[int, ...]:
     return tuple(version for version in dict.fromkeys([*larger, *ruled]) if version != stable)
 
 
+def given(policy: Policy) -> frozenset[int]:
+    """The versions that it gives traffic to: stable, those with a share or a rule, and those that copies go to."""
+    shares = [version for version, share in policy.shares().items() if share]
+    copied = [shadow.version for shadow in policy.shadows if shadow.sample_ppm]
+    return frozenset([policy.stable, *shares, *copied, *(rule.version for rule in policy.rules)])
+
+
 def wrong_on(plan: Plan, base: Policy) -> Iterator[str]:
     """What keeps the plan from being carried out on this policy."""
     arms = {version for stage in plan.stages for version in stage.shares}

@@ -100,12 +100,14 @@ class Seen(NamedTuple):
         evidence: None where there is none.
         closed: what keeps anybody from going on just now and is not in the plan, in sentences: the model is stopped,
             or a version could not carry what it would get.
+        runs: the policy that the model runs, where that may be another one than the rollout has set.
     """
 
     now_s: float
     ready: frozenset[int] = frozenset()
     evidence: Evidence | None = None
     closed: tuple[str, ...] = ()
+    runs: Policy | None = None
 
 
 class Approval(NamedTuple):

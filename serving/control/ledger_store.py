@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.control.base_store import BaseStore, reply
-from serving.control.publication import Recorded
+from serving.control.publication import LedgerEntry, Recorded
 from serving.control.publication_form import decode_entry
 
 MOST_ENTRIES = 1_000
 """How many entries are read at once."""
+
+UNREADABLE = "unreadable"
+"""The kind of an entry that this release cannot read."""
 
 _LONGEST_WAIT_S = 1.0
 """Shorter than the socket's timeout, or waiting would look like a broken connection."""
@@ -61,7 +64,13 @@ def _streams(said: Any) -> Sequence[tuple[bytes, Any]]:  # noqa: ANN401 - a mapp
 
 
 def _recorded(said: Any) -> Sequence[Recorded]:  # noqa: ANN401 - redis-py types its replies for all of its clients
-    return [
-        Recorded(entry_id.decode(), int(entry_id.partition(b"-")[0]), decode_entry(fields[b"entry"]))
-        for entry_id, fields in said
-    ]
+    return [Recorded(entry.decode(), int(entry.partition(b"-")[0]), _entry(fields)) for entry, fields in said]
+
+
+def _entry(fields: Any) -> LedgerEntry:  # noqa: ANN401 - as above
+    """The entry, or one that says that nobody can read it: it must not hide those that come after it."""
+    said = fields.get(b"entry", b"")
+    try:
+        return decode_entry(said)
+    except (ValueError, KeyError, TypeError):
+        return LedgerEntry(UNREADABLE, "", "nobody can read this entry", {"said": said.decode(errors="replace")})

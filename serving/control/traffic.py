@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from router.plan import grows
-from router.policy import WHOLE, OverCapacity, Policy, format_share
+from router.policy import WHOLE, OverCapacity, Policy, Shadow, format_share
 from serving.control.capacity import Excess, excesses
 from serving.control.errors import Conflict, Unacceptable, Unknown
 from serving.control.ports import Routable, Store, all_routable
@@ -224,9 +225,15 @@ class Traffic:
 
 def opens(before: Policy, after: Policy) -> bool:
     """Whether anybody but stable may get more requests, or copies of them, or is newly to be had for the asking."""
-    copied = any(shadow not in before.shadows for shadow in after.shadows if shadow.version != before.stable)
+    copies = [shadow for shadow in after.shadows if shadow.version != before.stable and shadow.sample_ppm]
+    copied = any(not any(_covers(had, shadow) for had in before.shadows) for shadow in copies)
     asked_for = after.allow_override and not before.allow_override
     return copied or asked_for or bool(grows(before, after, before.stable))
+
+
+def _covers(had: Shadow, gets: Shadow) -> bool:
+    """Whether what was copied before is all that is copied now."""
+    return gets.sample_ppm <= had.sample_ppm and replace(gets, sample_ppm=had.sample_ppm) == had
 
 
 def routed_in(policy: Policy) -> set[int]:

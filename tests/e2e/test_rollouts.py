@@ -159,7 +159,6 @@ def test_a_shadow_a_canary_and_a_header_rule_are_one_plan(room: RollingRoom) -> 
     until(lambda: room.inferences(3) - before == load.copies_due(entries, 3), "the last copies", 5)
 
 
-@pytest.mark.slow
 def test_commands_move_a_rollout_and_say_how_it_went(room: RollingRoom, tmp_path: Path) -> None:
     """`apply` twice, `wait`, `set`, `pause`, `resume`, `approve`, `rollback`: each with its exit code."""
     document = {"model": MODEL, "candidate": 2, "canary": {"steps": ["5%", "50%"], "hold": "1d", "approve": ["50%"]}}

@@ -41,8 +41,8 @@ sys.meta_path[:] = map(Without, sys.meta_path)
 
 
 def needed() -> Iterator[str]:
-    """The packages that the table in loadtests/README.md lists."""
-    text = (ROOT / "loadtests" / "README.md").read_text()
+    """The packages that the table in its README lists."""
+    text = (ROOT / "loadtests" / "gpu_check" / "README.md").read_text()
     yield from re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
 
 

@@ -1,8 +1,9 @@
 """Requests that may be sent twice: a POST with an `Idempotency-Key` takes place once, and is answered the same again.
 
-The key is the caller's, for a day. The same key with another body is a mistake and refused. What was refused did
-nothing, so that its key is free again; what began and was never answered (a control room that died in between) stays
-taken, for nobody can tell whether it took place: the caller looks first, and then uses a new key.
+The key is the caller's, for a day. The same key with another body is a mistake and refused. What was refused (4xx) did
+nothing, so that its key is free again; what began and was never answered (a control room that died in between), or
+failed on the way (5xx: the store may have written and not said so), stays taken, for nobody can tell whether it took
+place: the caller looks first, and then uses a new key.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from serving.control.api.caller import principal_of
 from serving.control.api.desk import desk_of
 from serving.control.errors import Busy, Unacceptable
+from serving.control.refusals import refusal_of
 from serving.control.rolling.kept import Answered, Claim
+from serving.errors import STATUS
 
 HEADER: Final = "idempotency-key"
 REPLAYED: Final = "idempotency-replayed"
@@ -60,15 +65,28 @@ async def _once(request: Request, key: str, inner: Callable[[Request], Coroutine
         return _again(claim, digest)
     try:
         response = await inner(request)
-    except Exception:
-        await answers.forget_claim(name)
+    except Exception as error:
+        if _status_of(error) < HTTPStatus.INTERNAL_SERVER_ERROR:
+            await answers.forget_claim(name)
         raise
+    if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return response
     if response.status_code >= HTTPStatus.BAD_REQUEST:
         await answers.forget_claim(name)
     else:
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         await answers.keep_answer(name, digest, Answered(response.status_code, headers, bytes(response.body).decode()))
     return response
+
+
+def _status_of(error: Exception) -> int:
+    """The status that the error is told with; 500 for one that nobody expected."""
+    if isinstance(error, RequestValidationError):
+        return HTTPStatus.UNPROCESSABLE_ENTITY
+    if isinstance(error, HTTPException):
+        return error.status_code
+    refusal = refusal_of(error)
+    return HTTPStatus.INTERNAL_SERVER_ERROR if refusal is None else STATUS[refusal].http
 
 
 def _name(request: Request, key: str) -> str:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from router.rollout import Evidence
 from serving.control.rolling.records import Record
@@ -66,11 +67,24 @@ def decode_counts(said: str) -> Counts:
         raise ValueError(f"these are no counts: {error!r}") from error
 
 
-def counted(record: Record, before: Counts | None, gateways: Iterable[GatewayLease]) -> Counts:
+class Said(NamedTuple):
+    """What one gateway says: who it is, the epoch that it runs, and its totals by model and version."""
+
+    gateway: str
+    epoch: int
+    totals: Mapping[str, _Totals]
+
+
+def said_by(gateways: Iterable[GatewayLease]) -> tuple[Said, ...]:
+    """What the gateways say, by model: each lease is gone through once, however many rollouts are in progress."""
+    return tuple(Said(f"{one.id} {one.boot}", one.epoch, _by_model(one)) for one in gateways)
+
+
+def counted(record: Record, before: Counts | None, gateways: Iterable[Said]) -> Counts:
     """The counts with what the gateways say now."""
     counts = before if before is not None and before.leg == record.rollout.leg else Counts(record.rollout.leg)
     epoch = record.epochs[-1] if record.epochs else 0
-    said = {f"{one.id} {one.boot}": _of(one, record.model) for one in gateways if one.epoch >= epoch}
+    said = {one.gateway: one.totals.get(record.model, {}) for one in gateways if one.epoch >= epoch}
     gone = dict(counts.gone)
     for gateway in counts.last.keys() - said.keys():
         _add(gone, _since(counts.first[gateway], counts.last[gateway]))
@@ -85,13 +99,13 @@ def evidence_of(record: Record, counts: Counts, now_s: float) -> Evidence | None
     return Evidence(counts.leg, now_s, requests=counts.requests())
 
 
-def _of(lease: GatewayLease, model: str) -> dict[int, int]:
-    sums: dict[int, int] = {}
+def _by_model(lease: GatewayLease) -> Mapping[str, _Totals]:
+    sums: dict[str, dict[int, int]] = {}
     for said in (lease.requests, lease.copied):
         for name, count in said.items():
-            of, _, version = name.rpartition("/")
-            if of == model and version.isdigit():
-                _add(sums, {int(version): count})
+            model, _, version = name.rpartition("/")
+            if version.isdigit():
+                _add(sums.setdefault(model, {}), {int(version): count})
     return sums
 
 

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
-from serving.control.errors import Overloaded, StoreUnavailable
+from serving.control.errors import Overloaded
 from serving.control.publication import Recorded
 from serving.control.rolling.archive import place_of
 from serving.control.tasks import end
+from serving.errors import SluiceError
 
 MOST_LISTENERS: Final = 100
 LONGEST_QUEUE: Final = 256
@@ -125,7 +126,7 @@ class Feed:
     async def _asked(self, after: str) -> Sequence[Recorded]:
         try:
             return await self._ledger.ledger_after(after, _PAGE)
-        except StoreUnavailable:
+        except SluiceError:
             return ()
 
     async def _read(self, after: str) -> None:
@@ -133,7 +134,7 @@ class Feed:
         while self._listeners:
             try:
                 found = await self._ledger.await_entry(after, _WAIT_S)
-            except StoreUnavailable:
+            except SluiceError:  # the store is away, or holds what nobody can read: whoever listens goes on waiting
                 await asyncio.sleep(_WAIT_S)
                 continue
             for entry in found:

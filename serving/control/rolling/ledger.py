@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from serving.control.publication import Recorded
 from serving.control.rolling.archive import BEGINNING, Archive, place_of, recorded_as_dict
+from serving.control.rolling.stopping import STOP
 
 MOST_LISTED: Final = 1_000
 _MOST_LOOKED_AT: Final = 100_000

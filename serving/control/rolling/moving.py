@@ -17,7 +17,7 @@ from router.codec import digest_of, encode_policy, reader_of
 from router.phases import Phase
 from router.plan import grows
 from router.policy import Policy
-from router.rollout import BY_ITSELF, Fact, Step, policy_of
+from router.rollout import BY_ITSELF, Fact, Rollout, Step, policy_of
 from serving.control.acknowledging import until_acknowledged
 from serving.control.errors import Contended, NotNow, RolloutMoved, StoreDamaged
 from serving.control.publication import Answer, Beside, Publication, RecordWrite, Refused, State
@@ -194,11 +194,16 @@ async def _attempted(store: Writes, plan: _Plan) -> Moved:
 
 
 def _publishes(plan: _Plan, running: str) -> bool:
-    """Whether the step changes what runs; what has drifted is made true again only by going back."""
+    """Whether the step changes what runs; what has drifted is made true again by going back or setting shares alone."""
     before, after = plan.before.rollout, plan.step.rollout
     wanted = _digest(plan.step.policy)
-    moves = wanted != _digest(policy_of(before)) or after.phase in _BACK
+    moves = wanted != _digest(policy_of(before)) or after.phase in _BACK or _sets(before, after)
     return moves and wanted != running
+
+
+def _sets(before: Rollout, after: Rollout) -> bool:
+    """Whether an operator has set the shares: a new leg of the same stage, by hand."""
+    return after.by_hand is not None and after.leg != before.leg and after.stage == before.stage and not after.over
 
 
 def _beside(plan: _Plan, after: Record, *, forward: bool) -> Beside:

@@ -14,7 +14,7 @@ from typing import Final
 
 from router.commands import Approve, Command, Promote, Resume, Retry, SetShares, ask
 from router.errors import PlanError, PolicyError, RolloutError, RouterError
-from router.plan import grows
+from router.plan import given, grows
 from router.policy import Policy
 from router.rollout import Approval, Fact, Rollout, Seen, Step, fact, policy_of
 from router.rollout import start as started
@@ -192,18 +192,24 @@ class Rollouts:
 
     async def _moved(self, record: Record, command: Command, *, force: bool) -> Moved:
         look = await self._store.look()
-        seen = await self._seen(record, look)
+        # Shares are set on what runs, whatever the rollout had set; every other step refuses where the two differ.
+        runs = await self._running(record) if isinstance(command, SetShares) else None
+        seen = (await self._seen(record, look))._replace(runs=runs)
         step = _step(record.rollout, command, seen)
         if not isinstance(command, _FORWARD):
             return await move(self._store, record, step)
         await self._refuse_drift(record, command)
-        before = policy_of(record.rollout)
+        before = runs or policy_of(record.rollout)
         if grows(before, step.policy, record.rollout.base.stable):
             held = (*seen.closed, *await self._traffic.obstacles(record.model, before, step.policy, force=force))
             if held:
                 raise NotNow(f"{_sentence('; '.join(held))}", "Wait until that is over, or go on by less.")
         async with self._traffic.giving(record.model, before, step.policy) if not step.flip else nullcontext():
             return await move(self._store, record, step)
+
+    async def _running(self, record: Record) -> Policy | None:
+        found = await self._traffic.current_in(await self._store.state(), record.model)
+        return None if found is None else found.policy
 
     async def _refuse_drift(self, record: Record, command: Command) -> None:
         """Nobody goes on from what does not run; and what was changed since is not undone by a retry."""
@@ -240,7 +246,7 @@ class Rollouts:
         stop_there = look.stop_of(model)
         found += [] if stop_there is None else [f"the model is stopped, by {stop_there.who}"]
         ready = {one.version for one in await self._store.endpoints() if one.model == model}
-        waits = [one for one in document.plan.versions if one not in ready and one not in base.versions]
+        waits = [one for one in document.plan.versions if one not in ready and one not in given(base)]
         return found + [f"version {one} is not up: the rollout would wait for it" for one in waits]
 
     async def _viewed(self, record: Record, look: Look) -> RolloutView:

@@ -27,7 +27,7 @@ from router.policy import Policy
 from router.rollout import BY_ITSELF, Rollout, Seen, Step, policy_of
 from serving.control.errors import Deposed, RolloutMoved, StoreDamaged, StoreUnavailable
 from serving.control.publication import State
-from serving.control.rolling.evidence import Counts, counted, decode_counts, evidence_of
+from serving.control.rolling.evidence import Counts, Said, counted, decode_counts, evidence_of, said_by
 from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.kept import Look
 from serving.control.rolling.moving import Writes, drifted, move
@@ -83,6 +83,7 @@ class _Tick(NamedTuple):
     look: Look
     state: State
     gateways: Sequence[GatewayLease]
+    said: Sequence[Said]
     ready: Mapping[str, frozenset[int]]
     fence: int
 
@@ -180,7 +181,7 @@ class Walker:
             ready.setdefault(endpoint.model, set()).add(endpoint.version)
         gateways = await self._store.gateways()
         by_model = {model: frozenset(versions) for model, versions in ready.items()}
-        return _Tick(look, await self._store.state(), gateways, by_model, fence)
+        return _Tick(look, await self._store.state(), gateways, said_by(gateways), by_model, fence)
 
     def _lose_contact(self, error: SluiceError) -> None:
         """What is damaged is damaged for one model: the others need not wait for it."""
@@ -251,7 +252,7 @@ class Walker:
 
     async def _shown(self, record: Record, at: _Tick, memory: _Memory) -> Seen:
         """What the machine is shown, evidence counted up to now."""
-        counts = counted(record, await self._counts(record, memory), at.gateways)
+        counts = counted(record, await self._counts(record, memory), at.said)
         memory.counts = counts
         said = counts.encode()
         due = self._clock() - memory.kept_at_s >= _KEEP_COUNTS_S

@@ -14,6 +14,7 @@ import pytest
 from serving.control.api.app import create_app
 from serving.control.api.desk import Desk
 from serving.control.api.events import told
+from serving.control.errors import StoreUnavailable
 from serving.control.rolling.feed import Feed
 from tests.serving.control.rolling.rooms import FLIP, MODEL, STEPS, Room, fake_room
 from tests.serving.control.workshops import problem
@@ -252,6 +253,28 @@ async def test_what_was_refused_may_be_sent_again_under_its_key(api: Api) -> Non
     problem(await api.http.post(url, json={}, headers=headers), 409)
     await api.ask(rollout["id"], "pause")
     assert (await api.http.post(url, json={}, headers=headers)).status_code == 200
+
+
+async def test_what_failed_after_it_was_written_does_not_take_place_twice(api: Api) -> None:
+    """The connection broke after the write: 503, and the key stays taken, for nobody can tell."""
+    rollout = await api.start()
+    await api.room.tick(1)
+    url = f"/api/v1/rollouts/{rollout['id']}/promote"
+    headers = {"Idempotency-Key": "k1", "If-Match": "*"}
+    store, swap = api.room.store, api.room.store.swap
+
+    async def broken(publication: Any) -> None:  # noqa: ANN401
+        await swap(publication)
+        raise StoreUnavailable("The connection broke.", "Look.")
+
+    store.swap = broken
+    problem(await api.http.post(url, json={}, headers=headers, params={"wait_s": 0}), 503)
+    store.swap = swap
+    there = (await api.http.get(f"/api/v1/rollouts/{rollout['id']}")).json()
+    assert there["stage"] == "25 %"
+    refused = await api.http.post(url, json={}, headers=headers, params={"wait_s": 0})
+    assert "may have taken place" in problem(refused, 409)["detail"]
+    assert (await api.http.get(f"/api/v1/rollouts/{rollout['id']}")).json()["revision"] == there["revision"]
 
 
 async def test_keys_that_race_do_it_once(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""A worker that stood still for longer than its lease asks the store before anything else; nobody waits long for that."""
+"""A worker that stood still for longer than its lease asks the store before anything else, and not for long."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from router.policy import Policy
 from router.rollout import Says
 from router.rollout import start as started
 from serving.control.rolling.document import document_from
-from serving.control.rolling.evidence import Counts, counted, decode_counts, evidence_of
+from serving.control.rolling.evidence import Counts, counted, decode_counts, evidence_of, said_by
 from serving.control.rolling.records import Record
 from serving.leases import GatewayLease
 
@@ -32,7 +32,7 @@ def requests(*seen: list[GatewayLease]) -> dict[int, int]:
     """What is counted after these looks."""
     counts: Counts | None = None
     for leases in seen:
-        counts = counted(RECORD, counts, leases)
+        counts = counted(RECORD, counts, said_by(leases))
     assert counts is not None
     return {version: count for version, count in counts.requests().items() if count}
 
@@ -59,22 +59,22 @@ def test_a_lease_that_was_missed_loses_nothing() -> None:
 
 def test_another_leg_begins_at_nothing() -> None:
     """Requests of the leg before say nothing of this one."""
-    before = counted(RECORD, counted(RECORD, None, [lease(v2=0)]), [lease(v2=50)])
+    before = counted(RECORD, counted(RECORD, None, said_by([lease(v2=0)])), said_by([lease(v2=50)]))
     after = RECORD.after(RECORD.rollout.with_shares({2: 5_000}, 2.0))
-    assert dict(counted(after, before, [lease(v2=60)]).requests()) == {2: 0}
+    assert dict(counted(after, before, said_by([lease(v2=60)])).requests()) == {2: 0}
 
 
 def test_without_a_gateway_there_is_no_evidence() -> None:
     """Silence is not a nought."""
-    assert evidence_of(RECORD, counted(RECORD, None, [lease(epoch=4)]), 1.0) is None
-    found = evidence_of(RECORD, counted(RECORD, None, [lease()]), 7.0)
+    assert evidence_of(RECORD, counted(RECORD, None, said_by([lease(epoch=4)])), 1.0) is None
+    found = evidence_of(RECORD, counted(RECORD, None, said_by([lease()])), 7.0)
     assert found is not None
     assert (found.leg, found.at_s, found.says) == (RECORD.rollout.leg, 7.0, Says.NOT_YET)
 
 
 def test_counts_of_another_leg_are_no_evidence() -> None:
     """However they got here."""
-    counts = counted(RECORD, None, [lease()])
+    counts = counted(RECORD, None, said_by([lease()]))
     assert evidence_of(RECORD, replace(counts, leg=99), 1.0) is None
 
 
@@ -97,7 +97,7 @@ def test_whatever_gateways_do_nothing_is_counted_twice(steps: list[tuple[str, in
         totals[name] += more
         served += more
         alive = [lease(one, str(boots[one]), v2=totals[one]) for one in "gh" if not (silent and one == name)]
-        counts = decode_counts(counted(RECORD, counts, alive).encode())
+        counts = decode_counts(counted(RECORD, counts, said_by(alive)).encode())
         now = counts.requests().get(2, 0)
         assert last <= now <= served
         last = now

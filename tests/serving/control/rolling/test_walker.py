@@ -9,10 +9,20 @@ import pytest
 from router.commands import Approve, Pause, Promote, Resume, Retry, RollBack, SetShares
 from router.phases import Phase
 from router.rollout import Approval
-from serving.control.errors import ModelStopped, NotNow, RolloutActive, RolloutMoved, Unacceptable, Unknown
+from serving.control.errors import (
+    ModelStopped,
+    NotNow,
+    RolloutActive,
+    RolloutMoved,
+    StoreUnavailable,
+    Unacceptable,
+    Unknown,
+)
 from serving.control.publishing import LedgerEntry, Recorded, publication_of
+from serving.control.rolling.kept import Look
 from serving.control.rolling.moving import STAGING_S
 from serving.control.rolling.outward import Event
+from serving.control.rolling.walker import Walker
 from serving.control.views import Wanted
 from serving.endpoint import Endpoint, Load
 from serving.leases import GatewayLease
@@ -358,3 +368,32 @@ async def test_a_stopped_model_starts_no_rollout_and_grows_no_share(room: Room) 
     await room.service.set_policy(MODEL, Wanted(1, {}), None, who="bob", wait_s=0)
     assert await room.rollouts.unstop(MODEL, who="ada", why="over") == (MODEL,)
     assert (await room.walked(await room.start(STEPS))).rollout.phase is Phase.PROMOTED
+
+
+async def test_nothing_goes_forward_right_after_the_store_was_away(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before gateways had time to say anew what they run; nor at the start, nor when an earlier head is shown."""
+    room.walker = Walker(room.store, room.service.traffic, room.gates, settle_s=3.0, clock=room.clock)
+    record = await room.start(STEPS)
+    await room.tick()
+    await room.tick(2.9)
+    assert (await room.now(record)).rollout.phase is Phase.WARMING
+    assert any("anew" in one for one in (room.walker.closed(record.id)))
+    await room.tick(0.2)
+    assert await room.shares() == {1: 990_000, 2: 10_000}
+
+    async def away() -> Look:
+        raise StoreUnavailable("it is away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(room.store, "look", away)
+        with pytest.raises(StoreUnavailable):
+            await room.walker.tick(room.fence)
+    await room.tick(11)
+    assert await room.shares() == {1: 990_000, 2: 10_000}
+    await room.tick(3)
+    assert await room.shares() == {1: 750_000, 2: 250_000}
+    room.walker._latest += 2  # it has seen a later head than the store shows
+    await room.tick(11)
+    assert await room.shares() == {1: 750_000, 2: 250_000}
+    await room.tick(3)
+    assert await room.shares() == {2: 1_000_000, 1: 0}
