@@ -60,7 +60,7 @@ def closed(rollout: Rollout, to: Ahead, seen: Seen) -> Iterator[str]:
     """What keeps anybody, operators too, from this step now: versions that are not up, freezes, `seen.closed`."""
     after = rollout.with_stage(to.target, seen.now_s, chosen=to.chosen)
     policy = policy_of(after)
-    # An arm of share 0 that is left over from before had nothing, so it may be gone: only what had traffic counts as up.
+    # An arm of share 0 that is left over from before may be gone: only what had traffic need not be up.
     had = given(rollout.base)
     wanted = (set(policy.versions) - set(rollout.base.versions)) | given(policy)
     if rollout.entered is None:

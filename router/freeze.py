@@ -84,8 +84,8 @@ def frozen_by(freezes: tuple[Freeze, ...], now_s: float) -> Freeze | None:
 
 
 def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_NAME:
-        raise PlanError(f"{name!r} is no name of a freeze: it has 1 to {_LONGEST_NAME} characters")
+    if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise PlanError(f"{name!r} is no name of a freeze: it has 1 to {_LONGEST_NAME} printable characters")
 
 
 def _minute_of(moment: object) -> int:

@@ -22,7 +22,15 @@ from serving.control.rollouts_client import RolloutAnswer, RolloutsClient
 from serving.errors import ControlError
 
 
-def applied(rollouts: RolloutsClient, model: str, body: Mapping[str, Any], document: Document, *, as_json: bool) -> str:
+def applied(
+    rollouts: RolloutsClient,
+    model: str,
+    body: Mapping[str, Any],
+    document: Document,
+    *,
+    insists: bool = False,
+    as_json: bool,
+) -> str:
     """The id of the rollout that the file means, started if it was not there.
 
     Args:
@@ -30,6 +38,8 @@ def applied(rollouts: RolloutsClient, model: str, body: Mapping[str, Any], docum
         model: whose.
         body: of the call that starts it.
         document: what the body means.
+        insists: whether one that is over is begun again. What the file says (`again`) lets a version that went back be
+            tried in a rollout that is new; it is there each time, so it cannot mean that one more is wanted.
         as_json: whether to print JSON and nothing else.
 
     Raises:
@@ -37,7 +47,7 @@ def applied(rollouts: RolloutsClient, model: str, body: Mapping[str, Any], docum
     """
     newest = rollouts.newest(model)
     there = rollouts.rollout(newest["id"]) if newest else None
-    if there is None or not (same(there, document) and not (there["over"] and body.get("again"))):
+    if there is None or not (same(there, document) and not (there["over"] and insists)):
         if there is not None and not there["over"]:
             raise _occupied(model, there)
         begun = rollouts.start(model, body)

@@ -163,7 +163,9 @@ def apply(
     with rollouts_at(url, config) as rollouts:
         from serving.commands.rollout_applying import applied  # noqa: PLC0415 - brings httpx
 
-        rollout_id = applied(rollouts, wish.model, wish.body, wish.document, as_json=as_json and not wait)
+        rollout_id = applied(
+            rollouts, wish.model, wish.body, wish.document, insists=again, as_json=as_json and not wait
+        )
         if wait:
             _wait_for(rollouts, rollout_id, within_s, as_json=as_json)
 

@@ -106,6 +106,7 @@ class _Glass:
         return {
             "stopped": list(done.models),
             "rolled_back": list(done.rolled_back),
+            "unread": list(done.unread),
             "epoch": done.answer.head.epoch if done.published else None,
             "acknowledged": None
             if seen is None
@@ -143,6 +144,8 @@ def _tell_stopped(answer: "StoppedAnswer", model: str | None, *, as_json: bool) 
     typer.echo(f"stopped, all traffic to stable, and frozen: {', '.join(answer['stopped']) or 'there is no model yet'}")
     for rollout_id in answer["rolled_back"]:
         typer.echo(f"rolled back: {rollout_id}")
+    if unread := answer["unread"]:
+        typer.echo(f"frozen, but left as they are, for the store has lost what they run: {', '.join(unread)}")
     if answer["acknowledged"] is not None:
         typer.echo(acknowledged_words(answer["acknowledged"], answer["epoch"], answer["took_ms"]))
     typer.echo(f"let it move again with: sluice stop --undo {model or '--all'}")

@@ -176,6 +176,9 @@ class FakeRollouts:
         active = self._active.get(write.model)
         if not write.over and active not in (None, write.id):
             return Refused.ACTIVE, str(active)
+        joins = write.record is not None and not write.over and active is None
+        if joins and len(self._active) >= MOST_ROLLOUTS:
+            return Refused.FULL, str(MOST_ROLLOUTS)
         barred = [self._barred[write.model, one] for one in write.unbarred if (write.model, one) in self._barred]
         return (Refused.BARRED, barred[0]) if barred else None
 

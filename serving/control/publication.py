@@ -78,6 +78,8 @@ class Refused(StrEnum):
     """The version was rolled back."""
     READER = "reader"
     """A gateway is too old to understand it."""
+    FULL = "full"
+    """As many rollouts are in progress as are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ for model, id in pairs(said.dropped) do
     return refused('active', active)
   end
 end
+local in_progress = redis.call('HLEN', ACTIVE)
 for _, record in ipairs(said.records) do
   if (redis.call('HGET', record.key, 'revision') or '0') ~= record.expected then
     return refused('moved', record.id)
@@ -63,6 +64,13 @@ for _, record in ipairs(said.records) do
   local active = redis.call('HGET', ACTIVE, record.model)
   if not record.over and active and active ~= record.id then
     return refused('active', active)
+  end
+  -- Those in progress are never forgotten, so there are at most as many of them as are kept.
+  if record.writes and not record.over and not active then
+    in_progress = in_progress + 1
+    if in_progress > tonumber(said.most_rollouts) then
+      return refused('full', tostring(said.most_rollouts))
+    end
   end
   for _, version in ipairs(record.unbarred) do
     local by = redis.call('HGET', BARRED, record.model .. '/' .. version)
@@ -130,13 +138,13 @@ local function forget(id)
 end
 
 -- Of those that are over only the newest are kept.
-local function forget_oldest()
+local function forget_oldest(newest)
   local most = tonumber(said.most_rollouts)
   local over = redis.call('ZCARD', ORDER) - most
   if over <= 0 then
     return
   end
-  local active = {}
+  local active = {[newest] = true}
   for _, id in ipairs(redis.call('HVALS', ACTIVE)) do
     active[id] = true
   end
@@ -151,16 +159,16 @@ end
 for _, record in ipairs(said.records) do
   if record.writes then
     redis.call('HSET', record.key, 'revision', record.revision, 'record', record.record, 'model', record.model)
-    if record.expected == '0' then
-      local place = redis.call('ZREVRANGE', ORDER, 0, 0, 'WITHSCORES')[2] or '0'
-      redis.call('ZADD', ORDER, tonumber(place) + 1, record.id)
-      redis.call('ZADD', said.of_model_prefix .. record.model, tonumber(place) + 1, record.id)
-      forget_oldest()
-    end
     if not record.over then
       redis.call('HSET', ACTIVE, record.model, record.id)
     elseif redis.call('HGET', ACTIVE, record.model) == record.id then
       redis.call('HDEL', ACTIVE, record.model)
+    end
+    if record.expected == '0' then
+      local place = redis.call('ZREVRANGE', ORDER, 0, 0, 'WITHSCORES')[2] or '0'
+      redis.call('ZADD', ORDER, tonumber(place) + 1, record.id)
+      redis.call('ZADD', said.of_model_prefix .. record.model, tonumber(place) + 1, record.id)
+      forget_oldest(record.id)
     end
     for _, version in ipairs(record.bars) do
       redis.call('HSET', BARRED, record.model .. '/' .. version, record.id)

@@ -25,7 +25,7 @@ from router.codec import (
 )
 from router.epoch import Head, Snapshot
 from router.policy import Policy
-from serving.control.errors import Conflict, Contended, Deposed, GatewayTooOld, ModelStopped, RolloutActive
+from serving.control.errors import Conflict, Contended, Deposed, GatewayTooOld, ModelStopped, NotNow, RolloutActive
 from serving.control.publication import (
     LONGEST_REMARK,
     NOTHING,
@@ -225,6 +225,7 @@ def refuse(answer: Answer) -> None:
         ModelStopped: the model is stopped.
         Deposed: another conductor has taken over.
         GatewayTooOld: a gateway could not read it.
+        NotNow: as many rollouts are in progress as there can be.
     """
     match answer.refused:
         case Refused.ACTIVE:
@@ -235,6 +236,11 @@ def refuse(answer: Answer) -> None:
             raise Deposed
         case Refused.READER:
             raise GatewayTooOld(answer.by)
+        case Refused.FULL:
+            raise NotNow(
+                f"{int(answer.by):,} rollouts are in progress, the most that there can be.",
+                "End one first: promote it, or roll it back. `sluice rollout list` shows them.",
+            )
         case _:
             return
 

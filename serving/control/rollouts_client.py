@@ -127,6 +127,7 @@ class StoppedAnswer(TypedDict):
 
     stopped: list[str]
     rolled_back: list[str]
+    unread: list[str]
     epoch: int | None
     acknowledged: Acknowledged | None
     took_ms: float

@@ -239,6 +239,25 @@ async def test_only_so_many_rollouts_are_kept(bench: Bench, monkeypatch: pytest.
     assert await bench.store.rollout(ended[0].id) is None
 
 
+async def test_those_in_progress_are_bounded_and_none_of_them_is_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One too many is refused with a sentence; whoever is over makes room."""
+    for module in ("publication_form", "fake_rollouts"):
+        monkeypatch.setattr(f"serving.control.{module}.MOST_ROLLOUTS", 2)
+    await base(bench)
+    await back(bench, await begun(bench))
+    for model in ("one", "two", "three"):
+        await base(bench, model)
+    there = [await begun(bench, "one"), await begun(bench, "two")]
+    with pytest.raises(NotNow, match="2 rollouts are in progress"):
+        await begun(bench, "three")
+    look = await bench.store.look()
+    assert ({one.id for one in look.records}, dict(look.damaged)) == ({one.id for one in there}, {})
+    await back(bench, there[0])
+    assert await bench.store.rollout((await begun(bench, "three")).id) is not None
+
+
 async def test_hooks_are_queued_with_the_entry_that_they_are_to_hear(bench: Bench) -> None:
     """One job for each hook that wants it; put off it is not due, ended it is gone."""
     await base(bench)

@@ -187,7 +187,7 @@ class FakeRollouts:
     def stopped(self, _asked: Asked, model: str = "digits") -> tuple[int, dict[str, Any]]:
         """POST /models/{model}/stop and POST /stop."""
         done = {"acknowledged": self.acknowledged, "took_ms": 4.2, "epoch": 10}
-        return 200, {"stopped": [model], "rolled_back": ["ro_0123456789ab"], **done}
+        return 200, {"stopped": [model], "rolled_back": ["ro_0123456789ab"], "unread": [], **done}
 
     def unstopped(self, _asked: Asked, model: str = "digits") -> tuple[int, dict[str, Any]]:
         """POST /models/{model}/unstop and POST /unstop."""

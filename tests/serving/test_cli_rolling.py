@@ -81,6 +81,18 @@ def test_applying_is_idempotent_and_a_version_that_went_back_stays_away(sluice: 
     assert (again.code, "ro_" in again.out) == (0, True), again.err
 
 
+def test_a_file_that_says_again_is_applied_once(sluice: Command, room: RollingRoom) -> None:
+    """It lets a version that went back be tried, and is no reason to begin once more each time it is applied."""
+    assert sluice("apply", "-f", "rollout.yaml").code == 0
+    assert sluice("rollout", "rollback", "digits", "--reason", "errors").code == 0
+    Path("again.yaml").write_text(FILE.replace("50%", "60%") + "again: true\n")
+    assert sluice("apply", "-f", "again.yaml").code == 0
+    assert sluice("rollout", "rollback", "digits", "--reason", "errors").code == 0
+    assert sluice("apply", "-f", "again.yaml").out.startswith("unchanged")
+    insisted = sluice("apply", "-f", "again.yaml", "--again")
+    assert (insisted.code, "ro_" in insisted.out) == (0, True), insisted.err
+
+
 def test_whoever_was_slower_is_refused_and_a_rollback_never_is(sluice: Command, room: RollingRoom) -> None:
     """Changes by hand are refused while it is under way, with its name; going back is meant in any case."""
     assert sluice("rollout", "start", "-f", "rollout.yaml").code == 0

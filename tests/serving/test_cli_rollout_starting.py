@@ -121,6 +121,7 @@ def test_a_files_secrets_come_from_variables(
     assert secret not in ran.out + ran.err
 
 
+@pytest.mark.usefixtures("api")  # for its folder
 @pytest.mark.parametrize(
     "text",
     [

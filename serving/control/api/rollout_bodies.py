@@ -5,19 +5,32 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
+from router.errors import PlanError
 from router.phases import Phase
 from router.plan import Kind, Stalled
 from router.policy import LARGEST_VERSION
 from router.rollout import Automation
 from serving.control.api.asked import Body, VersionNumber, Why
 from serving.control.api.policies import AcknowledgedOut, PolicyOut
+from serving.control.rolling.document import check_legible
 
 _MOST_STAGES = 100
 _MOST_ARMS = 100
 
-Document = Annotated[dict[str, Any], Field(max_length=64)]
+
+def _legible(said: object) -> object:
+    """As it is, if it can be written down: what stands in it is checked later, and not by its type."""
+    try:
+        check_legible(said)
+    except PlanError as error:
+        raise PydanticCustomError("illegible", "{said}", {"said": str(error)}) from error
+    return said
+
+
+Document = Annotated[dict[str, Any], Field(max_length=64), BeforeValidator(_legible)]
 ShareText = Annotated[
     str | int, Field(description="a share like '12.5%', or parts per million", examples=["12.5%"], union_mode="smart")
 ]
@@ -218,6 +231,7 @@ class StoppedOut(BaseModel):
 
     stopped: list[str]
     rolled_back: Annotated[list[str], Field(description="rollouts that were in progress")]
+    unread: Annotated[list[str], Field(description="frozen as they are: the store has lost what these run")] = []
     epoch: int | None
     acknowledged: AcknowledgedOut | None
     took_ms: float

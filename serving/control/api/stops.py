@@ -57,6 +57,7 @@ async def _stopped(rollouts: Rollouts, models: Collection[str] | None, who: str,
     return StoppedOut(
         stopped=list(done.models),
         rolled_back=list(done.rolled_back),
+        unread=list(done.unread),
         epoch=done.answer.head.epoch if done.published else None,
         acknowledged=None if seen is None else acknowledged_out(seen),
         took_ms=round((monotonic() - began) * 1000, 1),

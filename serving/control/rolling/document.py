@@ -32,6 +32,7 @@ STRATEGIES: Final = ("shadow", "blue_green", "canary", "ab_test")
 _SURELY_PPM: Final = 1_000
 """A bare number from here on cannot be meant as per cent."""
 _HOLD: Final = "10m"
+_DEEPEST: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def document_from(said: object) -> Document:
     Raises:
         PlanError: no such document; names every mistake, each with its place.
     """
+    check_legible(said)
     plain = _named(said)
     _refuse(mistakes(DOCUMENT_SCHEMA, plain))
     fields = cast("Mapping[str, Any]", plain)  # the schema has made sure
@@ -83,6 +85,34 @@ def document_from(said: object) -> Document:
         again=fields.get("again", False),
         why=fields.get("why", ""),
     )
+
+
+def check_legible(said: object) -> None:
+    """Refuses what nobody could write down: text that is no Unicode (half a surrogate pair), and endless nesting.
+
+    Raises:
+        PlanError: says which.
+    """
+    left = [(said, 0)]
+    while left:
+        value, depth = left.pop()
+        if depth > _DEEPEST:
+            raise PlanError(f"the document is nested deeper than {_DEEPEST} levels: no rollout is")
+        if isinstance(value, str) and not _is_unicode(value):
+            # Which one is not said: it may be a secret.
+            raise PlanError("the document has text that is no Unicode: half a character, a lone surrogate")
+        if isinstance(value, Mapping):
+            left += [(one, depth + 1) for pair in value.items() for one in pair]
+        elif isinstance(value, list | tuple):
+            left += [(one, depth + 1) for one in value]
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def with_secrets(said: object, variables: Mapping[str, str]) -> object:
@@ -256,4 +286,4 @@ def _refuse(found: Sequence[str] | Iterator[str]) -> None:
         raise PlanError(discreet(wrong))
 
 
-__all__ = ["DOCUMENT_SCHEMA", "END", "STRATEGIES", "Document", "document_from", "with_secrets"]
+__all__ = ["DOCUMENT_SCHEMA", "END", "STRATEGIES", "Document", "check_legible", "document_from", "with_secrets"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
@@ -22,6 +23,8 @@ from serving.control.rolling.records import Record
 from serving.control.rolling.sending import Sends
 from serving.control.tasks import end
 from serving.errors import SluiceError
+
+_log = logging.getLogger(__name__)
 
 ASK_EVERY_S: Final = 5.0
 _COUNTS_FOR_S: Final = 15.0
@@ -114,6 +117,10 @@ class Gatekeeper:
             said = False, f"{gate.words} did not answer within {gate.timeout_s} s"
         except SluiceError as error:
             said = False, f"{gate.words} cannot be asked: {error.sentence}"
+        except Exception as error:  # noqa: BLE001 - a no like others: without one it would be asked at every tick
+            # Its text may repeat the address, and with that a token.
+            _log.error("%s cannot be asked: %s", gate.words, type(error).__name__)
+            said = False, f"{gate.words} cannot be asked: {type(error).__name__}"
         else:
             said = status in _OK, f"{gate.words} answered {status}"
         self._answers[key] = _Answer(self._clock(), *said)

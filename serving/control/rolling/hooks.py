@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from standardwebhooks import Webhook
 
+from serving.control.errors import StoreDamaged
 from serving.control.publication_form import decode_entry
 from serving.control.rolling.kept import Due
 from serving.control.rolling.outward import Event, Hook, shown_url
@@ -70,37 +71,50 @@ class Courier:
 
     async def _deliver(self, due: Due) -> None:
         entry, rollout, nth = due.id.split("/")
-        record = await self._queue.rollout(rollout)
+        try:
+            record = await self._queue.rollout(rollout)
+        except StoreDamaged as error:  # of one rollout: the other deliveries go on
+            await self._put_off(due, "of a rollout that nobody can read", error.sentence)
+            return
         hook = None if record is None or int(nth) >= len(record.hooks) else record.hooks[int(nth)]
         if hook is None or not due.entry:  # nobody is left to tell
             await self._queue.end_job(due.id)
             return
-        failed = await self._posted(hook, f"msg_{entry}_{rollout}_{nth}", body_of(entry, due.entry))
+        failed = await self._posted(hook, f"msg_{entry}_{rollout}_{nth}", due)
         if not failed:
             await self._queue.end_job(due.id)
-        elif due.tries >= len(PAUSES_S) or failed == str(_GONE):
-            _log.warning("the webhook %s is not told of %s any more: %s", shown_url(hook.url), due.id, failed)
+        else:
+            await self._put_off(due, shown_url(hook.url), failed)
+
+    async def _put_off(self, due: Due, hook: str, failed: str) -> None:
+        if due.tries >= len(PAUSES_S) or failed == str(_GONE):
+            _log.warning("the webhook %s is not told of %s any more: %s", hook, due.id, failed)
             await self._queue.end_job(due.id)
         else:
-            _log.info("the webhook %s is to be told again of %s: %s", shown_url(hook.url), due.id, failed)
+            _log.info("the webhook %s is to be told again of %s: %s", hook, due.id, failed)
             await self._queue.put_off_job(due.id, PAUSES_S[due.tries])
 
-    async def _posted(self, hook: Hook, message: str, body: str) -> str:
+    async def _posted(self, hook: Hook, message: str, due: Due) -> str:
         """Why it did not arrive; empty where it did."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                status = await self._sent(hook, message, body_of(due.id.partition("/")[0], due.entry))
+        except TimeoutError:
+            return f"no answer within {_TIMEOUT_S:g} s"
+        except SluiceError as error:
+            return error.sentence
+        except Exception as error:  # noqa: BLE001 - put off like others: else it would be tried at every round
+            return type(error).__name__  # its text may repeat the address, and with that a token
+        return "" if status in _OK else str(status)
+
+    async def _sent(self, hook: Hook, message: str, body: str) -> int:
         now = datetime.now(UTC)
         headers = {
             "webhook-id": message,
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": Webhook(hook.secret).sign(message, now, body),
         }
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                status = await self._sends.post(hook.url, body.encode(), headers)
-        except TimeoutError:
-            return f"no answer within {_TIMEOUT_S:g} s"
-        except SluiceError as error:
-            return error.sentence
-        return "" if status in _OK else str(status)
+        return await self._sends.post(hook.url, body.encode(), headers)
 
 
 def body_of(entry_id: str, entry: str) -> str:

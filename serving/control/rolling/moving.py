@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,7 +20,7 @@ from router.plan import grows
 from router.policy import Policy
 from router.rollout import BY_ITSELF, Fact, Rollout, Step, policy_of
 from serving.control.acknowledging import until_acknowledged
-from serving.control.errors import Contended, NotNow, RolloutMoved, StoreDamaged
+from serving.control.errors import Contended, NotNow, RolloutMoved, StoreDamaged, Unacceptable
 from serving.control.publication import Answer, Beside, Publication, RecordWrite, Refused, State
 from serving.control.publishing import next_epoch, pause_s, publication_of, refuse
 from serving.control.rolling.records import Record, entry_of, jobs_of, written
@@ -81,7 +82,14 @@ class _Plan:
         return self.step.facts[0]
 
 
-async def move(store: Writes, before: Record, step: Step, *, fence: int | None = None) -> Moved:
+async def move(
+    store: Writes,
+    before: Record,
+    step: Step,
+    *,
+    fence: int | None = None,
+    giving: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+) -> Moved:
     """Takes a step.
 
     Args:
@@ -89,6 +97,8 @@ async def move(store: Writes, before: Record, step: Step, *, fence: int | None =
         before: the rollout as the step found it.
         step: one that moved it.
         fence: of the conductor that takes it; None for an operator.
+        giving: within it, nothing that newly gets traffic begins to be drained; a flip does not hold it while it waits
+            for gateways.
 
     Raises:
         RolloutMoved: it is not where the step found it.
@@ -96,10 +106,18 @@ async def move(store: Writes, before: Record, step: Step, *, fence: int | None =
         Deposed: another conductor has taken over.
         GatewayTooOld: a gateway could not read the policy.
         NotNow: not all gateways staged a policy that is to be everywhere first.
+        Unacceptable: `giving` refuses it.
     """
-    if step.flip and not await _runs(store, before.model, step.policy):
+    staged = step.flip and not await _runs(store, before.model, step.policy)
+    if staged:
         await _stage(store, before, step, fence)
-    return await _written(store, before, step, fence)
+    try:
+        async with giving():
+            return await _written(store, before, step, fence)
+    except Unacceptable as error:
+        if staged:
+            await _abandon(store, before, step, fence, error.sentence)
+        raise
 
 
 async def begin(store: Writes, record: Record, said: Fact, *, again: bool, expected: int | None) -> Moved:
@@ -248,11 +266,20 @@ async def _stage(store: Writes, before: Record, step: Step, fence: int | None) -
     seen = await until_acknowledged(store, answer, STAGING_S, time.monotonic)
     if not seen.waiting:
         return
-    who = _named(seen)
-    why = f"within {STAGING_S:g} s {who} did not say that it has the new policy"
-    said = said._replace(who=BY_ITSELF, what="abandon", why=why)
+    why = f"within {STAGING_S:g} s {_named(seen)} did not say that it has the new policy"
+    await _abandon(store, before, step, fence, why)
+    raise NotNow(
+        f"The flip was abandoned: {why}.",
+        "Nothing has changed. Ask again once those gateways answer, or are gone."
+        if fence is None
+        else "It is tried again, after growing pauses.",
+    )
+
+
+async def _abandon(store: Writes, before: Record, step: Step, fence: int | None, why: str) -> None:
+    """Takes away what was staged, and says why."""
+    said = step.facts[0]._replace(what="abandon", after=before.rollout.place, who=BY_ITSELF, why=why)
     await _staged(store, before, None, said, fence)
-    raise NotNow(f"The flip was abandoned: {why}.", "It is tried again once those gateways answer, or are gone.")
 
 
 async def _staged(store: Writes, before: Record, policy: Policy | None, said: Fact, fence: int | None) -> Answer:

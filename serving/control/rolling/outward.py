@@ -81,6 +81,8 @@ class Gate:
         object.__setattr__(self, "kind", GateKind(self.kind))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         check_url(self.url)
+        if not self.name.isprintable():
+            raise PlanError(f"{self.name!a} is no name of a gate: it has printable characters alone")
         if not 1 <= self.timeout_s <= LONGEST_TIMEOUT_S:
             raise PlanError(f"the timeout of a gate is {self.timeout_s} s: it is from 1 to {LONGEST_TIMEOUT_S}")
         if len(self.metadata) > _MOST_METADATA:
@@ -151,7 +153,8 @@ def shown_url(url: str) -> str:
 def check_url(url: object) -> None:
     """Refuses what is no address of an HTTP server; the sentence does not repeat it, for it may hold a token."""
     try:
-        parts = urlsplit(url) if isinstance(url, str) and len(url) <= LONGEST_URL else None
+        legible = isinstance(url, str) and len(url) <= LONGEST_URL and url.isprintable()
+        parts = urlsplit(str(url)) if legible else None
         sound = parts is not None and parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from functools import partial
 from typing import Final
 
 from router.commands import Approve, Command, Promote, Resume, Retry, SetShares, ask
@@ -204,8 +204,8 @@ class Rollouts:
             held = (*seen.closed, *await self._traffic.obstacles(record.model, before, step.policy, force=force))
             if held:
                 raise NotNow(f"{_sentence('; '.join(held))}", "Wait until that is over, or go on by less.")
-        async with self._traffic.giving(record.model, before, step.policy) if not step.flip else nullcontext():
-            return await move(self._store, record, step)
+        giving = partial(self._traffic.giving, record.model, before, step.policy)
+        return await move(self._store, record, step, giving=giving)
 
     async def _running(self, record: Record) -> Policy | None:
         found = await self._traffic.current_in(await self._store.state(), record.model)

@@ -87,7 +87,7 @@ async def stop(store: Stoppable, models: Collection[str] | None, *, who: str, wh
         _refuse_strays(await store.state(), models)
     mark = Stop(who, await store.now_ms() / 1000, why)
     stops = dict.fromkeys((EVERYTHING,) if models is None else sorted(set(models)), mark.encode())
-    said = LedgerEntry(STOP, who, why, {"models": sorted(set(models or ())), "all": models is None})
+    said = LedgerEntry(STOP, who, why, {"what": "freeze", "models": sorted(set(models or ())), "all": models is None})
     frozen = await store.note(Beside(stops=stops, entries=(said,)))
     return await _Breaking(store, models, mark).broken(frozen)
 
@@ -229,7 +229,8 @@ class _Breaking:
 
     async def _next(self, look: Look, state: State, names: Sequence[str]) -> tuple[_Stopping, tuple[str, ...]]:
         """The next change, and the models whose policy nobody can read."""
-        under_way = {record.model: record for record in look.records}
+        # One that came to its end while the store was read is none any more.
+        under_way = {record.model: record for record in look.records if not record.rollout.over}
         left = [name for name in names if name not in self._done and name in state.snapshot.models]
         running = {name: state.snapshot.models[name].digest for name in left}
         lacking = {running[name] for name in left if name not in under_way} - self._bases.keys()
@@ -258,7 +259,7 @@ class _Breaking:
         return stopping, tuple(unread)
 
     def _said(self, names: Sequence[str], damaged: Sequence[str], unread: Sequence[str]) -> LedgerEntry:
-        facts: dict[str, Any] = {"models": list(names), "all": False}
+        facts: dict[str, Any] = {"what": "to stable", "models": list(names), "all": False}
         if damaged:
             facts["unreadable_rollouts_of"] = list(damaged)
         if unread:

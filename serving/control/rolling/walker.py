@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from router.advance import tick
@@ -42,7 +43,11 @@ from serving.leases import GatewayLease
 _log = logging.getLogger(__name__)
 
 FLIP_AGAIN_S: Final = 2.0
-"""How long an abandoned flip waits for its next attempt."""
+"""How long a flip that was abandoned waits for its next attempt; twice as long after each further one."""
+LONGEST_PAUSE_S: Final = 300.0
+"""The longest that it waits, however often it was abandoned."""
+
+_MOST_DOUBLINGS: Final = 10
 
 _KEEP_COUNTS_S: Final = 1.0
 _UNSETTLED: Final = "the store was away until just now, or this conductor was: gateways have to say anew what they run"
@@ -98,6 +103,7 @@ class _Memory:
     closed: tuple[str, ...] = ()
     not_before_s: float = 0.0
     abandoned: str = ""
+    abandons: int = 0
     told: str = ""
     flip: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -283,12 +289,15 @@ class Walker:
 
     async def _flip(self, record: Record, step: Step, at: _Tick, memory: _Memory) -> None:
         """A step that waits for gateways: beside the ticks, so that no other rollout waits with it."""
+        giving = partial(self._traffic.giving, record.model, policy_of(record.rollout), step.policy)
         try:
-            await move(self._store, record, step, fence=at.fence)
+            await move(self._store, record, step, fence=at.fence, giving=giving)
+            memory.abandons = 0
         except (RolloutMoved, Deposed):
             return
         except SluiceError as error:
-            memory.not_before_s = self._clock() + FLIP_AGAIN_S
+            memory.not_before_s = self._clock() + min(LONGEST_PAUSE_S, FLIP_AGAIN_S * 2**memory.abandons)
+            memory.abandons = min(memory.abandons + 1, _MOST_DOUBLINGS)
             memory.abandoned = error.sentence
             _log.warning("the rollout %s: %s", record.id, error.sentence)
 

@@ -277,6 +277,23 @@ async def test_what_failed_after_it_was_written_does_not_take_place_twice(api: A
     assert (await api.http.get(f"/api/v1/rollouts/{rollout['id']}")).json()["revision"] == there["revision"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"gates": [{"type": "rollback", "url": "https://ci.example.com/x", "name": "\ud800"}]},
+        {"freezes": [{"name": "\ud800", "begins": "fri 16:00", "ends": "fri 15:59"}]},
+        {"plan": {"a": json.loads("[" * 900 + "]" * 900)}},
+    ],
+)
+async def test_what_cannot_be_written_down_is_refused_at_the_door(api: Api, said: dict[str, Any]) -> None:
+    """Half a character, or lists in lists in lists: 422, nothing is started, and the linter says so as well."""
+    body, headers = json.dumps({**STEPS, **said}), {"content-type": "application/json"}
+    problem(await api.http.post(OF_MODEL, content=body, headers=headers), 422)
+    assert (await api.http.get("/api/v1/rollouts")).json() == {"rollouts": []}
+    linted = await api.http.post("/api/v1/plan/lint", content=body, headers=headers)
+    assert (linted.status_code, linted.json()["valid"]) == (200, False)
+
+
 async def test_keys_that_race_do_it_once(api: Api) -> None:
     """Twenty at once: one change, and every answer is that change or says that it is under way."""
     rollout = await api.start()
@@ -341,6 +358,7 @@ async def test_events_are_told_as_they_happen(api: Api) -> None:
     """With ids; who comes back with the last of them hears what was missed first, and nothing twice."""
     await api.start()
     [entered] = [one for one in await api.room.entries() if one.entry.kind == "rollout"]
+
     async def stays() -> bool:
         return False
 
@@ -351,8 +369,8 @@ async def test_events_are_told_as_they_happen(api: Api) -> None:
     assert "event: rollout.entered\n" in first
     assert json.loads(first.split("data: ")[1])["facts"]["epoch"] == 2
     await api.room.rollouts.stop([MODEL], who="ada", why="", wait_s=0)
-    kinds = [(await asyncio.wait_for(anext(heard), 5)).splitlines()[1] for _ in range(2)]
-    assert kinds == ["event: stop", "event: rollout.stopped"]
+    kinds = [(await asyncio.wait_for(anext(heard), 5)).splitlines()[1] for _ in range(3)]
+    assert kinds == ["event: stop", "event: stop", "event: rollout.stopped"]
     await heard.aclose()  # type: ignore[attr-defined]
     assert not api.feed._listeners
     await api.feed.close()

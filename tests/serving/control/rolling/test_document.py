@@ -252,3 +252,40 @@ def _with_share(said: Any, share: int | str) -> Any:  # noqa: ANN401 (any JSON)
     if isinstance(said, list):
         return [_with_share(one, share) for one in said]
     return share if said == "SHARE" else said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"gates": [{"type": "rollback", "url": "https://ci.example.com/\ud800"}]},
+        {"gates": [{"type": "rollback", "url": "https://ci.example.com/", "metadata": {"\ud800": "x"}}]},
+        {"webhooks": [{"url": "https://ci.example.com/", "secret": "whsec_hush\ud800"}]},
+        {"freezes": [{"name": "\ud800", "begins": "fri 16:00", "ends": "mon 08:00"}]},
+        {"why": "\ud800"},
+    ],
+)
+def test_text_that_cannot_be_written_down_is_refused_without_being_repeated(said: dict[str, Any]) -> None:
+    """Half a character would be stored and could never be shown; and it may stand in a secret."""
+    with pytest.raises(PlanError, match="half a character") as refused:
+        document_from({**CANARY, **said})
+    str(refused.value).encode()
+    assert "hush" not in str(refused.value)
+
+
+def test_what_is_nested_without_end_is_refused() -> None:
+    """Before anything walks through it."""
+    deep: object = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(PlanError, match="nested deeper"):
+        document_from({"plan": {"a": deep}})
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u202e"])
+def test_names_are_printable(name: str) -> None:
+    """A gate's and a freeze's stand in sentences, logs and on terminals."""
+    gate = {"type": "rollback", "url": "https://ci.example.com/", "name": name}
+    freeze = {"name": name, "begins": "fri 16:00", "ends": "mon 08:00"}
+    for said in ({"gates": [gate]}, {"freezes": [freeze]}):
+        with pytest.raises(PlanError, match="printable"):
+            document_from({**CANARY, **said})

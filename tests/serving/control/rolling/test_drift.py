@@ -59,6 +59,6 @@ async def test_a_version_that_is_gone_is_not_given_traffic_anew() -> None:
     for endpoint in await room.store.endpoints():
         if endpoint.version == 2:
             await room.store.drop(endpoint)
-    with pytest.raises(NotNow, match="version 2 is not up"):
+    with pytest.raises(NotNow, match="Version 2 is not up"):
         await room.ask(record, SetShares(who="ada", shares={2: 5_000}))
     assert (await room.shares())[1] == 1_000_000

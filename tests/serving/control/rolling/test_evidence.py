@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -108,3 +109,21 @@ def test_what_is_no_counts_is_refused(said: str) -> None:
     """It begins anew rather than go on wrong."""
     with pytest.raises(ValueError):  # noqa: PT011 - JSON's own error is one as well
         decode_counts(said)
+
+
+def test_a_lease_is_gone_through_once_however_many_rollouts_there_are() -> None:
+    """A thousand models on a gateway cost each rollout nothing but its own line."""
+
+    class Totals(dict[str, int]):
+        looks = 0
+
+        def items(self) -> Any:  # noqa: ANN401
+            """As every dictionary."""
+            Totals.looks += 1
+            return super().items()
+
+    spoken = said_by([replace(lease(), requests=Totals({f"m{number}/2": number for number in range(1_000)}))])
+    for number in range(100):
+        counts = counted(replace(RECORD, model=f"m{number}"), None, spoken)
+        assert dict(counts.last["g b"]) == {2: number}
+    assert Totals.looks <= 1

@@ -78,6 +78,36 @@ async def test_a_long_ledger_is_shortened_in_pieces(tmp_path: Path, monkeypatch:
     assert await exported(Ledger(store, tmp_path)) == [f"who {number}" for number in range(50)]
 
 
+async def test_an_export_loses_nothing_while_the_archive_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly it is read: what the store lets go of meanwhile is taken from the archive."""
+    monkeypatch.setattr("serving.control.rolling.ledger._PAGE", 4)
+    store, archive = FakeStore(), Archive(tmp_path)
+    await written(store, 50)
+    await archive.keep(store, most=40)
+    found = []
+    async for line in Ledger(store, tmp_path).export():
+        found.append(json.loads(line)["who"])
+        await archive.keep(store, most=max(1, await store.ledger_length() - 3))
+    assert found == [f"who {number}" for number in range(50)]
+
+
+async def test_appending_reads_the_end_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much the month has brought; a line that broke off there is taken away all the same."""
+    monkeypatch.setattr("serving.control.rolling.archive._TAIL_BYTES", 300)
+    store, archive = FakeStore(), Archive(tmp_path)
+    await written(store, 20)
+    await archive.keep(store, most=10)
+    broken_off(tmp_path)
+
+    def whole(self: Path) -> bytes:
+        raise AssertionError(f"all of {self} was read")
+
+    monkeypatch.setattr(Path, "read_bytes", whole)
+    await written(store, 5)
+    await archive.keep(store, most=10)
+    assert len(await exported(Ledger(store, tmp_path))) == 24  # the store had let go of the one that was broken since
+
+
 async def test_entries_are_found_by_model(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Page by page, newest first, and no more than were asked for; or those after one."""
     monkeypatch.setattr("serving.control.rolling.ledger._PAGE", 3)
@@ -102,3 +132,9 @@ async def test_a_rollouts_story_says_who_did_what_and_why() -> None:
     assert "version 2 1 %" in story[1]
     assert story[1].endswith("epoch 2.")
     assert "because errors on the new form" in story[2]
+
+
+async def test_a_stop_of_everything_is_found_by_every_model(bench: Bench) -> None:
+    """It concerns those that come later as well, and names none."""
+    await bench.store.note(Beside(entries=(LedgerEntry("stop", "ada", "", {"models": [], "all": True}),)))
+    assert len(await Ledger(bench.store).newest(5, model="whatever")) == 1

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from serving.control.errors import Overloaded, StoreUnavailable
 from serving.control.fake_store import FakeStore
-from serving.control.publishing import Beside, LedgerEntry
+from serving.control.publishing import Beside, LedgerEntry, Recorded
 from serving.control.rolling import feed as feed_module
 from serving.control.rolling.feed import Feed
 from serving.control.rolling.leading import Leadership
 from serving.control.rolling.rolling import Rolling
+from serving.errors import SluiceError
 from tests.serving.control.rolling.rooms import STEPS, Clock, Post, Room, fake_room, stages_in
 
 
@@ -150,6 +152,27 @@ async def test_the_reader_outlives_an_outage() -> None:
         store.down = True
         await asyncio.sleep(0.05)
         store.down = False
+        await told(store, "b")
+        entry = await listener.next(5)
+        assert entry is not None
+        assert entry.entry.who == "b"
+    await feed.close()
+
+
+async def test_the_reader_outlives_what_nobody_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens hears what comes after it."""
+    monkeypatch.setattr(feed_module, "_WAIT_S", 0.01)
+    store = FakeStore()
+    feed = Feed(store)
+    whole = store.await_entry
+
+    async def damaged(after: str, wait_s: float) -> Sequence[Recorded]:
+        store.await_entry = whole  # type: ignore[method-assign]
+        raise SluiceError("this cannot be read")
+
+    store.await_entry = damaged  # type: ignore[method-assign]
+    with feed.listener("") as listener:
+        await asyncio.sleep(0.05)
         await told(store, "b")
         entry = await listener.next(5)
         assert entry is not None

@@ -99,6 +99,41 @@ async def test_a_gate_that_cannot_be_reached_holds(room: Room) -> None:
     assert (await room.now(record)).rollout.phase is Phase.WARMING
 
 
+async def test_a_gate_whose_call_breaks_is_asked_no_more_often_than_others(room: Room) -> None:
+    """Whatever the call raises is a no: within five seconds it is asked once, not at every tick."""
+    asked = 0
+
+    async def broken(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        nonlocal asked
+        asked += 1
+        raise OSError("hush")
+
+    room.post.post = broken  # type: ignore[method-assign]
+    record = await room.start(gated("confirm-rollout"))
+    for _ in range(16):
+        await room.tick(0.25)
+    assert asked == 1
+    [said] = (await room.rollouts.rollout(record.id)).waits
+    assert said == "the gate 'ci' at ci.example.com cannot be asked: OSError"
+    await room.tick(2)
+    assert asked == 2
+
+
+async def test_a_delivery_whose_call_breaks_is_put_off(room: Room) -> None:
+    """As one that was not answered."""
+
+    async def broken(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        raise OSError("hush")
+
+    room.post.post = broken  # type: ignore[method-assign]
+    await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
+    courier = Courier(room.store, room.post)
+    assert await courier.deliver() == 1
+    assert await courier.deliver() == 0
+    room.clock.now_s += PAUSES_S[0] + 1
+    assert await courier.deliver() == 1
+
+
 async def test_hooks_hear_of_what_they_asked_for(room: Room) -> None:
     """Signed by the standard, with an id that stays the same; the body says what happened, and no secret."""
     hooks = [{"url": "https://hooks.example.com/a", "secret": SECRET, "events": ["paused", "rolled_back"]}]

@@ -222,6 +222,11 @@ class Installation:
         """The ledger, oldest first."""
         return (await self.store.ledger(1_000))[::-1]
 
+    async def told(self) -> set[tuple[str, int]]:
+        """What the ledger says of rollouts: what happened, and at which revision; the same thing twice counts once."""
+        facts = [one.entry.facts for one in await self.entries() if one.entry.kind == "rollout"]
+        return {(str(one["what"]), int(one["rollout"]["revision"])) for one in facts}
+
     async def leases(self) -> Sequence[GatewayLease]:
         """The gateways' that are alive."""
         return await self.store.gateways()

@@ -42,10 +42,10 @@ async def test_without_api_and_conductor(tmp_path: Path, what: str) -> None:
         assert (await here.store.head()).epoch == said["epoch"]
         with pytest.raises(ModelStopped):
             await here.start(CANARY)
-    after = steady.since(stopped_s)
-    assert versions(after) == {1}
-    assert {one.gateway for one in after} == set(here.ports)
-    assert steady.failed == []
+        after = steady.since(stopped_s)
+        assert versions(after) == {1}
+        assert {one.gateway for one in after} == set(here.ports)
+        assert steady.failed == []
 
 
 async def _sluice(here: Installation, *words: str) -> dict[str, object]:
