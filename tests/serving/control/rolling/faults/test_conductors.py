@@ -21,6 +21,8 @@ from serving.control.rolling.records import Record
 from tests.serving.control.rolling.faults.installation import Installation, comes_to, installed
 from tests.serving.control.rolling.faults.steady import steadily, versions
 
+pytestmark = pytest.mark.slow
+
 CANARY = {
     "candidate": 2,
     "shadow": {"sample": "20%", "for": "1s"},

@@ -17,6 +17,8 @@ from serving.control.rolling.records import Record
 from tests.serving.control.rolling.faults.installation import LEASE_S, Installation, comes_to, installed
 from tests.serving.control.rolling.faults.steady import Steady, steadily, versions
 
+pytestmark = pytest.mark.slow
+
 CANARY = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "hold": "1s", "watch": "1s"}}
 LONG = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "hold": "10m"}}
 STAGES_S = 4.0
