@@ -8,7 +8,8 @@ import pytest
 import redis
 
 from serving.control.valkey import EmbeddedValkey
-from serving.leases import GatewayLease, Keys, Recovery
+from serving.leases import GatewayLease, Recovery
+from serving.store_keys import Keys
 
 
 @pytest.fixture(scope="session")

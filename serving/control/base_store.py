@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry.redis_store import ANSWER_KEPT_MS, Errors, RedisStore, reply
 from serving.control.errors import StoreDamaged, StoreUnavailable, StoreUnsuitable
 from serving.errors import SluiceError
-from serving.leases import Keys
+from serving.store_keys import Keys
 
 __all__ = ["ANSWER_KEPT_MS", "BaseStore", "reply"]
 

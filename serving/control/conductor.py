@@ -24,6 +24,7 @@ from serving.control.rolling.kept import Look
 from serving.control.service import ControlService
 from serving.control.statics import Probe, StaticKeeper, static_endpoints
 from serving.control.tasks import end
+from serving.control.telling import Telling
 from serving.leases import Recovery
 from serving.pools import PoolSpec
 from serving.settings import ModelSettings
@@ -107,7 +108,7 @@ class Conductor:
         self._has_head = False
         self._has_begun = False
         self._settled = False
-        self._told: dict[str, str] = {}
+        self._telling = Telling(_log)
 
     async def run(self) -> None:
         """All duties, until cancelled."""
@@ -227,23 +228,10 @@ class Conductor:
             try:
                 await duty()
             except Exception as error:  # noqa: BLE001 - a duty that failed is tried again; the loop outlives everything
-                self._tell(name, error)
+                self._telling.tell(name, error)
             else:
-                self._tell(name, None)
+                self._telling.tell(name, None)
             await asyncio.sleep(max(0.0, self._tick_s - (self._clock() - began)))
-
-    def _tell(self, name: str, error: Exception | None) -> None:
-        """Once when it begins to fail, once for each new reason, and once when it works again."""
-        words = "" if error is None else f"{type(error).__name__}: {error}"
-        if self._told.get(name, "") == words:
-            return
-        self._told[name] = words
-        if error is None:
-            _log.info("%s: works again", name)
-        elif isinstance(error, StoreUnavailable):
-            _log.warning("%s: has to wait: %s", name, error)
-        else:
-            _log.error("%s: failed, and will be tried again", name, exc_info=error)
 
 
 def declared_pools(models: Iterable[ModelSettings]) -> list[PoolSpec]:

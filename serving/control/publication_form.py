@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from router.epoch import Head
 from serving.control.publication import Answer, Beside, LedgerEntry, Publication, RecordWrite, Refused
-from serving.leases import Keys
+from serving.store_keys import Keys
 
 KEPT_EPOCHS: Final = 100_000
 """How many epochs the lineage goes back."""

@@ -32,7 +32,8 @@ from serving.control.publishing import NOTHING, Answer, Beside, Change, LedgerEn
 from serving.control.publishing import publish as publish_change
 from serving.control.rollouts_store import RolloutStore
 from serving.control.wishes_store import WishStore
-from serving.leases import IdKeys, Keys, head_from, id_keys_from, next_key_id
+from serving.leases import IdKeys, head_from, id_keys_from, next_key_id
+from serving.store_keys import Keys
 
 _PUBLISH = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 

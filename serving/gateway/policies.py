@@ -34,7 +34,8 @@ from serving.gateway.credentials import Credentials
 from serving.gateway.kept import Kept, keep, recall
 from serving.gateway.limits import FRESH_MS, SCRIPT, Ask, Told
 from serving.gateway.running import Running, Seen, endpoint_in, epoch_in, sound
-from serving.leases import GatewayLease, Keys, Recovery, head_from, id_keys_from, remembered
+from serving.leases import GatewayLease, Recovery, head_from, id_keys_from, remembered
+from serving.store_keys import Keys
 
 if TYPE_CHECKING:
     from serving.gateway.worker import Worker

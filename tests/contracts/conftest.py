@@ -15,7 +15,8 @@ from registry.store import connect as connect_registry
 from serving.control.fake_store import FakeStore
 from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
-from serving.leases import GatewayLease, Keys, Recovery
+from serving.leases import GatewayLease, Recovery
+from serving.store_keys import Keys
 from tests.valkey import Gateway, valkey
 
 __all__ = ["AnyRegistryStore", "Bench", "bench", "registry_store", "valkey"]

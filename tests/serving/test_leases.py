@@ -12,7 +12,6 @@ from router.epoch import Head
 from serving.leases import (
     GatewayLease,
     IdKeys,
-    Keys,
     Recovery,
     decode_gateway,
     decode_recovery,
@@ -21,6 +20,7 @@ from serving.leases import (
     next_key_id,
     remembered,
 )
+from serving.store_keys import Keys
 
 counts = st.integers(0, 2**53)
 leases = st.builds(

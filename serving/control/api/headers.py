@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from ipaddress import ip_address
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access.security_log import SecurityLog
+from serving.addresses import is_loopback
 from serving.control.api.caller import READING, header
 from serving.control.api.refusing import Reason, turn_away
 from serving.errors import Refusal
@@ -80,7 +80,7 @@ class SecurityHeaders:
                 headers.update(_ALWAYS)
                 for name, value in _UNLESS_SAID.items():
                     headers.setdefault(name, value)
-                if scope["scheme"] == "https" and not _is_loopback(_host_of(scope) or ""):
+                if scope["scheme"] == "https" and not is_loopback(_host_of(scope) or ""):
                     headers["Strict-Transport-Security"] = _HSTS
             await send(message)
 
@@ -114,7 +114,7 @@ class Hosts:
 
     def _ours(self, host: str, scope: Scope) -> bool:
         server = scope.get("server")
-        return host in self._names or _is_loopback(host) or (server is not None and host == _plain(str(server[0])))
+        return host in self._names or is_loopback(host) or (server is not None and host == _plain(str(server[0])))
 
 
 _ELSEWHERE = Reason(
@@ -225,10 +225,3 @@ def _host_of(scope: Scope) -> str | None:
 
 def _plain(host: str) -> str:
     return host.lower().strip("[]").rstrip(".")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

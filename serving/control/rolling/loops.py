@@ -11,13 +11,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from serving.control.errors import StoreUnavailable
 from serving.control.rolling.archive import Archive, Ledgers
 from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.hooks import Courier
 from serving.control.rolling.leading import Leadership
 from serving.control.rolling.walker import Walker
 from serving.control.tasks import end
+from serving.control.telling import Telling
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class RolloutLoops:
         self._courier = courier
         self._ledger = ledger
         self._archive = archive
-        self._told: dict[str, str] = {}
+        self._telling = Telling(_log)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -103,19 +103,7 @@ class RolloutLoops:
                 pause_s = await duty()
             except Exception as error:  # noqa: BLE001 - a duty that failed is tried again; the loop outlives everything
                 pause_s = IDLE_S
-                self._tell(name, error)
+                self._telling.tell(name, error)
             else:
-                self._tell(name, None)
+                self._telling.tell(name, None)
             await asyncio.sleep(pause_s)
-
-    def _tell(self, name: str, error: Exception | None) -> None:
-        words = "" if error is None else f"{type(error).__name__}: {error}"
-        if self._told.get(name, "") == words:
-            return
-        self._told[name] = words
-        if error is None:
-            _log.info("%s: works again", name)
-        elif isinstance(error, StoreUnavailable):
-            _log.warning("%s: has to wait: %s", name, error)
-        else:
-            _log.error("%s: failed, and will be tried again", name, exc_info=error)

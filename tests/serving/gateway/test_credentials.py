@@ -29,7 +29,8 @@ from serving.gateway.limits import SYNC_S
 from serving.gateway.policies import Follower
 from serving.gateway.request import Bad
 from serving.gateway.worker import Worker
-from serving.leases import Keys, decode_gateway
+from serving.leases import decode_gateway
+from serving.store_keys import Keys
 from tests.serving.access.issuer import RULES, Issuer, jwks
 from tests.serving.gateway.callers import Holder, caller
 from tests.serving.gateway.rig import eventually

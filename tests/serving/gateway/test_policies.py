@@ -25,7 +25,8 @@ from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
 from serving.gateway.policies import Follower
 from serving.gateway.worker import Worker
-from serving.leases import GatewayLease, Keys, decode_recovery
+from serving.leases import GatewayLease, decode_recovery
+from serving.store_keys import Keys
 from tests.serving.gateway.rig import eventually
 
 LEASE_S = 1.0

@@ -14,7 +14,7 @@ from router.phases import Phase
 from serving.control.rolling.rolling import Rolling
 from serving.control.store import connect
 from serving.control.valkey import EmbeddedValkey
-from serving.leases import Keys
+from serving.store_keys import Keys
 from tests.serving.control.rolling.rooms import Post, Room, epochs_in, room_on, stages_in
 from tests.valkey import Gateway
 
