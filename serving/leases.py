@@ -4,7 +4,7 @@ Both sides import this and nothing of each other. A lease is a key that its owne
 is an answer too; whether it still holds is decided by the server's clock alone, never by comparing those of two hosts.
 
 Under which names they stand is `serving.store_keys`. To renew a gateway's lease, in one round trip: SET
-`keys.gateway(id)` value PX ttl, and SADD `keys.gateways` id, every time, for a reader takes an id whose lease has lapsed
+`keys.gateway(id)` value PX ttl, and SADD `keys.gateways` id, every time, for a reader takes an id whose lease lapsed
 out of that index. Endpoints go the same way. Reading, writing and expiring them is left to those who hold a connection.
 """
 
