@@ -248,7 +248,7 @@ async def test_a_question_of_an_unknown_model(http: httpx.AsyncClient) -> None:
 @given(policies)
 def test_what_is_explained_is_what_is_chosen(policy: Policy) -> None:
     """For any policy, with a unit or where none is needed, the version and reason are those of `choose`."""
-    headers = {policy.unit_header: "ada", "x": "a"}
+    headers = {"x": "a", policy.unit_header: "ada"}
     said = Said({name.encode(): value.encode() for name, value in headers.items()})
     choice = choose(policy, Facts(b"ada", said=said))
     told = explained(policy, None, headers)
