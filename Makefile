@@ -8,6 +8,7 @@ PYTHON ?= $(firstword $(foreach command,python3.11 python3.12 python3,\
 	$(if $(shell $(command) -c 'print(1)' 2>/dev/null),$(command))) python3.11)
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
 AUDIT := $(VENV)/.installed-audit
@@ -21,7 +22,7 @@ demo: $(INSTALLED) ## start everything with a real model and show it working (AR
 	@$(VENV)/bin/sluice demo $(ARGS)
 
 test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
-	@$(VENV)/bin/pytest $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses=$(JOBS) --dist=loadgroup --no-loadscope-reorder $(ARGS)
 
 test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, properties on all of their examples
 	@$(VENV)/bin/pytest -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)

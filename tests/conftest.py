@@ -1,4 +1,4 @@
-"""What tests of several rooms share: the demo's models, which take long to train, and the thorough profile."""
+"""What tests of several rooms share: the demo's models, the thorough profile, and what runs beside what."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
         version: Training(**json.loads((folder / "training.json").read_text())) for version, folder in versions.items()
     }
     return DemoModels(MODEL, versions, out / MODEL / "rows.npz", trainings)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes: a file stays together, and what starts Ray comes one after another, first."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    for item in items:
+        alone = item.get_closest_marker("e2e") is not None
+        item.add_marker(pytest.mark.xdist_group("e2e" if alone else item.nodeid.partition("::")[0]))

@@ -62,14 +62,13 @@ def test_who_is_told_what() -> None:
     "shown",
     [
         b"", b"Bearer", b"Bearer ", b" Bearer x", b"Basic eDp5", b"Bearer x y", b"Bearer x, Bearer y", b"Bearer\tx",
-        b"Bearer x\0", b"Bearer \xff", b"Token x", b"BearerX y", b"Bearer x;y", SHOWN.text.encode(),
-        b"Bearer " + SHOWN.text.encode() + b",Bearer " + SHOWN.text.encode(), b'Bearer "' + SHOWN.text.encode() + b'"',
-        b"Bearer Bearer " + SHOWN.text.encode(), b"Bearer " + b"x" * LONGEST, b"Bearer\n" + SHOWN.text.encode(),
+        b"Bearer x\0", b"Bearer \xff", b"Token x", b"BearerX y", b"Bearer x;y", b"KEY", b"Bearer KEY,Bearer KEY",
+        b'Bearer "KEY"', b"Bearer Bearer KEY", b"Bearer " + b"x" * LONGEST, b"Bearer\nKEY",
     ],
 )  # fmt: skip
 def test_odd_headers(shown: bytes) -> None:
     """What is not `Bearer`, blanks and one word is not understood: no other scheme, no two at once, no quotes."""
-    assert denied(shown).kind == "malformed"
+    assert denied(shown.replace(b"KEY", SHOWN.text.encode())).kind == "malformed"
 
 
 def test_nothing_shown() -> None:

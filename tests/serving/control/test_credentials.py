@@ -142,13 +142,14 @@ def test_credentials_are_not_printed() -> None:
     assert KEY not in f"{SHOWN} {SHOWN!r}"
 
 
-@pytest.mark.parametrize("key", [f"{KEY} {KEY}", f"{KEY}\r\nx: y", "schl\u00fcssel", "\x00", "x" * 8_193])
+@pytest.mark.parametrize("key", ["KEY KEY", "KEY\r\nx: y", "schl\u00fcssel", "\x00", "x" * 8_193])
 def test_what_cannot_be_a_key_is_refused_without_being_repeated(key: str) -> None:
     """No header of somebody's own making is sent."""
+    set_so = key.replace("KEY", KEY)
     with pytest.raises(ControlError) as refused:
-        from_environment({"SLUICE_KEY": key}, silent)
+        from_environment({"SLUICE_KEY": set_so}, silent)
     assert "SLUICE_KEY" in refused.value.sentence
-    assert key not in refused.value.sentence
+    assert set_so not in refused.value.sentence
 
 
 # https.
