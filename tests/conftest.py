@@ -27,8 +27,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
     return DemoModels(MODEL, versions, out / MODEL / "rows.npz", trainings)
 
 
+@pytest.hookimpl(tryfirst=True)  # the groups are read by the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes: a file stays together, and what starts Ray comes one after another, first."""
+    """Where tests run in several processes: files stay together; what starts Ray comes first, one by one."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
     for item in items:
         alone = item.get_closest_marker("e2e") is not None
