@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## start everything with a real model and show it working (AR
 	@$(VENV)/bin/sluice demo $(ARGS)
 
 test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
-	@$(VENV)/bin/pytest --numprocesses=$(JOBS) --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, properties on all of their examples
 	@$(VENV)/bin/pytest -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)

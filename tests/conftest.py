@@ -8,6 +8,8 @@ import sys
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from serving.demo.train import MODEL, DemoModels, Training
 from tests.examples import THOROUGH
@@ -27,10 +29,18 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
     return DemoModels(MODEL, versions, out / MODEL / "rows.npz", trainings)
 
 
-@pytest.hookimpl(tryfirst=True)  # the groups are read by the same hook
+class Rooms(LoadScopeScheduling):  # type: ignore[misc]  # it has no types of its own
+    """Where tests run in several processes: a file stays together, and what starts Ray runs one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/e2e" if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes: files stay together; what starts Ray comes first, one by one."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
-    for item in items:
-        alone = item.get_closest_marker("e2e") is not None
-        item.add_marker(pytest.mark.xdist_group("e2e" if alone else item.nodeid.partition("::")[0]))
+    """What takes longest begins first."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Rooms:
+    """Part of pytest-xdist."""
+    return Rooms(config, log)
