@@ -20,7 +20,7 @@ from scipy import special  # type: ignore[import-untyped]  # scipy ships no type
 from router.evidence.sequential import threshold
 from router.evidence.special import Floats
 from router.evidence.two_arm import OddsTest, Side
-from tests.router.evidence import pods, values
+from tests.router.evidence import others, pods, values
 from tests.router.evidence.worlds import HALF_HOUR_S, HARMS, NULLS, World, always, watch
 
 SLACK = 1.25
@@ -150,6 +150,25 @@ def proof(*, runs: int, seed: int, block_s: float) -> Iterator[Row]:
     yield from quantities(rng, runs)
 
 
+def compared(*, runs: int, seed: int) -> Iterator[str]:
+    """What other systems' rules do in the same worlds, beside the figures of STATS.md; shown, not judged."""
+    rng = np.random.default_rng(seed)
+    worlds = {**NULLS, **{name: world for name, (world, _) in HARMS.items()}}
+    shown = {name: others.looked_at(rng, world, runs) for name, world in worlds.items()}
+    yield "\nother systems' rules, false rollbacks in half an hour, % (STATS.md)"
+    for name, other in others.OTHERS.items():
+        shares = (np.isfinite(other.rule(shown[null])).mean() * 100 for null in NULLS)
+        cells = (f"{share:5.1f} ({figure:g})" for share, figure in zip(shares, other.false, strict=True))
+        yield f"{name:24}" + "".join(f"{cell:>16}" for cell in cells)
+    yield "median time to detect, s (STATS.md)"
+    for name, other in others.OTHERS.items():
+        late = {harm: 600 if "minute" in harm else 0 for harm in HARMS}
+        medians = (float(np.median(other.rule(shown[harm]))) - late[harm] for harm in HARMS)
+        figures = other.seconds or (None,) * len(HARMS)
+        cells = (f"{m:5.0f} ({'-' if f is None else f'{f:g}'})" for m, f in zip(medians, figures, strict=True))
+        yield f"{name:24}" + "".join(f"{cell:>16}" for cell in cells)
+
+
 def main() -> int:
     """Print the table; 0 if every row holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,6 +183,8 @@ def main() -> int:
         write(f"{'ok  ' if row.holds else 'FAIL'} {row.name:42} {row.measured:38} {row.bar}\n")
         sys.stdout.flush()
         failed += not row.holds
+    for line in compared(runs=max(asked.runs // 4, 100), seed=asked.seed):
+        write(f"{line}\n")
     write(f"{failed} rows fail\n" if failed else "every row holds\n")
     return min(failed, 1)
 
