@@ -42,7 +42,7 @@ def test_a_minute_without_requests_says_nothing() -> None:
 
 
 def test_growthbooks_sequence() -> None:
-    """Values of variance 1, a thousand and ten thousand of them: the half-widths that gbstats 0.8.0 gives (STATS.md)."""
+    """A thousand and ten thousand values of variance 1: the half-widths that gbstats 0.8.0 gives (STATS.md)."""
     n = np.array([1_000.0, 10_000.0])
     assert half_width(1 / n, n, 0.05) == pytest.approx([0.10637547006557503, 0.030614772188674172], rel=1e-12)
 
