@@ -57,7 +57,7 @@ class Levels:
 
 
 @dataclass(frozen=True, slots=True)
-class Guardrail:
+class Certificate:
     """What promotion asks of one event rate, all as log e-values; None where a test is not run.
 
     Attributes:
@@ -93,7 +93,7 @@ class Findings:
     limit: float | None = None
     sample_ratio: float | None = None
     minima_met: bool = False
-    guardrails: tuple[Guardrail, ...] = ()
+    guardrails: tuple[Certificate, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a NaN: it would compare as no evidence, in silence."""
@@ -162,7 +162,7 @@ def _broken(findings: Findings, levels: Levels) -> _Outcome | None:
 def _harmed(findings: Findings, levels: Levels) -> _Outcome | None:
     if not _reached(findings.harm, levels.harm):
         return None
-    harm = f"{findings.foremost} speaks against the candidate {_against(findings.harm, levels.harm)}{_seen(findings)}"
+    harm = f"'{findings.foremost}' speaks against the candidate {_against(findings.harm, levels.harm)}{_seen(findings)}"
     if levels.rule is Rule.FAST:
         return Decision.ROLL_BACK, f"Roll back: {harm}.", False, True
     if _reached(findings.replicas, levels.harm):
@@ -208,7 +208,7 @@ def _earned(findings: Findings, levels: Levels) -> _Outcome:
     return Decision.PROMOTE, words, False, False
 
 
-def _certified(guardrail: Guardrail, levels: Levels) -> bool:
+def _certified(guardrail: Certificate, levels: Levels) -> bool:
     return _reached(guardrail.not_inferior, levels.promotion) or _reached(guardrail.under_ceiling, levels.promotion)
 
 

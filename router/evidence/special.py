@@ -17,6 +17,7 @@ from scipy import special  # type: ignore[import-untyped]  # scipy ships no type
 Floats: TypeAlias = NDArray[np.float64]
 
 _HALVINGS = 200
+_SMALLEST = 1e-300
 
 
 def log_sum_exp(values: Floats) -> Floats:
@@ -65,6 +66,23 @@ def beta_bernoulli(events: float, total: float, rate: float, concentration: floa
         - events * math.log(rate)
         - (total - events) * math.log1p(-rate)
     )
+
+
+def binomial_surprise(events: int, total: int, rate: float, draw: float) -> float:
+    """-ln of the chance of so many events or more, of which ties count only a part: larger is more surprising.
+
+    P(X > x) + (1 - u) P(X = x) for X binomial: a randomised p-value, uniform where the rate is the true one, whatever
+    the total (Lehmann and Romano 2005, Testing statistical hypotheses, 3rd ed., section 3.3).
+
+    Args:
+        events: x.
+        total: n, at least 1.
+        rate: between 0 and 1, both included.
+        draw: u, uniform on [0, 1).
+    """
+    at_least = 1.0 if events == 0 else float(special.bdtrc(events - 1, total, rate))
+    more = 0.0 if events >= total else float(special.bdtrc(events, total, rate))
+    return -math.log(max(more + (1 - draw) * (at_least - more), _SMALLEST))
 
 
 def last_inside(inside: Callable[[float], bool], start: float, end: float) -> float:

@@ -21,7 +21,7 @@ from router.freeze import frozen_by
 from router.phases import MOVES, OVER, Phase
 from router.plan import End, Plan, grows
 from router.policy import WHOLE, Policy
-from router.rollout import Approval, Automation, Evidence, Rollout, Says, Seen, Step, policy_of, start
+from router.rollout import Approval, Automation, Evidence, Rollout, Says, Seen, Step, cut_words, policy_of, start
 from router.rollout_form import fact_as_dict, rollout_as_dict, rollout_from
 from tests.examples import examples
 from tests.router.cases import STABLE, VERSIONS, plans
@@ -61,15 +61,24 @@ class Rollouts(RuleBasedStateMachine):
         age_s=st.sampled_from([0, 0, 1, 1_000]),
         winner=st.none() | st.sampled_from([STABLE, *VERSIONS, 99]),
         up=st.sampled_from([UP, UP, frozenset({STABLE})]),
+        carries=st.sampled_from([None, None, {}, {2: 5_000}, {2: 400_000, 3: 0}]),
     )
     def looks(  # noqa: PLR0917 (hypothesis hands them in by name)
-        self, after_s: int, says: Says, behind: int, age_s: float, winner: int | None, up: frozenset[int]
+        self,
+        after_s: int,
+        says: Says,
+        behind: int,
+        age_s: float,
+        winner: int | None,
+        up: frozenset[int],
+        carries: dict[int, int] | None,
     ) -> None:
-        """The loop shows it the time and the evidence."""
+        """The loop shows it the time, the evidence, and what versions carry."""
         self.now_s += after_s
         evidence = self.evidence(says, behind, age_s, winner)
         before = self.rollout
-        step = tick(before, Seen(self.now_s, up, evidence))
+        step = tick(before, Seen(self.now_s, up, evidence, carries=carries))
+        self.carries(before, step.rollout, carries or {})
         self.moved(before, step)
         if step.rollout.phase is Phase.ROLLED_BACK and not before.over:
             assert says is Says.ROLL_BACK
@@ -80,7 +89,7 @@ class Rollouts(RuleBasedStateMachine):
     @rule(after_s=st.sampled_from([61, 601]), winner=st.sampled_from([*VERSIONS]))
     def goes_well(self, after_s: int, winner: int) -> None:
         """The loop shows it all that it needs, so that walks get far."""
-        self.looks(after_s, Says.PROMOTE, 0, 0, winner, UP)
+        self.looks(after_s, Says.PROMOTE, 0, 0, winner, UP, None)
 
     @rule(after_s=st.sampled_from([0, 61, 6_000, 200_000]))
     def looks_in_silence(self, after_s: int) -> None:
@@ -177,6 +186,16 @@ class Rollouts(RuleBasedStateMachine):
         self.gates_hold(before, after)
         if frozen_by(after.plan.freezes, self.now_s) and after.phase not in {Phase.ROLLED_BACK, Phase.FAILED}:
             assert grows(policy_of(before), policy_of(after), STABLE) == ()
+
+    def carries(self, before: Rollout, after: Rollout, carries: dict[int, int]) -> None:
+        """Whatever the loop does, no arm is given more than it carries, and what is cut down is not gone on from."""
+        had = policy_of(before).shares()
+        for version, share in policy_of(after).shares().items():
+            if version in carries and version in after.plan.places and after.phase is Phase.RUNNING:
+                by_hand = after.entered is not None and after.entered.policy is not None
+                assert share <= max(carries[version], had.get(version, 0)) or by_hand
+        if any(cut_words(before)) and after.stage > before.stage:
+            assert before.phase is not Phase.RUNNING
 
     def gates_hold(self, before: Rollout, after: Rollout) -> None:
         """No stage that asks for an approval is entered without a record of its own."""

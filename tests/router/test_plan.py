@@ -116,7 +116,7 @@ def test_weight_0_is_none(unit: bytes, largest: int) -> None:
 
 
 def test_a_rollouts_salt_is_its_own() -> None:
-    """Mixed into every hash while it runs, kept when it ends; without one the model's stays."""
+    """Mixed into every hash while it runs, kept when it ends; a plan without one leaves the model's."""
     plan = canary(2, [CanaryStep(500_000)])
     assert [policy.salt for policy in policies_of(replace(plan, salt="mine"))] == ["mine", "mine"]
     assert [policy.salt for policy in policies_of(plan)] == ["base", "base"]

@@ -136,7 +136,7 @@ def spoilt(draw: st.DrawFn) -> Any:  # noqa: ANN401 (any document)
     return document
 
 
-@settings(max_examples=examples(600))
+@settings(max_examples=examples(600), deadline=None)  # the first one imports the other reader
 @given(spoilt())
 def test_the_schema_means_to_others_what_it_means_here(document: Any) -> None:  # noqa: ANN401 (any document)
     """What our reader of it finds wrong is what a full one finds wrong; and nothing but a `PlanError` comes out."""

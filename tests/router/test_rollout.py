@@ -22,7 +22,9 @@ from router.strategies import CanaryStep, Decide, ab_test, blue_green, canary, m
 BASE = Policy(1, salt="base")
 UP = frozenset({2, 3})
 MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
-STEPS = canary(2, [CanaryStep(10_000, 60, 100), CanaryStep(250_000, 60), CanaryStep(WHOLE, 60)], watch_s=600)
+STEPS = canary(
+    2, [CanaryStep(10_000, 60, 100), CanaryStep(250_000, 60), CanaryStep(WHOLE, 60)], watch_s=600, needs=Needs.VERDICT
+)
 
 
 class Walk:

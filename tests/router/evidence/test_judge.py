@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from router.evidence.counts import Block
 from router.evidence.errors import EvidenceError
-from router.evidence.judge import Decision, Findings, Guardrail, Levels, Number, Rule, judge, rule_for
+from router.evidence.judge import Decision, Findings, Certificate, Levels, Number, Rule, judge, rule_for
 from router.evidence.sequential import threshold
 
 FAST, CAREFUL = Levels(Rule.FAST), Levels(Rule.BURST_PROOF)
-CLEAN = Guardrail("errors", not_inferior=1.0, under_ceiling=4.0)
+CLEAN = Certificate("errors", not_inferior=1.0, under_ceiling=4.0)
 CALM = Findings(0.0, "errors", replicas=0.0, limit=0.0, sample_ratio=0.0, minima_met=True, guardrails=(CLEAN,))
 LOUD = 10.0
 
@@ -29,14 +29,14 @@ findings = st.builds(
     maybe,
     maybe,
     st.booleans(),
-    st.lists(st.builds(Guardrail, st.just("errors"), maybe, maybe), max_size=2).map(tuple),
+    st.lists(st.builds(Certificate, st.just("errors"), maybe, maybe), max_size=2).map(tuple),
 )
 levels = st.sampled_from([FAST, CAREFUL])
 
 
 def test_a_certified_candidate_is_promoted() -> None:
     """By its ceiling or by comparison; the sentence names what was certified."""
-    for guardrail in (CLEAN, Guardrail("errors", not_inferior=4.0)):
+    for guardrail in (CLEAN, Certificate("errors", not_inferior=4.0)):
         verdict = judge(replace(CALM, guardrails=(guardrail,)), FAST)
         assert verdict.decision is Decision.PROMOTE
         assert verdict.words == "Promote: nothing speaks against the candidate, and errors are certified at level 0.05."
@@ -44,7 +44,7 @@ def test_a_certified_candidate_is_promoted() -> None:
 
 def test_every_guardrail_has_to_be_certified() -> None:
     """The sentence names those that are not."""
-    verdict = judge(replace(CALM, guardrails=(CLEAN, Guardrail("timeouts", 1.0, None))), FAST)
+    verdict = judge(replace(CALM, guardrails=(CLEAN, Certificate("timeouts", 1.0, None))), FAST)
     assert verdict.decision is Decision.NOT_YET
     assert "timeouts cannot be certified yet" in verdict.words
     assert not verdict.freeze
@@ -55,7 +55,7 @@ def test_silence_is_not_a_yes() -> None:
     assert judge(Findings(0.0, "errors"), FAST).decision is Decision.NOT_YET
     assert judge(replace(CALM, minima_met=False), FAST).decision is Decision.NOT_YET
     assert judge(replace(CALM, guardrails=()), FAST).decision is Decision.NOT_YET
-    assert judge(replace(CALM, guardrails=(Guardrail("errors"),)), FAST).decision is Decision.NOT_YET
+    assert judge(replace(CALM, guardrails=(Certificate("errors"),)), FAST).decision is Decision.NOT_YET
 
 
 def test_harm_rolls_back_by_the_fast_rule() -> None:
@@ -63,7 +63,7 @@ def test_harm_rolls_back_by_the_fast_rule() -> None:
     verdict = judge(replace(CALM, harm=math.log(1234), seen=Block(30, 42, 1000, 9000)), FAST)
     assert verdict.decision is Decision.ROLL_BACK
     assert verdict.words == (
-        "Roll back: errors speaks against the candidate 1,234 to 1 where 100 to 1 is enough "
+        "Roll back: 'errors' speaks against the candidate 1,234 to 1 where 100 to 1 is enough "
         "(30 of the candidate's 1,000 requests, 12 of stable's 9,000)."
     )
     assert verdict.numbers[0] == Number("harm", math.log(1234), threshold(0.01))
@@ -127,6 +127,6 @@ def test_a_nan_and_a_level_of_nothing_are_refused() -> None:
     with pytest.raises(EvidenceError):
         Findings(math.nan, "errors")
     with pytest.raises(EvidenceError):
-        Findings(0.0, "errors", guardrails=(Guardrail("errors", math.nan),))
+        Findings(0.0, "errors", guardrails=(Certificate("errors", math.nan),))
     with pytest.raises(EvidenceError):
         Levels(Rule.FAST, harm=0.0)

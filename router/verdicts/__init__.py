@@ -1,0 +1,1 @@
+"""What the evidence of a rollout is enough for: guardrails, what they watch, and the case that is built on them."""
