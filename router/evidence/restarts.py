@@ -22,6 +22,7 @@ from router.evidence.two_arm import refuse_other
 E = TypeVar("E", bound=Evidence)
 
 MOST_COPIES = 64
+_FIRST = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Restarts(Generic[E]):
     """Copies of one test that began at different times.
 
     Hypothesis: the test's own. Formula: E = Σ π_k E_k + (1 - Σ π_k) over the started copies; π_k = 1/planned for a
-    number of copies fixed beforehand, else π_k = 1/(k(k + 1)). A sum of e-processes with weights that do not look at
+    number of copies fixed beforehand, else π_1 = 3/4, since most harm is there from the start, and
+    π_k = 1/(4k(k - 1)) from the second on. A sum of e-processes with weights that do not look at
     data (Shin, Ramdas and Rinaldo 2023, E-detectors, has the idea for detectors). Rejected at level
     alpha when log E ≥ ln(1/alpha).
 
@@ -73,7 +75,11 @@ class Restarts(Generic[E]):
     def log_e(self) -> float:
         """The log e-value; 0 without data."""
         started = range(1, len(self.copies) + 1)
-        shares = [1 / self.planned if self.planned else 1 / (k * (k + 1)) for k in started]
+        shares = [1 / self.planned if self.planned else _share(k) for k in started]
         rest = 0.0 if self.planned == len(self.copies) else 1 - math.fsum(shares)
         parts = [math.log(share) + copy.log_e for share, copy in zip(shares, self.copies, strict=True)]
         return float(log_sum_exp(np.array([*parts, math.log(rest)] if rest > 0 else parts)))
+
+
+def _share(k: int) -> float:
+    return _FIRST if k == 1 else (1 - _FIRST) / (k * (k - 1))

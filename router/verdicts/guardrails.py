@@ -96,7 +96,7 @@ class Guardrail:
 
 
 DEFAULTS: Final = (
-    Guardrail("errors", Watches.ERRORS, margin=2.0, ceiling=0.01, limit=0.05),
+    Guardrail("errors", Watches.ERRORS, weight=3.0, margin=2.0, ceiling=0.01, limit=0.05),
     Guardrail("latency", Watches.LATENCY, tolerated=1.2),
 )
 """What a rollout is judged by that says nothing of it."""

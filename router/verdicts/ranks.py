@@ -24,7 +24,7 @@ from router.verdicts.dockets import quantile_buckets
 from router.verdicts.guardrails import OUTCOMES, Watches
 from router.verdicts.tallies import Moment, Tally, arms_joined, durations, together
 
-_WEIGHTS = {"errors": float(len(QUANTILES)), **{f"p{100 * q:g}": 1.0 for q in QUANTILES}}
+_WEIGHTS = {"errors": 3.0 * len(QUANTILES), **{f"p{100 * q:g}": 1.0 for q in QUANTILES}}
 _SEEDS = 2**53
 _Count: TypeAlias = Callable[[Tally], tuple[int, int]]
 
@@ -56,7 +56,7 @@ class Ranks:
 
     @property
     def log_e(self) -> float:
-        """The average of both (T8), in which all quantiles together count as much as errors."""
+        """The average of both (T8), in which errors count three times as much as all quantiles."""
         by_latency = {f"p{100 * q:g}": one.log_e for q, one in zip(QUANTILES, self.latency, strict=True)}
         return log_average({"errors": self.errors.log_e, **by_latency}, _WEIGHTS).log_e
 

@@ -56,10 +56,10 @@ def test_all_copies_started_together_are_one_test() -> None:
 
 
 def test_copies_not_started_yet_count_one() -> None:
-    """One of four, and the first of an open number, which holds half of the capital."""
+    """One of four, and the first of an open number, which holds three quarters of the capital."""
     e_value = math.exp(Pairs(10).log_e)
     assert math.exp(Restarts((Pairs(10),), 4).log_e) == pytest.approx((e_value + 3) / 4)
-    assert math.exp(Restarts((Pairs(10),)).log_e) == pytest.approx((e_value + 1) / 2)
+    assert math.exp(Restarts((Pairs(10),)).log_e) == pytest.approx((3 * e_value + 1) / 4)
 
 
 def test_the_number_of_copies_is_bounded() -> None:

@@ -141,4 +141,4 @@ def test_no_traffic_is_no_evidence() -> None:
         case = case.heard(Moment(float(second)))
     verdict = case.verdict(minima_met=False)
     assert (verdict.decision, verdict.freeze) == (Decision.NOT_YET, False)
-    assert case.harm.log_e == 0
+    assert case.harm.log_e == pytest.approx(0.0)

@@ -43,7 +43,7 @@ def test_evidence_of_other_terms_is_refused() -> None:
     """Another margin, another number of guardrails, another kind."""
     blob = encode_case(after(10))
     others = [
-        (Guardrail("errors", Watches.ERRORS, margin=3.0, ceiling=0.01, limit=0.05), USUAL.guardrails[1]),
+        (Guardrail("errors", Watches.ERRORS, weight=3.0, margin=3.0, ceiling=0.01, limit=0.05), USUAL.guardrails[1]),
         (USUAL.guardrails[0],),
         (USUAL.guardrails[1], USUAL.guardrails[0]),
         (USUAL.guardrails[0], Guardrail("latency", Watches.LATENCY, quantiles=(0.5,))),

@@ -63,7 +63,7 @@ def test_errors_speak_against_a_candidate_that_has_more() -> None:
     docket = rates()
     for second in range(1, 61):
         docket = docket.heard(ERRORS, moment(second, (0, 10), (0, 90)))
-    assert docket.harm.log_e == 0
+    assert docket.harm.log_e == pytest.approx(0.0)
     certificate = docket.certificate("errors")
     assert certificate is not None
     assert certificate.under_ceiling is not None
