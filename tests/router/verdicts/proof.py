@@ -83,8 +83,8 @@ def _pods(rng: Generator, name: str) -> float:
     for second in range(0, HALF_HOUR_S, RATE_BLOCK_S):
         until = second + RATE_BLOCK_S
         n, x = total[second:until].sum(axis=0).tolist(), errors[second:until].sum(axis=0).tolist()
-        arms = [{str(pod): _tally(x[pod], n[pod]) for pod in pods} for pods in (range(1), range(1, PODS))]
-        case = case.heard(Moment(float(until), *arms, draw=float(rng.random())))
+        one, others = ({str(pod): _tally(x[pod], n[pod]) for pod in pods} for pods in (range(1), range(1, PODS)))
+        case = case.heard(Moment(float(until), one, others, float(rng.random())))
         if case.verdict(minima_met=False).decision is Decision.ROLL_BACK:
             return until
     return math.inf
