@@ -16,7 +16,8 @@ from router.errors import RolloutError
 from router.freeze import frozen_by
 from router.phases import STANDING, Event, Phase
 from router.plan import Does, End, Needs, Stage, Stalled, given, grows
-from router.rollout import BY_ITSELF, Automation, Evidence, Rollout, Says, Seen, Step, fact, policy_of
+from router.policy import format_share
+from router.rollout import BY_ITSELF, Automation, Evidence, Rollout, Says, Seen, Step, cut_words, fact, policy_of
 
 _ACTS = frozenset({Automation.APPROVE, Automation.ALONE})
 
@@ -33,7 +34,12 @@ def tick(rollout: Rollout, seen: Seen) -> Step:
     if rollout.over:
         return Step(rollout)
     waits = tuple(obstacles(rollout, seen))
-    moved = _gone_back(rollout, seen) or _gone_on(rollout, seen, waits) or _given_up(rollout, seen, waits)
+    moved = (
+        _gone_back(rollout, seen)
+        or _raised(rollout, seen)
+        or _gone_on(rollout, seen, waits)
+        or _given_up(rollout, seen, waits)
+    )
     return moved or Step(rollout, waits=waits)
 
 
@@ -52,6 +58,7 @@ def obstacles(rollout: Rollout, seen: Seen) -> Iterator[str]:
         return
     stage, evidence = rollout.entered, current(rollout, seen)
     if stage is not None:
+        yield from cut_words(rollout)
         yield from _unpassed(rollout, stage, seen, evidence)
     yield from closed(rollout, ahead(rollout, seen), seen)
 
@@ -171,9 +178,30 @@ def _gone_on(rollout: Rollout, seen: Seen, waits: tuple[str, ...]) -> Step | Non
     return entered(rollout, to, seen, who=BY_ITSELF, why=why)
 
 
+def _raised(rollout: Rollout, seen: Seen) -> Step | None:
+    """More of the stage's own shares, where versions that carried less than those carry more by now.
+
+    A stage that was cut down is not passed by itself: it has not shown what it is about. By less than a tenth nothing
+    is raised, for each time the stage begins anew.
+    """
+    if seen.carries is None or rollout.phase is not Phase.RUNNING or rollout.automation not in _ACTS:
+        return None
+    before = policy_of(rollout).shares()
+    after = rollout.with_shares(rollout.by_hand, seen.now_s, carries=seen.carries)
+    gets, whole = policy_of(after).shares(), policy_of(rollout.uncut).shares()
+    enough = [one for one in rollout.carried if gets[one] == whole[one] or gets[one] * 10 >= before[one] * 11]
+    more = [one for one in enough if gets[one] > before[one]]
+    if not more or seen.closed or frozen_by(rollout.plan.freezes, seen.now_s) is not None:
+        return None
+    said = ", ".join(f"version {one} gets {format_share(gets[one])}" for one in more)
+    why = "more is carried by now"
+    return Step(after, (fact(rollout, after, seen, who=BY_ITSELF, what=f"{Event.SET}: {said}", why=why),))
+
+
 def entered(rollout: Rollout, to: Ahead, seen: Seen, *, who: str, why: str) -> Step:
     """The step that enters this target."""
-    after = rollout.with_stage(to.target, seen.now_s, chosen=to.chosen)
+    after = rollout.with_stage(to.target, seen.now_s, chosen=to.chosen, carries=seen.carries)
+    why = "; ".join([why, *cut_words(after)])
     what = Event.FINISH if to.target == rollout.end else f"enter {name_of(rollout, to.target)}"
     return Step(after, (fact(rollout, after, seen, who=who, what=what, why=why),))
 

@@ -27,7 +27,7 @@ from router.freeze import frozen_by
 from router.phases import Event, Phase, moved
 from router.plan import Does, End, given, grows
 from router.policy import format_share
-from router.rollout import Approval, Rollout, Seen, Step, fact, policy_of
+from router.rollout import Approval, Rollout, Seen, Step, cut_words, fact, policy_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ def _set(rollout: Rollout, command: SetShares, seen: Seen) -> Step:
     if unknown := sorted(command.shares.keys() - rollout.plan.places.keys()):
         raise RolloutError(f"version {unknown[0]} is no arm of this rollout: {_listed(rollout)}")
     present = rollout.entered.shares if rollout.by_hand is None else rollout.by_hand
-    after = rollout.with_shares({**present, **command.shares}, seen.now_s)
+    after = rollout.with_shares({**present, **command.shares}, seen.now_s, carries=seen.carries)
     try:
         policy = policy_of(after)
     except PolicyError as error:
@@ -157,8 +157,9 @@ def _set(rollout: Rollout, command: SetShares, seen: Seen) -> Step:
     held = (() if freeze is None else (f"no share grows during the freeze '{freeze.name}'",)) + seen.closed
     if held and grows(before, policy, rollout.base.stable):
         raise RolloutError("; ".join(held))
-    said = ", ".join(f"version {version} gets {format_share(share)}" for version, share in command.shares.items())
-    return _told(rollout, after, command, seen, f"{Event.SET}: {said}")
+    said = [f"version {version} gets {format_share(share)}" for version, share in command.shares.items()]
+    cut = [f"{one} for now" for one in cut_words(after)]
+    return _told(rollout, after, command, seen, f"{Event.SET}: {', '.join([*said, *cut])}")
 
 
 def _promote(rollout: Rollout, command: Promote, seen: Seen) -> Step:

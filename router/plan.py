@@ -26,6 +26,7 @@ MOST_ARMS = 6
 LONGEST_S = 366 * 86_400
 MOST_REQUESTS = 10**12
 _LONGEST_NAME = 64
+_NO_BOUND: Mapping[int, int] = MappingProxyType({})
 
 
 class Kind(StrEnum):
@@ -134,7 +135,8 @@ class Plan:
         stages: in order; one that watches comes last.
         end: what is left.
         candidate: the version that `promote` promotes.
-        salt: the rollout's own, mixed into every unit's hash; empty keeps the one that the model has.
+        salt: the rollout's own, mixed into every unit's hash; where it is empty, the one that the model has stays
+            (a rollout that starts with an empty one draws its own: `router.salts`).
         approve_end: whether somebody must approve the end.
         winner_by_hand: whether an operator names the winner, rather than the evidence.
         undecided: what is left where there is no winner: `restore` or `keep`.
@@ -178,7 +180,13 @@ class Plan:
 
 
 def policy_for(
-    plan: Plan, stage: int, base: Policy, *, chosen: int | None = None, shares: Mapping[int, int] | None = None
+    plan: Plan,
+    stage: int,
+    base: Policy,
+    *,
+    chosen: int | None = None,
+    shares: Mapping[int, int] | None = None,
+    most: Mapping[int, int] = _NO_BOUND,
 ) -> Policy:
     """The policy of a stage, or with `stage` one past the last, what is left at the end.
 
@@ -188,6 +196,7 @@ def policy_for(
         base: the policy from before the rollout: stable, unit, and all that the plan does not speak of.
         chosen: the version that is promoted, once that is decided.
         shares: set by hand for this stage, in place of its own.
+        most: what these versions carry; none of them gets more, whatever its share.
 
     Raises:
         PlanError: the plan cannot be carried out on this policy.
@@ -196,8 +205,17 @@ def policy_for(
     _refuse(wrong_on(plan, base))
     ends = stage == len(plan.stages)
     if ends or plan.stages[stage].does is Does.WATCH:
-        return _ended(plan, stage, base, chosen, shares, warm=not ends)
-    return _running(plan, plan.stages[stage], base, plan.stages[stage].shares if shares is None else shares)
+        return _ended(plan, stage, base, chosen, shares_of(plan, stage, shares, most), warm=not ends)
+    return _running(plan, plan.stages[stage], base, shares_of(plan, stage, shares, most))
+
+
+def shares_of(
+    plan: Plan, stage: int, by_hand: Mapping[int, int] | None = None, most: Mapping[int, int] = _NO_BOUND
+) -> Mapping[int, int]:
+    """The arms' shares at a stage: its own, or those set by hand; where a split is kept or watched, the last ones."""
+    given_last = [one.shares for one in plan.stages[: stage + 1] if one.does is not Does.WATCH]
+    shares = by_hand if by_hand is not None else given_last[-1] if given_last else {}
+    return {version: min(share, most.get(version, share)) for version, share in shares.items()}
 
 
 def grows(before: Policy, after: Policy, stable: int) -> tuple[int, ...]:
@@ -245,13 +263,12 @@ def _running(plan: Plan, stage: Stage, base: Policy, shares: Mapping[int, int]) 
 
 
 def _ended(
-    plan: Plan, stage: int, base: Policy, chosen: int | None, shares: Mapping[int, int] | None, *, warm: bool
+    plan: Plan, stage: int, base: Policy, chosen: int | None, shares: Mapping[int, int], *, warm: bool
 ) -> Policy:
     """What a stage that watches, or the end, makes of traffic."""
     if plan.end is End.KEEP or (plan.end is End.WINNER and chosen is None and plan.undecided is End.KEEP):
         last = max(nth for nth in range(stage) if plan.stages[nth].does is not Does.WATCH)
-        own = plan.stages[last].shares if shares is None else shares
-        return _running(plan, plan.stages[last], base, own)
+        return _running(plan, plan.stages[last], base, shares)
     version = plan.candidate if plan.end is End.PROMOTE else chosen
     if version is None or plan.end is End.RESTORE or version == base.stable:
         return base

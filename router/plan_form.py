@@ -34,6 +34,7 @@ from router.policy import (
     WHOLE,
     Rule,
     Shadow,
+    format_share,
     parse_share,
 )
 from router.schema import mistakes
@@ -67,6 +68,13 @@ _SECONDS: Final = {
     "description": f"whole seconds from 0 to {LONGEST_S:,}, or a time like '90s', '10m' or '1h30m'",
     "anyOf": [_whole(0, LONGEST_S), {"type": "string", "pattern": r"^(\d{1,9}[smhdw])+$"}],
 }
+SHARE_WITH_UNIT: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "description": "a share with its unit: write '10%' or '100000ppm', since a bare number could mean either",
+        "anyOf": [{"const": 0}, {"type": "string", "pattern": r"^\s*(\d+(\.\d+)?\s*(%|[pP][pP][mM])|0+(\.0+)?)\s*$"}],
+    }
+)
+"""What people write: nothing is guessed, so nothing but 0 goes without its unit."""
 _SHARE: Final = {
     "description": f"parts per million from 0 to {WHOLE:,}, or a share like '12.5%'",
     "anyOf": [_whole(0, WHOLE), {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(%|[pP][pP][mM])?\s*$"}],
@@ -85,7 +93,7 @@ _SHADOW: Final = _object(
     ["version"],
     {
         "version": _VERSION,
-        "sample_ppm": {"$ref": "#/$defs/share"},
+        "sample_ppm": {"$ref": "#/$defs/ppm"},
         "salt": _text(LONGEST_SALT),
         "when": _WHEN,
         "max_per_s": _whole(1, LARGEST_BUDGET),
@@ -152,6 +160,7 @@ PLAN_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
         "$defs": {
             "seconds": _SECONDS,
             "share": _SHARE,
+            "ppm": _SHARE,
             "condition": _CONDITION,
             "shadow": _SHADOW,
             "stage": _STAGE,
@@ -179,6 +188,14 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
         "max_age_s": plan.max_age_s,
         "freezes": [asdict(freeze) for freeze in plan.freezes],
     }
+
+
+def plan_as_document(plan: Plan) -> dict[str, Any]:
+    """The plan as people are shown it, and may hand it in again: shares have their unit."""
+    said = plan_as_dict(plan)
+    for stage in said["stages"]:
+        stage["shares"] = {version: format_share(share).replace(" ", "") for version, share in stage["shares"].items()}
+    return said
 
 
 def plan_from(document: object) -> Plan:

@@ -225,11 +225,11 @@ def parse_share(text: str) -> int:
         return 0
     found = _SHARE.fullmatch(cleaned)
     if not found:
-        raise PolicyError(f"{text!r} is no share: write it like 12.5% or 125000ppm (a bare number could mean either)")
+        raise PolicyError(f"{text!r} is no share: write '10%' or '100000ppm', since a bare number could mean either")
     try:
         number = Decimal(found["number"])
     except InvalidOperation as error:  # the pattern admits none, but a share must never be guessed
-        raise PolicyError(f"{text!r} is no share: write it like 12.5% or 125000ppm") from error
+        raise PolicyError(f"{text!r} is no share: write '10%' or '100000ppm'") from error
     ppm = number * (10_000 if found["unit"] == "%" else 1)
     if ppm != ppm.to_integral_value():
         raise PolicyError(f"{text!r} is finer than one part per million (0.0001%), the smallest share there is")

@@ -10,7 +10,7 @@ it was gathered on, so a verdict that is late can never promote what it did not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -19,10 +19,12 @@ from typing import Final, NamedTuple
 from router.errors import PlanError, RolloutError
 from router.phases import OVER, STANDING, Event, Phase, moved
 from router.plan import Does, Plan, Stage, policy_for, wrong_on
-from router.policy import Policy
+from router.policy import Policy, format_share
+from router.salts import salted
 
 NOT_YET_ENTERED: Final = -1
 MOST_APPROVALS: Final = 1_000
+_UNCUT: Final[Mapping[int, int]] = MappingProxyType({})
 BY_ITSELF: Final = "the rollout"
 """Who did it, where nobody asked for it."""
 
@@ -101,6 +103,8 @@ class Seen(NamedTuple):
         closed: what keeps anybody from going on just now and is not in the plan, in sentences: the model is stopped,
             or a version could not carry what it would get.
         runs: the policy that the model runs, where that may be another one than the rollout has set.
+        carries: the versions that carry less than they would get, by the largest share that they carry, for a policy
+            that cuts shares down to that (`clamp`); None where nobody has looked.
     """
 
     now_s: float
@@ -108,6 +112,7 @@ class Seen(NamedTuple):
     evidence: Evidence | None = None
     closed: tuple[str, ...] = ()
     runs: Policy | None = None
+    carries: Mapping[int, int] | None = None
 
 
 class Approval(NamedTuple):
@@ -151,6 +156,7 @@ class Rollout:
         first_leg: of this attempt; evidence from before it says nothing.
         revision: counts the changes of this value, from 1.
         by_hand: shares that an operator set in place of the stage's.
+        carried: what these versions carry, parts per million, where that is less than their shares: no more is given.
         chosen: the version that is promoted, once that is decided.
         advised: what was last recommended, so that it is said once.
         approvals: every approval that let it into a stage.
@@ -172,6 +178,7 @@ class Rollout:
     first_leg: int = 1
     revision: int = 1
     by_hand: Mapping[int, int] | None = None
+    carried: Mapping[int, int] = field(default_factory=dict)
     chosen: int | None = None
     advised: str = ""
     approvals: tuple[Approval, ...] = ()
@@ -180,6 +187,7 @@ class Rollout:
     def __post_init__(self) -> None:
         if self.by_hand is not None:
             object.__setattr__(self, "by_hand", MappingProxyType(dict(self.by_hand)))
+        object.__setattr__(self, "carried", MappingProxyType(dict(self.carried)))
         if not isinstance(self.id, str) or not self.id:
             raise RolloutError(f"{self.id!r} is no name of a rollout")
         if wrong := "; ".join(wrong_on(self.plan, self.base)):
@@ -207,12 +215,19 @@ class Rollout:
         stage = "" if self.entered is None or self.over else f", stage '{self.entered.name}'"
         return f"{self.phase}{stage}"
 
+    @property
+    def uncut(self) -> Rollout:
+        """The same, as if every version carried its share."""
+        return replace(self, carried=_UNCUT)
+
     def spent_s(self, now_s: float) -> float:
         """Seconds of this leg, without those in which its clock stood still."""
         return max(0.0, (now_s if self.stopped_s is None else self.stopped_s) - self.since_s)
 
-    def with_stage(self, target: int, now_s: float, *, chosen: int | None = None) -> Rollout:
-        """In this stage (or, one past the last, at the end), its leg begun."""
+    def with_stage(
+        self, target: int, now_s: float, *, chosen: int | None = None, carries: Mapping[int, int] | None = None
+    ) -> Rollout:
+        """In this stage (or, one past the last, at the end), its leg begun, no version with more than it carries."""
         does = None if target == self.end else self.plan.stages[target].does
         event = Event.FINISH if does is None else _EVENT_OF[does]
         keeps = does in {None, Does.WATCH}  # what stays is the last split, as it was set by hand or not
@@ -223,6 +238,7 @@ class Rollout:
             progress_s=now_s,
             leg=self.leg + 1,
             by_hand=self.by_hand if keeps else None,
+            carried=_cut(carries),
             chosen=chosen,
         )
 
@@ -252,13 +268,22 @@ class Rollout:
         stood = 0.0 if self.stopped_s is None else max(0.0, now_s - self.stopped_s)
         return self._changed(_RESUMED_BY[self.resumes], since_s=self.since_s + stood, progress_s=now_s)
 
-    def with_shares(self, shares: Mapping[int, int], now_s: float) -> Rollout:
-        """With shares set by hand, on a new leg; what was to be approved has to be earned anew."""
+    def with_shares(
+        self, shares: Mapping[int, int] | None, now_s: float, *, carries: Mapping[int, int] | None = None
+    ) -> Rollout:
+        """With shares set by hand, on a new leg; what was to be approved has to be earned anew.
+
+        Args:
+            shares: of every arm; None for those of the stage, of which more is carried by now.
+            now_s: the time.
+            carries: as `Seen` has it.
+        """
         phase = moved(self.phase, Event.SET)
         paused = phase is Phase.PAUSED
         return self._changed(
             Event.SET,
             by_hand=shares,
+            carried=_cut(carries),
             since_s=now_s,
             progress_s=now_s,
             leg=self.leg + 1,
@@ -269,7 +294,7 @@ class Rollout:
 
     def with_end(self, event: Event, cause: str) -> Rollout:
         """Back where it began: rolled back, stopped or failed."""
-        return self._changed(event, leg=self.leg + 1, by_hand=None, chosen=None, cause=cause)
+        return self._changed(event, leg=self.leg + 1, by_hand=None, carried=_UNCUT, chosen=None, cause=cause)
 
     def with_attempt(self, now_s: float) -> Rollout:
         """Warming up again, from the first stage; earlier evidence says nothing any more."""
@@ -318,12 +343,13 @@ class Step(NamedTuple):
 
 
 def start(name: str, plan: Plan, base: Policy, now_s: float, automation: Automation = Automation.ALONE) -> Rollout:
-    """A rollout of this plan, which begins to warm up.
+    """A rollout of this plan, which begins to warm up; it draws by a salt of its own (`router.salts`).
 
     Raises:
         PlanError: the plan cannot be carried out on this policy.
         PolicyError: one of its stages would be no policy.
     """
+    plan = salted(plan, base, name)
     for stage in range(len(plan.stages) + 1):  # every policy is built once now, so that none can be refused under way
         policy_for(plan, stage, base, chosen=plan.candidate)
     return Rollout(name, plan, base, now_s, now_s, automation)
@@ -334,7 +360,8 @@ def policy_of(rollout: Rollout) -> Policy:
     if rollout.phase in {Phase.ROLLED_BACK, Phase.FAILED} or rollout.stage == NOT_YET_ENTERED:
         return rollout.base
     stage = rollout.end if rollout.phase is Phase.PROMOTED else rollout.stage
-    return policy_for(rollout.plan, stage, rollout.base, chosen=rollout.chosen, shares=rollout.by_hand)
+    by_hand, carried = rollout.by_hand, rollout.carried
+    return policy_for(rollout.plan, stage, rollout.base, chosen=rollout.chosen, shares=by_hand, most=carried)
 
 
 def fact(before: Rollout, after: Rollout, seen: Seen, *, who: str, what: str, why: str) -> Fact:
@@ -347,6 +374,18 @@ def fact(before: Rollout, after: Rollout, seen: Seen, *, who: str, what: str, wh
         age = {"evidence_age_s": seen.now_s - seen.evidence.at_s, "evidence_leg": float(seen.evidence.leg)}
         rested = {**seen.evidence.numbers, **counts, **age}
     return Fact(seen.now_s, who, what, before.place, after.place, why, MappingProxyType({**rested, **spent, **shares}))
+
+
+def cut_words(rollout: Rollout) -> Iterator[str]:
+    """For each version that gets less than its share: 'version 2 gets 30 % of its 50 %: that is what it carries'."""
+    shares = policy_of(rollout.uncut).shares()
+    for version, most in sorted(rollout.carried.items()):
+        if most < (share := shares.get(version, 0)):
+            yield f"version {version} gets {format_share(most)} of its {format_share(share)}: that is what it carries"
+
+
+def _cut(carries: Mapping[int, int] | None) -> Mapping[int, int]:
+    return _UNCUT if carries is None else carries
 
 
 def _check_position(rollout: Rollout) -> None:

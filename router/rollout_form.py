@@ -24,6 +24,7 @@ _PLAIN: Final = (
 def rollout_as_dict(rollout: Rollout) -> dict[str, Any]:
     """The rollout as plain values."""
     by_hand = rollout.by_hand
+    carried = {str(version): share for version, share in rollout.carried.items()}
     return {
         "form": FORM,
         "plan": plan_as_dict(rollout.plan),
@@ -33,6 +34,7 @@ def rollout_as_dict(rollout: Rollout) -> dict[str, Any]:
         "resumes": None if rollout.resumes is None else rollout.resumes.value,
         "by_hand": None if by_hand is None else {str(version): share for version, share in by_hand.items()},
         "approvals": [list(approval) for approval in rollout.approvals],
+        "carried": carried,
         **{name: getattr(rollout, name) for name in _PLAIN},
     }
 
@@ -63,6 +65,7 @@ def _built(said: Mapping[str, Any]) -> Rollout:
         phase=Phase(said["phase"]),
         resumes=None if resumes is None else Phase(resumes),
         by_hand=None if by_hand is None else {int(version): share for version, share in by_hand.items()},
+        carried={int(version): share for version, share in said.get("carried", {}).items()},
         approvals=tuple(Approval(*approval) for approval in said["approvals"]),
         **fields,
     )

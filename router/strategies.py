@@ -2,6 +2,9 @@
 
 Whatever holds for the whole rollout (salt, deadline, freezes, age of evidence) is set with `dataclasses.replace` on
 what these return.
+
+Their stages need their time and their requests, and no verdict (`Needs.MINIMA`), unless the caller says otherwise: so
+each of them walks to its end where nobody judges.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ class Decide(StrEnum):
 
 
 def shadow(
-    copies: Shadow, *, duration_s: int, min_requests: int = 0, needs: Needs = Needs.VERDICT, name: str = "shadow"
+    copies: Shadow, *, duration_s: int, min_requests: int = 0, needs: Needs = Needs.MINIMA, name: str = "shadow"
 ) -> Plan:
     """Copies of requests for one version, whose answers nobody gets; at the end everything is as it was."""
     stage = Stage(name, shadows=(copies,), min_s=duration_s, min_requests=min_requests, needs=needs)
@@ -58,7 +61,7 @@ def canary(
     *,
     watch_s: int = 0,
     approve_end: bool = False,
-    needs: Needs = Needs.VERDICT,
+    needs: Needs = Needs.MINIMA,
 ) -> Plan:
     """A growing share for one version, which is promoted at the end, and watched for `watch_s` after that."""
     stages = [
@@ -98,7 +101,7 @@ def ab_test(
         raise PlanError("an A/B test has a duration or a sample size: without either it would end at once")
     needs = Needs.EITHER if decide is Decide.FIRST else Needs.MINIMA
     trial = Stage("a/b", Does.RUN, arms, min_s=duration_s, min_requests=sample_size, needs=needs)
-    stages = (trial, *_watch(watch_s, Needs.VERDICT))
+    stages = (trial, *_watch(watch_s, Needs.MINIMA))
     by_hand = decide is Decide.HAND
     return Plan(Kind.AB_TEST, stages, End.WINNER, winner_by_hand=by_hand, undecided=undecided)
 

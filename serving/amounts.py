@@ -1,8 +1,8 @@
 """Percentages and times as people type them, and as they are shown. Pure.
 
-On the command line a bare number is a percentage, because every number that stands where a share is wanted is one;
-in files, where a number may also be parts per million, `router.policy.parse_share` asks for the unit. A bare time is
-refused everywhere: ten of what?
+The steps of a canary are percentages, so a bare number among them is one. A share that stands alone has its unit, here
+as in files and over HTTP, for 10 could mean 10 % or ten parts per million. A bare time is refused everywhere: ten of
+what?
 """
 
 from __future__ import annotations
@@ -39,16 +39,26 @@ _NAMES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def share_of(text: str) -> int:
-    """Parts per million from '12.5', '12.5%', '125000ppm' or '1/8'.
+def step_of(text: str) -> int:
+    """Parts per million from '12.5', which is a percentage, or whatever `share_of` reads.
 
     Raises:
-        ValueError: no share, more than all traffic, or finer than one part per million; says which.
+        ValueError: as there.
+    """
+    said = text.strip()
+    return share_of(f"{said}%" if _PLAIN.fullmatch(said) else said)
+
+
+def share_of(text: str) -> int:
+    """Parts per million from '12.5%', '125000ppm', '1/8' or '0'.
+
+    Raises:
+        ValueError: no share, one without its unit, more than all traffic, or finer than one part per million.
     """
     said = text.strip()
     if found := _FRACTION.fullmatch(said):
         return _fraction(said, int(found[1]), int(found[2]))
-    return parse_share(f"{said}%" if _PLAIN.fullmatch(said) else said)
+    return parse_share(said)
 
 
 def pair_of(text: str) -> tuple[int, int]:

@@ -18,11 +18,13 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
 from router.epoch import Head
+from serving.figures import Figures, figures_from
+from serving.stream_counts import StreamCounts, stream_counts_from
 
 _GATEWAY_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_KEYS = 256
 _BY_VERSION = ("requests", "in_flight_by", "copied")
-_COUNTS = ("pid", "http_port", "epoch", "workers", "connections", "in_flight", "access", "reader")
+_COUNTS = ("pid", "http_port", "grpc_port", "epoch", "workers", "connections", "in_flight", "access", "reader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class GatewayLease:
         pid: of the process that writes this.
         host: where it listens.
         http_port: where it listens.
+        grpc_port: the same for gRPC; 0 where it does not, or is of a release before this field.
         epoch: of the snapshot that it runs, 0 before the first.
         digest: of the same, empty before the first.
         held: why it does not take the store's head, None where it does.
@@ -44,6 +47,8 @@ class GatewayLease:
         requests: answered so far, by "model/version".
         in_flight_by: requests that are being answered, by "model/version"; those without any are left out.
         copied: copies of requests that shadows have answered so far, by "model/version".
+        figures: what became of first attempts and copies and how long they took, for people, by "model/version".
+        streams: what the streams were like that it has relayed so far, by version and role.
         access: the revision of who is let in that it goes by (`Keys.access_revision`), 0 before the first.
         reader: the newest form of policies and snapshots that it can read.
     """
@@ -62,8 +67,11 @@ class GatewayLease:
     requests: Mapping[str, int] = field(default_factory=dict)
     in_flight_by: Mapping[str, int] = field(default_factory=dict)
     copied: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, Figures] = field(default_factory=dict)
+    streams: tuple[StreamCounts, ...] = ()
     access: int = 0
     reader: int = 1
+    grpc_port: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _GATEWAY_ID.fullmatch(self.id):
@@ -77,6 +85,7 @@ class GatewayLease:
             for version, count in counts.items():
                 _check_count(f"{name} of {version}", count)
             object.__setattr__(self, name, MappingProxyType(counts))
+        object.__setattr__(self, "figures", MappingProxyType(dict(self.figures)))
 
     def runs(self, head: Head) -> bool:
         """Whether this is what it acknowledges."""
@@ -86,6 +95,8 @@ class GatewayLease:
         """The lease as JSON, which `decode_gateway` reads."""
         plain = {name: getattr(self, name) for name in _LEASE_FIELDS}
         plain |= {name: dict(plain[name]) for name in _BY_VERSION}
+        plain["figures"] = {name: one.plain() for name, one in self.figures.items()}
+        plain["streams"] = [one.as_dict() for one in self.streams]
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
 
@@ -100,7 +111,10 @@ def decode_gateway(text: str | bytes) -> GatewayLease:
     """
     said = json.loads(text)
     try:
-        return GatewayLease(**{name: said[name] for name in _LEASE_FIELDS if name in said})
+        plain = {name: said[name] for name in _LEASE_FIELDS if name in said}
+        plain["figures"] = {name: figures_from(one) for name, one in said.get("figures", {}).items()}
+        plain["streams"] = tuple(stream_counts_from(one) for one in said.get("streams", ()))
+        return GatewayLease(**plain)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(f"this is no gateway's lease: {error}") from error
 

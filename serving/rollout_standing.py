@@ -37,6 +37,23 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Lately:
+    """How one version answered within the last ten seconds.
+
+    Attributes:
+        per_s: first attempts and copies per second.
+        errors: the share of those that failed, from 0 to 1.
+        p50_ms: half of the answers came within this; None where there were none.
+        p99_ms: ninety-nine of a hundred did.
+    """
+
+    per_s: float
+    errors: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A rollout at one moment.
 
@@ -49,12 +66,14 @@ class Standing:
         stage: counted from 0; -1 before the first.
         stages: of the plan.
         shares: what it gives now, parts per million by version, stable among them.
+        desired: what its stage is to give, which is more where a version carries less than that.
         stable: the version from before.
         candidate: the version that is to take over, if one is named.
         ahead: what comes next: 'stage '25 %'' or 'the end'; empty where nothing does.
         next_s: seconds until this stage has had its shortest time; None where that is not known.
         waits: what keeps it from going on, in sentences.
         requests: since this stage's shares, by version.
+        lately: how versions answered within the last ten seconds.
         cause: why it stands where it stands, where that needs a reason.
         advised: what it recommends, where it does not act alone.
         automation: how much it does by itself.
@@ -77,6 +96,8 @@ class Standing:
     next_s: float | None = None
     waits: tuple[str, ...] = ()
     requests: Mapping[int, int] = field(default_factory=dict)
+    desired: Mapping[int, int] = field(default_factory=dict)
+    lately: Mapping[int, Lately] = field(default_factory=dict)
     cause: str = ""
     advised: str = ""
     automation: str = ""
@@ -87,6 +108,8 @@ class Standing:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", MappingProxyType(dict(self.shares)))
         object.__setattr__(self, "requests", MappingProxyType(dict(self.requests)))
+        object.__setattr__(self, "desired", MappingProxyType(dict(self.desired or self.shares)))
+        object.__setattr__(self, "lately", MappingProxyType(dict(self.lately)))
 
     @property
     def over(self) -> bool:
@@ -102,6 +125,11 @@ class Standing:
     def stands(self) -> bool:
         """Whether its clock stands still."""
         return self.phase in STANDING or self.over
+
+    @property
+    def cut(self) -> bool:
+        """Whether some version carries less than its stage is to give it."""
+        return any(self.shares.get(one, 0) != share for one, share in self.desired.items())
 
     @property
     def place(self) -> str:
@@ -218,6 +246,8 @@ def standing_from(said: Mapping[str, Any]) -> Standing:
         next_s=said["next_step_s"],
         waits=tuple(printable(one) for one in said["waits"]),
         requests=_numbers(said["requests"]),
+        desired=_numbers(said.get("desired", said["shares"])),
+        lately={int(one): _lately(how) for one, how in said.get("lately", {}).items()},
         cause=printable(said["cause"]),
         advised=printable(said["advised"]),
         automation=str(said["automation"]),
@@ -235,6 +265,32 @@ def _stage(said: Mapping[str, Any]) -> Stage:
         min_requests=int(said.get("min_requests", 0)),
         approval=bool(said.get("approval", False)),
     )
+
+
+def _lately(said: Mapping[str, Any]) -> Lately:
+    p50, p99 = said["p50_ms"], said["p99_ms"]
+    return Lately(
+        per_s=float(said["requests_per_s"]),
+        errors=float(said["error_share"]),
+        p50_ms=None if p50 is None else float(p50),
+        p99_ms=None if p99 is None else float(p99),
+    )
+
+
+def lately_words(how: Lately | None) -> tuple[str, str, str, str]:
+    """Requests per second, share of errors, p50 and p99 for a table; empty where nothing is known."""
+    if how is None:
+        return ("", "", "", "")
+    return (f"{how.per_s:,.1f}", f"{how.errors * 100:.2f} %", _took(how.p50_ms), _took(how.p99_ms))
+
+
+def _took(ms: float | None) -> str:
+    """'4.2 ms', '310 ms' or '1.25 s': no more figures than the buckets are worth."""
+    if ms is None:
+        return ""
+    if ms < 1_000:  # noqa: PLR2004 - milliseconds in a second
+        return f"{ms:.1f} ms" if ms < 100 else f"{ms:.0f} ms"  # noqa: PLR2004 - three figures
+    return f"{ms / 1_000:.2f} s"
 
 
 def _numbers(said: Mapping[str, Any]) -> dict[int, int]:

@@ -16,7 +16,7 @@ from serving.control.rollouts_client import (
     StageRow,
     WhyAnswer,
 )
-from serving.rollout_standing import Standing, printable
+from serving.rollout_standing import Standing, lately_words, printable
 from serving.tables import console, moment, table
 
 
@@ -27,7 +27,9 @@ def show_rollout(standing: Standing) -> None:
     for line in _where(standing):
         out.print(line, soft_wrap=True)
     rows = (_version(standing, version) for version in _versions(standing))
-    out.print(table("now", ("version", "role", "share", "requests of this stage"), rows))
+    given = ("given",) if standing.cut else ()
+    counted = ("requests of this stage", "requests/s", "errors", "p50", "p99")
+    out.print(table("now", ("version", "role", "share", *given, *counted), rows))
     marks = (_planned(standing, nth) for nth in range(len(standing.stages)))
     out.print(table("stages", ("", "stage", "does", "at least", "approval"), marks))
 
@@ -92,12 +94,15 @@ def _where(standing: Standing) -> Iterator[str]:
 
 
 def _versions(standing: Standing) -> Sequence[int]:
-    return sorted({*standing.shares, *standing.requests}, key=lambda one: (one != standing.stable, one))
+    known = {*standing.shares, *standing.requests, *standing.lately}
+    return sorted(known, key=lambda one: (one != standing.stable, one))
 
 
 def _version(standing: Standing, version: int) -> tuple[str, ...]:
     requests = f"{standing.requests[version]:,}" if version in standing.requests else ""
-    return (str(version), standing.role_of(version), format_share(standing.shares.get(version, 0)), requests)
+    given = standing.shares.get(version, 0)
+    shares = (format_share(standing.desired.get(version, given)), *([format_share(given)] if standing.cut else []))
+    return (str(version), standing.role_of(version), *shares, requests, *lately_words(standing.lately.get(version)))
 
 
 def _planned(standing: Standing, nth: int) -> tuple[str, ...]:

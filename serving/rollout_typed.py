@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from serving.amounts import pair_of, percent_of, seconds_of, share_of, time_of
+from serving.amounts import pair_of, percent_of, seconds_of, share_of, step_of, time_of
 
 _PERIOD: Final = re.compile(
     r"(?:(?P<name>[^=]{1,64})=)?(?P<begins>.+?)\s*(?:/|\.\.|\s(?:to|-|–)\s)\s*(?P<ends>.+?)"  # noqa: RUF001 - people type it
@@ -58,6 +58,7 @@ class Typed:
     freeze: Sequence[str] = ()
     deadline: str | None = None
     on_deadline: str | None = None
+    salt: str | None = None
 
     @property
     def empty(self) -> bool:
@@ -82,6 +83,7 @@ def document_of(typed: Typed) -> dict[str, Any]:
         "freezes": [_read("--freeze", text, freeze_of) for text in typed.freeze] or None,
         "deadline": _time("--deadline", typed.deadline),
         "on_deadline": typed.on_deadline,
+        "salt": typed.salt,
     }
     return {name: value for name, value in parts.items() if value is not None}
 
@@ -145,10 +147,10 @@ def shares_of(texts: Sequence[str], alone: int | None) -> dict[str, str]:
 
 
 def _canary(typed: Typed) -> dict[str, Any]:
-    steps = [percent_of(_read("--canary", text, share_of)) for text in _words([typed.canary or ""])]
+    steps = [percent_of(_read("--canary", text, step_of)) for text in _words([typed.canary or ""])]
     if not steps:
         raise ValueError("--canary takes its steps, such as 1,5,25,50,100")
-    gates = [_END if text == _END else percent_of(_read("--approve", text, share_of)) for text in _words(typed.approve)]
+    gates = [_END if text == _END else percent_of(_read("--approve", text, step_of)) for text in _words(typed.approve)]
     if strange := [gate for gate in gates if gate not in {*steps, _END}]:
         raise ValueError(f"--approve {strange[0]} is no step of the canary: there are {', '.join(steps)} and {_END}")
     return _said(

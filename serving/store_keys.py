@@ -158,6 +158,11 @@ class Keys:
         return self._of("conductor:fence")
 
     @property
+    def watched(self) -> str:
+        """Until when a conductor has watched rollouts, seconds since 1970 by the server's clock."""
+        return self._of("conductor:watched")
+
+    @property
     def stopped(self) -> str:
         """Hash: model, or `*` for all, to what is known of its stop."""
         return self._of("stopped")
@@ -192,12 +197,16 @@ class Keys:
         return self._of(f"rollouts:of:{model}")
 
     def rollout(self, rollout_id: str) -> str:
-        """Hash: a rollout's revision, record and model."""
+        """Hash: a rollout's revision, record and model, and the stamp of the record's bytes."""
         return self._of(f"rollout:{rollout_id}")
 
     def rollout_counts(self, rollout_id: str) -> str:
         """What the conductor has counted of that rollout's present leg."""
         return self._of(f"rollout-counts:{rollout_id}")
+
+    def rollout_entries(self, rollout_id: str) -> str:
+        """List: ids of the ledger's entries about that rollout, oldest first."""
+        return self._of(f"rollout-entries:{rollout_id}")
 
     def idempotency(self, name: str) -> str:
         """What was answered to a request that had a key of its own, kept for a day."""

@@ -74,6 +74,7 @@ def start(
     ] = None,
     deadline: Annotated[str | None, typer.Option(metavar="TIME", help="How late a stage may be.")] = None,
     on_deadline: Annotated[str | None, typer.Option(metavar="pause|fail", help="What becomes of it then.")] = None,
+    salt: Annotated[str | None, typer.Option(help="What units are drawn by. (default: its own)")] = None,
     why: Why = "",
     again: Annotated[bool, typer.Option("--again", help="Even if this version was rolled back.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show every stage and its policy; start nothing.")] = False,
@@ -86,7 +87,7 @@ def start(
 ) -> None:
     """Start a rollout: shadow, canary, A/B test or blue-green, several together, or a file.
 
-    A number without a unit is a percentage; a time has one, like 90s, 10m or 1h30m.
+    Steps of a canary are percentages; every other share has its unit, like 10%, and every time, like 90s or 1h30m.
     """
     from serving.rollout_typed import Typed  # noqa: PLC0415 - brings the router
 
@@ -95,7 +96,7 @@ def start(
         shadow_for=shadow_for, shadow_max_per_s=shadow_max_per_s, ab=tuple(ab or ()), lasts=lasts,
         sample_size=sample_size, decide=decide, undecided=undecided, blue_green=blue_green,
         preview=tuple(preview or ()), bake=bake, no_approval=no_approval, keep_warm=keep_warm, automation=automation,
-        freeze=tuple(freeze or ()), deadline=deadline, on_deadline=on_deadline,
+        freeze=tuple(freeze or ()), deadline=deadline, on_deadline=on_deadline, salt=salt,
     )  # fmt: skip
     within_s = _patience(timeout, wait=wait)
     if file is not None and (candidate is not None or not typed.empty):
@@ -239,4 +240,7 @@ def _show_offline(wish: _Wish, stable: int, *, as_json: bool) -> None:
         return
     from serving.rollout_tables import show_stages  # noqa: PLC0415
 
-    show_stages(wish.model, stages, [f"on version {stable} alone: nobody was asked what runs"])
+    notes = [f"on version {stable} alone: nobody was asked what runs"]
+    if not wish.document.plan.salt:
+        notes.append("a rollout that splits draws a salt of its own when it starts, unless --salt names one")
+    show_stages(wish.model, stages, notes)

@@ -79,6 +79,7 @@ class GatewayStatus(TypedDict):
     id: str
     host: str
     http_port: int
+    grpc_port: NotRequired[int]
     epoch: int
     digest: str
     current: bool
@@ -230,6 +231,11 @@ class ControlClient:
         asked = [("unit", unit)] if unit is not None else []
         params = [*asked, *(("header", f"{name}:{value}") for name, value in headers)]
         return cast("ExplainAnswer", self.call("GET", f"{_model_path(model)}/explain", ExplainAnswer, params=params))
+
+    def explain_request(self, model: str, asked: Mapping[str, Any]) -> ExplainAnswer:
+        """Which version that request would reach: its `unit`, `headers`, `body` and whether it comes over `grpc`."""
+        path = f"{_model_path(model)}/explain"
+        return cast("ExplainAnswer", self.call("POST", path, ExplainAnswer, json=dict(asked)))
 
     def call(self, method: str, path: str, shape: Any, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's
         """The JSON that one path answers; `shape` is the TypedDict whose keys it must have."""

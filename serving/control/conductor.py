@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from router.codec import encode_policy, encode_snapshot
 from router.epoch import NO_HEAD, Head
+from router.policy import Policy
 from serving.control.errors import StoreDamaged, StoreUnavailable
 from serving.control.keeper import PoolKeeper
 from serving.control.ports import Pools, PoolStore
@@ -43,6 +44,9 @@ class Recoverable(PoolStore, Protocol):
 
     async def head(self) -> Head:
         """The current head."""
+
+    async def policies(self, digests: Collection[str]) -> Mapping[str, Policy]:
+        """Those of these policies that can be read, by digest."""
 
     async def lineage(self, epochs: Iterable[int]) -> Mapping[int, str]:
         """What is remembered of these epochs."""
@@ -199,7 +203,9 @@ class Conductor:
             kept = await self._from_store(called_for, shown)
         if kept is None:
             raise StoreDamaged(f"{called_for.why} But no gateway has handed it back yet.")
-        answer = await self._store.swap(publication(called_for, shown, kept, await self._store.look()))
+        others = await self._store.policies(shown.snapshot.digests - kept.policies.keys())
+        look = await self._store.look()
+        answer = await self._store.swap(publication(called_for, shown, kept, look, others.values()))
         if answer.done:
             _log.warning("%s", called_for.why)
 

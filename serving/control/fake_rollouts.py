@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
+from serving.control.errors import Deposed
 from serving.control.publication import Beside, Job, LedgerEntry, Recorded, RecordWrite, Refused
-from serving.control.publication_form import MOST_JOBS, MOST_ROLLOUTS, encode_entry
+from serving.control.publication_form import MOST_JOBS, MOST_ROLLOUTS, encode_entry, rollout_of
+from serving.control.rolling.archive import MOST_ENTRIES
 from serving.control.rolling.kept import EVERYTHING, Answered, Claim, Due, Look, Stop, damaged_record, stop_from
 from serving.control.rolling.records import Record, decode_record
+from serving.control.rolling.remembering import Memory
+from serving.control.rolling.shelf import place_of
 
 
 class FakeRollouts:
@@ -19,6 +23,7 @@ class FakeRollouts:
         reach: called first by everything; raises where the store is away.
         record: writes to the ledger.
         time_ms: the time, milliseconds since 1970.
+        entry_ids: those that are in the ledger, oldest first.
     """
 
     def __init__(
@@ -27,11 +32,13 @@ class FakeRollouts:
         reach: Callable[[], None],
         record: Callable[[LedgerEntry], Recorded],
         time_ms: Callable[[], Awaitable[int]],
+        entry_ids: Callable[[], Sequence[str]],
     ) -> None:
         self._ticks = clock
         self._at_hand = reach
         self._entered = record
         self._time_ms = time_ms
+        self._entry_ids = entry_ids
         self._rollouts: dict[str, tuple[int, str, str]] = {}
         self._active: dict[str, str] = {}
         self._barred: dict[tuple[str, int], str] = {}
@@ -39,6 +46,8 @@ class FakeRollouts:
         self._leader: tuple[str, float] = ("", 0.0)
         self._fence = 0
         self._counts: dict[str, str] = {}
+        self._watched: float | None = None
+        self._entries_about: dict[str, list[str]] = {}
         self._jobs: dict[str, tuple[str, int, int]] = {}
         self._claims: dict[str, Claim] = {}
         self.dropped_jobs = 0
@@ -81,6 +90,14 @@ class FakeRollouts:
         self._at_hand()
         return {version: by for (of, version), by in self._barred.items() if of == model}
 
+    async def memory(self, last: str) -> tuple[Memory, bool]:
+        """What is barred and stopped, and whether the ledger has that entry, or has let go of it."""
+        self._at_hand()
+        ids = self._entry_ids()
+        trimmed = len(ids) >= MOST_ENTRIES and place_of(ids[0]) > place_of(last or "0-0")
+        there = Memory(ids[-1] if ids else "", dict(self._barred), dict(await self.stopped()))
+        return there, not last or last in ids or trimmed
+
     async def stopped(self) -> Mapping[str, Stop]:
         """What is stopped."""
         self._at_hand()
@@ -109,28 +126,49 @@ class FakeRollouts:
         self._at_hand()
         return self._counts.get(rollout_id)
 
-    async def keep_counts(self, rollout_id: str, said: str) -> None:
-        """Keeps them."""
-        self._at_hand()
+    async def keep_counts(self, rollout_id: str, said: str, fence: int) -> None:
+        """Keeps them, for the conductor of that fence."""
+        self._lead_of(fence)
         self._counts[rollout_id] = said
 
-    async def due_jobs(self, limit: int) -> Sequence[Due]:
-        """Deliveries that are due, the longest due first."""
+    async def watched_s(self) -> float | None:
+        """Until when a conductor has watched."""
+        self._at_hand()
+        return self._watched
+
+    async def keep_watched(self, now_s: float, fence: int) -> None:
+        """The conductor of that fence has watched until then."""
+        self._lead_of(fence)
+        self._watched = now_s
+
+    async def entries_of(self, rollout_id: str) -> Sequence[str]:
+        """Ids of the ledger's entries about that rollout, oldest first."""
+        self._at_hand()
+        return list(self._entries_about.get(rollout_id, ()))
+
+    async def due_jobs(self) -> Sequence[str]:
+        """Ids of the deliveries that are due, the longest due first."""
         self._at_hand()
         now_ms = await self._time_ms()
-        due = sorted((at, job) for job, (_, at, _) in self._jobs.items() if at <= now_ms)
-        return [Due(job, self._jobs[job][0], self._jobs[job][2]) for _, job in due[:limit]]
+        return [job for _, job in sorted((at, job) for job, (_, at, _) in self._jobs.items() if at <= now_ms)]
 
-    async def end_job(self, job: str) -> None:
-        """That one is delivered, or given up."""
+    async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
+        """These deliveries; of those that are over by now the entry is empty."""
         self._at_hand()
+        there = {job: (entry, tries) for job, (entry, _, tries) in self._jobs.items()}
+        return [Due(job, *there.get(job, ("", 0))) for job in ids]
+
+    async def end_job(self, job: str, fence: int) -> None:
+        """That one is delivered, or given up."""
+        self._lead_of(fence)
         self._jobs.pop(job, None)
 
-    async def put_off_job(self, job: str, wait_s: float) -> None:
+    async def put_off_job(self, job: str, wait_s: float, fence: int) -> None:
         """That one was tried in vain."""
-        self._at_hand()
-        entry, _, tries = self._jobs[job]
-        self._jobs[job] = entry, await self._time_ms() + round(wait_s * 1000), tries + 1
+        self._lead_of(fence)
+        if job in self._jobs:
+            entry, _, tries = self._jobs[job]
+            self._jobs[job] = entry, await self._time_ms() + round(wait_s * 1000), tries + 1
 
     async def claim_answer(self, name: str, digest: str) -> Claim | None:
         """What is known of that request."""
@@ -149,6 +187,12 @@ class FakeRollouts:
         """Nothing was done."""
         self._at_hand()
         self._claims.pop(name, None)
+
+    def _lead_of(self, fence: int) -> None:
+        """Refuses what a deposed conductor would write."""
+        self._at_hand()
+        if fence != self._fence:
+            raise Deposed
 
     # What the one script does.
 
@@ -188,10 +232,14 @@ class FakeRollouts:
             self._stopped.pop(model, None)
         for model in beside.dropped:
             self._active.pop(model, None)
+        self._stopped = {**beside.stopped_before, **self._stopped}
+        self._barred = {**beside.barred_before, **self._barred}
         for write in beside.records:
             if write.record is not None:
                 self._write_record(write, write.record)
         recorded = [self._entered(entry) for entry in entries]
+        for one in recorded:
+            self._entries_about.setdefault(rollout_of(one.entry), []).append(one.id)
         for job in beside.jobs:
             self._write_job(job, recorded[job.entry], now_ms)
 
@@ -214,3 +262,4 @@ class FakeRollouts:
         for one in ended[: max(0, len(self._rollouts) - MOST_ROLLOUTS)]:
             del self._rollouts[one]
             self._counts.pop(one, None)
+            self._entries_about.pop(one, None)

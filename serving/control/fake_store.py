@@ -48,7 +48,7 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         FakeRecords.__init__(self, clock, self._reach, self._write_ledger)
         FakeAccess.__init__(self, self._reach, self._write_ledger, self._tell, self._members_now)
-        FakeRollouts.__init__(self, clock, self._reach, self._recorded, self.now_ms)
+        FakeRollouts.__init__(self, clock, self._reach, self._recorded, self.now_ms, self._ids)
         self._clock = clock
         self._head = NO_HEAD
         self._blobs: dict[str, bytes] = {}
@@ -106,9 +106,10 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
         who: str,
         why: str = "",
         grows: bool = False,
+        insists: bool = False,
     ) -> Published:
         """The model's next policy, once it is published."""
-        return await publish_change(self, Change(model, policy, expected_revision, who, why, grows))
+        return await publish_change(self, Change(model, policy, expected_revision, who, why, grows, insists))
 
     async def swap(self, publication: Publication) -> Answer:
         """Writes all of a publication if the head is still the expected one, else nothing."""
@@ -117,7 +118,7 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
             return self._answers[publication.nonce]
         beside = publication.beside
         forbidden = self._forbidden(replace(beside, seen=publication.expected), self._head.digest)
-        if refused := forbidden or self._too_old(publication.reader):
+        if refused := forbidden or (None if publication.insists else self._too_old(publication.reader)):
             return Answer(done=False, head=self._head, refused=refused[0], by=refused[1])
         self._head = publication.head._replace(parent=publication.expected)
         self._blobs |= {**publication.policies, publication.head.digest: publication.snapshot}
@@ -173,9 +174,14 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
                     await self._news.wait()
         return await self.ledger_after(after, len(self._ledger))
 
-    async def trim_ledger(self, last: str) -> None:
-        """Forgets everything up to and with that entry."""
+    async def entries_at(self, ids: Collection[str]) -> Mapping[str, Recorded]:
+        """Those of these entries that are there."""
         self._reach()
+        return {one.id: one for one in self._ledger if one.id in ids}
+
+    async def trim_ledger(self, last: str, fence: int) -> None:
+        """Forgets everything up to and with that entry, for the conductor of that fence."""
+        self._lead_of(fence)
         self._ledger = [one for one in self._ledger if _place(one.id) > _place(last)]
 
     async def gateways(self) -> Sequence[GatewayLease]:
@@ -261,6 +267,9 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
 
     def _write_ledger(self, entry: LedgerEntry) -> None:
         self._recorded(entry)
+
+    def _ids(self) -> Sequence[str]:
+        return [one.id for one in self._ledger]
 
     def _recorded(self, entry: LedgerEntry) -> Recorded:
         self._entries += 1

@@ -5,12 +5,17 @@ It is never trimmed before what goes was written to the archive (`serving.contro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from serving.control.base_store import BaseStore, reply
 from serving.control.publication import LedgerEntry, Recorded
 from serving.control.publication_form import decode_entry
+
+_TRIM = """
+redis.call('XTRIM', KEYS[2], 'MINID', ARGV[2])
+return 1
+"""
 
 MOST_ENTRIES = 1_000
 """How many entries are read at once."""
@@ -51,12 +56,25 @@ class LedgerStore(BaseStore):
             asked = self._redis.xread({self.keys.ledger: after or "0-0"}, count=MOST_ENTRIES, block=block_ms)
             return [entry for _, entries in _streams(await reply(asked)) for entry in _recorded(entries)]
 
-    async def trim_ledger(self, last: str) -> None:
-        """Forgets everything up to and with that entry."""
-        milliseconds, _, sequence = last.partition("-")
+    async def entries_of(self, rollout_id: str) -> Sequence[str]:
+        """Ids of the ledger's entries about that rollout, oldest first, at most the last `MOST_ENTRIES_OF_ONE`."""
         async with self._boundary():
-            oldest = f"{milliseconds}-{int(sequence) + 1}"
-            await reply(self._redis.xtrim(self.keys.ledger, minid=oldest, approximate=False))
+            found = await reply(self._redis.lrange(self.keys.rollout_entries(rollout_id), 0, -1))
+            return [one.decode() for one in found]
+
+    async def entries_at(self, ids: Collection[str]) -> Mapping[str, Recorded]:
+        """Those of these entries that are there, by id."""
+        async with self._boundary():
+            pipe = self._redis.pipeline(transaction=False)
+            for one in ids:
+                pipe.xrange(self.keys.ledger, min=one, max=one)
+            found = await pipe.execute() if ids else []
+        return {entry.id: entry for said in found for entry in _recorded(said)}
+
+    async def trim_ledger(self, last: str, fence: int) -> None:
+        """Forgets everything up to and with that entry, for the conductor of that fence."""
+        milliseconds, _, sequence = last.partition("-")
+        await self._as_leader(fence, _TRIM, [self.keys.ledger], [f"{milliseconds}-{int(sequence) + 1}"])
 
 
 def _streams(said: Any) -> Sequence[tuple[bytes, Any]]:  # noqa: ANN401 - a mapping or a list, by the protocol spoken

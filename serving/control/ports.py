@@ -31,6 +31,7 @@ class Policies(Protocol):
         who: str,
         why: str = "",
         grows: bool = False,
+        insists: bool = False,
     ) -> Published:
         """The model's next policy, once it is published."""
 
@@ -62,6 +63,12 @@ class Records(Protocol):
 
     async def ledger_after(self, after: str, limit: int) -> Sequence[Recorded]:
         """The oldest entries after that id, oldest first."""
+
+    async def entries_of(self, rollout_id: str) -> Sequence[str]:
+        """Ids of the entries about that rollout, oldest first."""
+
+    async def entries_at(self, ids: Collection[str]) -> Mapping[str, Recorded]:
+        """Those of these entries that are there."""
 
     async def id_keys(self) -> IdKeys | None:
         """The keys of request ids."""

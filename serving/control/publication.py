@@ -133,6 +133,8 @@ class Beside:
         stops: models (or `*` for all) to what is kept of their stop.
         unstops: models (or `*`) whose stop is taken back.
         dropped: by model, the rollout in progress that is no longer one, because nobody can read it.
+        stopped_before: stops that the store has forgotten; one that is there stays as it is.
+        barred_before: by model and version, the rollout that it went back with, which the store has forgotten.
         nonce: names this attempt, so that repeating it is not a second change.
     """
 
@@ -146,6 +148,8 @@ class Beside:
     stops: Mapping[str, str] = field(default_factory=dict)
     unstops: tuple[str, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    stopped_before: Mapping[str, str] = field(default_factory=dict)
+    barred_before: Mapping[tuple[str, int], str] = field(default_factory=dict)
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
 
@@ -165,7 +169,8 @@ class Publication:
         lineage: what to remember beside the new head, epoch to digest (or digests, separated by a space).
         entry: what the ledger says of it.
         beside: what else is written, and what must hold for it; its own nonce is not used.
-        reader: the oldest form of reader that understands all of it; refused while a gateway's lease shows less.
+        reader: the oldest form of reader that understands what it changes; refused while a gateway's lease shows less.
+        insists: whether it is written whoever cannot read it: what takes traffic back is held up by no gateway.
         nonce: names this attempt, so that repeating it is not a second change.
     """
 
@@ -178,6 +183,7 @@ class Publication:
     lineage: Mapping[int, str] = field(default_factory=dict)
     beside: Beside = NOTHING_BESIDE
     reader: int = 1
+    insists: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from router.epoch import Head
@@ -15,6 +16,8 @@ MOST_ROLLOUTS: Final = 1_000
 """How many rollouts are kept, those in progress always among them."""
 MOST_JOBS: Final = 10_000
 """How many deliveries to hooks may wait; what comes beyond that is counted and dropped."""
+MOST_ENTRIES_OF_ONE: Final = 10_000
+"""How many of the ledger's entries about one rollout are found by its name; older ones go by the ledger alone."""
 
 _REPLACED_KEPT_MS: Final = 24 * 60 * 60 * 1000
 
@@ -43,15 +46,20 @@ def script_argument(keys: Keys, publication: Publication | None, beside: Beside,
         "stops": dict(beside.stops),
         "unstops": beside.unstops,
         "dropped": dict(beside.dropped),
+        "stopped_before": dict(beside.stopped_before),
+        "barred_before": {f"{model}/{version}": by for (model, version), by in beside.barred_before.items()},
         "entries": [encode_entry(entry) for entry in entries],
+        "about": [rollout_of(entry) for entry in entries],
         "jobs": [{"entry": job.entry + 1, "rollout": job.rollout, "hook": str(job.hook)} for job in beside.jobs],
         "gateway_prefix": keys.gateway(""),
         "record_prefix": keys.rollout(""),
         "counts_prefix": keys.rollout_counts(""),
+        "entries_prefix": keys.rollout_entries(""),
         "of_model_prefix": keys.rollouts_of(""),
         "channel": keys.epochs,
         "most_rollouts": MOST_ROLLOUTS,
         "most_jobs": MOST_JOBS,
+        "most_entries": MOST_ENTRIES_OF_ONE,
         "answer_kept_ms": answer_kept_ms,
     }
     return json.dumps(said)
@@ -73,6 +81,13 @@ def encode_entry(entry: LedgerEntry) -> str:
     return json.dumps(plain, sort_keys=True)
 
 
+def rollout_of(entry: LedgerEntry) -> str:
+    """The id of the rollout that the entry is about, empty where it is about none."""
+    about = entry.facts.get("rollout")
+    said = about.get("id") if isinstance(about, Mapping) else None
+    return said if isinstance(said, str) else ""
+
+
 def decode_entry(said: bytes | str) -> LedgerEntry:
     """What `encode_entry` wrote."""
     plain = json.loads(said)
@@ -91,7 +106,7 @@ def _moves(keys: Keys, publication: Publication) -> dict[str, Any]:
         "retired": [keys.policy(digest) for digest in publication.retired],
         "lineage": lineage | {str(head.epoch): head.digest},
         "forgotten": str(head.epoch - KEPT_EPOCHS),
-        "reader": publication.reader,
+        "reader": 1 if publication.insists else publication.reader,
         "replaced_kept_ms": _REPLACED_KEPT_MS,
     }
 

@@ -124,13 +124,19 @@ end
 for _, model in ipairs(said.unstops) do
   redis.call('HDEL', STOPPED, model)
 end
+for model, why in pairs(said.stopped_before) do
+  redis.call('HSETNX', STOPPED, model, why)
+end
+for version, id in pairs(said.barred_before) do
+  redis.call('HSETNX', BARRED, version, id)
+end
 for model, _ in pairs(said.dropped) do
   redis.call('HDEL', ACTIVE, model)
 end
 
 local function forget(id)
   local model = redis.call('HGET', said.record_prefix .. id, 'model')
-  redis.call('DEL', said.record_prefix .. id, said.counts_prefix .. id)
+  redis.call('DEL', said.record_prefix .. id, said.counts_prefix .. id, said.entries_prefix .. id)
   redis.call('ZREM', ORDER, id)
   if model then
     redis.call('ZREM', said.of_model_prefix .. model, id)
@@ -158,7 +164,8 @@ end
 
 for _, record in ipairs(said.records) do
   if record.writes then
-    redis.call('HSET', record.key, 'revision', record.revision, 'record', record.record, 'model', record.model)
+    redis.call('HSET', record.key, 'revision', record.revision, 'record', record.record, 'model', record.model,
+      'stamp', redis.sha1hex(record.record))
     if not record.over then
       redis.call('HSET', ACTIVE, record.model, record.id)
     elseif redis.call('HGET', ACTIVE, record.model) == record.id then
@@ -184,6 +191,11 @@ end
 local ids = {}
 for nth, entry in ipairs(said.entries) do
   ids[nth] = redis.call('XADD', LEDGER, '*', 'entry', entry)
+  if said.about[nth] ~= '' then
+    local entries = said.entries_prefix .. said.about[nth]
+    redis.call('RPUSH', entries, ids[nth])
+    redis.call('LTRIM', entries, -said.most_entries, -1)
+  end
 end
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))

@@ -95,6 +95,7 @@ class Change:
         who: whoever wants it.
         why: the reason given.
         grows: whether somebody but stable gets more by it, so that a stop forbids it.
+        insists: whether it only takes traffic back, so that no gateway which cannot read it holds it up.
     """
 
     model: str
@@ -103,6 +104,7 @@ class Change:
     who: str
     why: str = ""
     grows: bool = False
+    insists: bool = False
 
 
 class Swaps(Protocol):
@@ -160,11 +162,17 @@ def _next(state: State, change: Change) -> Publication:
         {change.model: change.policy},
         LedgerEntry("policy", change.who, change.why, facts),
         Beside(free=(change.model,), unstopped=(change.model,) if change.grows else (), nonce=""),
+        insists=change.insists,
     )
 
 
 def publication_of(
-    state: State, policies: Mapping[str, Policy], entry: LedgerEntry, beside: Beside = NOTHING_BESIDE
+    state: State,
+    policies: Mapping[str, Policy],
+    entry: LedgerEntry,
+    beside: Beside = NOTHING_BESIDE,
+    *,
+    insists: bool = False,
 ) -> Publication:
     """The next epoch, in which these models have these policies.
 
@@ -173,6 +181,7 @@ def publication_of(
         policies: by model; at least one.
         entry: for the ledger; where there is one model only, its facts are added to.
         beside: what else is written.
+        insists: whether it is written whoever cannot read it.
     """
     snapshot = state.snapshot
     blobs = {model: encode_policy(policy) for model, policy in policies.items()}
@@ -185,7 +194,8 @@ def publication_of(
         facts = {"model": model, "revision": snapshot.revision_of(model), "policy": policy_as_dict(policy)}
     reader = max(map(reader_of, policies.values()), default=1)
     named = {digest_of(blob): blob for blob in blobs.values()}
-    return next_epoch(state, snapshot, named, _with_facts(entry, facts), beside=beside, reader=reader)
+    said = _with_facts(entry, facts)
+    return next_epoch(state, snapshot, named, said, beside=beside, reader=reader, insists=insists)
 
 
 def next_epoch(
@@ -196,6 +206,7 @@ def next_epoch(
     *,
     beside: Beside = NOTHING_BESIDE,
     reader: int = 1,
+    insists: bool = False,
 ) -> Publication:
     """This snapshot in the place of what the store holds; the entry learns epoch and digest."""
     encoded = encode_snapshot(snapshot)
@@ -209,6 +220,7 @@ def next_epoch(
         retired=retired(state.snapshot, snapshot),
         beside=beside,
         reader=max(reader, snapshot_reader_of(snapshot)),
+        insists=insists,
     )
 
 

@@ -1,10 +1,14 @@
-"""How many requests per second each model gets, from the running totals in the gateways' leases, over a few seconds."""
+"""How many requests per second each model gets, and how its versions answer them, over the last few seconds.
+
+From the running totals in the gateways' leases. What is decided goes by the first; the second is for people.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from serving.figures import NONE, Figures
 from serving.leases import GatewayLease
 
 WINDOW_S = 10.0
@@ -15,10 +19,24 @@ _Gateway = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the gateways said at one moment: requests by "model/version", of each gateway and boot."""
+    """What the gateways said at one moment: requests and figures by "model/version", of each gateway and boot."""
 
     at_s: float
     by_gateway: Mapping[_Gateway, Mapping[str, int]]
+    figures: Mapping[_Gateway, Mapping[str, Figures]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """How one version answered within the last few seconds: over how many, and what."""
+
+    span_s: float
+    figures: Figures
+
+    @property
+    def per_s(self) -> float:
+        """First attempts and copies per second."""
+        return self.figures.attempts / self.span_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +47,12 @@ class Rates:
 
     def with_totals(self, gateways: Iterable[GatewayLease], at_s: float) -> Rates:
         """The history with one moment more, and without what is too old."""
-        now = Totals(at_s, {(lease.id, lease.boot): lease.requests for lease in gateways})
+        named = {(lease.id, lease.boot): lease for lease in gateways}
+        now = Totals(
+            at_s,
+            {name: lease.requests for name, lease in named.items()},
+            {name: lease.figures for name, lease in named.items()},
+        )
         return replace(self, seen=(*(one for one in self.seen if at_s - one.at_s <= WINDOW_S), now))
 
     def of(self, model: str) -> float | None:
@@ -48,6 +71,26 @@ class Rates:
                 first.setdefault(gateway, count)
                 last[gateway] = count
         return sum(last[gateway] - first[gateway] for gateway in first) / span_s
+
+    def lately(self, model: str) -> Mapping[int, Lately]:
+        """How the model's versions answered; nothing where too little is known, and of versions that had nothing."""
+        span_s = self.seen[-1].at_s - self.seen[0].at_s if self.seen else 0.0
+        if span_s < _SHORTEST_S:
+            return {}
+        first: dict[_Gateway, Mapping[str, Figures]] = {}
+        last: dict[_Gateway, Mapping[str, Figures]] = {}
+        for totals in self.seen:
+            for gateway, figures in totals.figures.items():
+                first.setdefault(gateway, figures)
+                last[gateway] = figures
+        sums: dict[int, Figures] = {}
+        for gateway, figures in last.items():
+            for name, one in figures.items():
+                owner, _, version = name.rpartition("/")
+                if owner == model and version.isdecimal():
+                    grown = one.since(first[gateway].get(name, NONE))
+                    sums[int(version)] = sums.get(int(version), NONE).plus(grown)
+        return {version: Lately(span_s, one) for version, one in sums.items() if one.attempts}
 
 
 def _of_model(requests: Mapping[str, int], model: str) -> int:

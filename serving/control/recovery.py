@@ -10,14 +10,15 @@ Values in, values out; when to look, and the publishing, is the conductor's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from router.codec import decode_policy, decode_snapshot, digest_of, encode_snapshot
+from router.codec import decode_policy, decode_snapshot, digest_of, encode_snapshot, reader_of, snapshot_reader_of
 from router.commands import Pause, ask
 from router.epoch import NO_HEAD, Entry, Head, Snapshot, Step, step
 from router.errors import PolicyError
 from router.phases import Phase
+from router.policy import Policy
 from router.rollout import BY_ITSELF, Seen
 from serving.control.errors import StoreDamaged
 from serving.control.publication import Beside
@@ -72,7 +73,9 @@ def plan(shown: Head, alive: Sequence[GatewayLease], lineage: Mapping[int, str])
     return Plan(shown, winner, epoch, _joined(running, lineage), stuck)
 
 
-def publication(plan: Plan, shown: State, kept: Recovery, look: Look = NOBODY) -> Publication:
+def publication(
+    plan: Plan, shown: State, kept: Recovery, look: Look = NOBODY, others: Iterable[Policy] = ()
+) -> Publication:
     """The winner's policies as the next epoch.
 
     A model that only the store knows of keeps its policy. Where both know one and differ, the gateways' policy stands
@@ -86,11 +89,13 @@ def publication(plan: Plan, shown: State, kept: Recovery, look: Look = NOBODY) -
         shown: what the store shows.
         kept: the winner's snapshot and policies.
         look: the rollouts in progress.
+        others: policies that the store alone has.
 
     Raises:
         StoreDamaged: what was handed back is not what its digests say.
     """
     recovered = _checked(kept, plan.winner)
+    policies = [*others, *map(decode_policy, kept.policies.values())]
     parent = plan.shown.digest
     models = {**shown.snapshot.models, **recovered.models}
     entries = {name: _merged(shown.snapshot.models.get(name), entry) for name, entry in models.items()}
@@ -107,6 +112,10 @@ def publication(plan: Plan, shown: State, kept: Recovery, look: Look = NOBODY) -
         retired=retired(shown.snapshot, snapshot),
         lineage=plan.lineage,
         beside=_pauses(plan, look),
+        reader=max([snapshot_reader_of(snapshot), *map(reader_of, policies)]),
+        # What gateways run is nobody's gain, and while the store does not show it they follow nothing, not even a
+        # rollback: one that cannot read it must not keep the others from that.
+        insists=True,
     )
 
 

@@ -21,7 +21,7 @@ _NOT_FOUND = 404
 
 
 class RolloutRow(TypedDict):
-    """A rollout at a glance; shares are desired, parts per million by version."""
+    """A rollout at a glance; shares are what it gives, parts per million by version."""
 
     id: str
     model: str
@@ -88,16 +88,18 @@ class EntryRow(TypedDict):
 
 
 class WhyAnswer(TypedDict):
-    """What happened to a rollout: told, and as entries of the ledger, oldest first."""
+    """What happened to a rollout: told, and as entries of the ledger, oldest first; more is newer than `next`."""
 
     story: list[str]
     entries: list[EntryRow]
+    next: str | None
 
 
 class LedgerAnswer(TypedDict):
-    """Entries of the ledger, newest first."""
+    """Entries of the ledger, newest first; more is older than `next`."""
 
     entries: list[EntryRow]
+    next: str | None
 
 
 class StageRow(TypedDict):
@@ -194,9 +196,17 @@ class RolloutsClient:
         return next(iter(self.rollouts(model, 1)["rollouts"]), None)
 
     def why(self, rollout_id: str) -> WhyAnswer:
-        """What happened to it, oldest first, as a story and as entries."""
+        """What happened to it, oldest first, as a story and as entries: all of it, page by page."""
         path = f"rollouts/{path_part(rollout_id)}/why"
-        return cast("WhyAnswer", self._control.call("GET", path, WhyAnswer))
+        told = cast("WhyAnswer", self._control.call("GET", path, WhyAnswer))
+        while after := told["next"]:
+            page = cast("WhyAnswer", self._control.call("GET", path, WhyAnswer, params=[("after", after)]))
+            told = {
+                "story": told["story"] + page["story"],
+                "entries": told["entries"] + page["entries"],
+                "next": page["next"],
+            }
+        return told
 
     def ledger(self, rollout_id: str, limit: int) -> LedgerAnswer:
         """The newest entries about a rollout."""

@@ -9,12 +9,50 @@ import json
 from collections.abc import Mapping, Sequence
 
 from serving.control.base_store import BaseStore, reply
+from serving.control.publication_form import MOST_JOBS
+from serving.control.rolling.archive import MOST_ENTRIES
 from serving.control.rolling.kept import Answered, Claim, Due, Look, Stop, claim_from, damaged_record, stop_from
 from serving.control.rolling.records import Record, decode_record
+from serving.control.rolling.remembering import Memory
+from serving.control.rolling.shelf import place_of
+from serving.store_keys import Keys
 
 _COUNTS_KEPT_MS = 30 * 24 * 60 * 60 * 1000
 _ANSWERS_KEPT_MS = 24 * 60 * 60 * 1000
 _MOST_LISTED = 1_000
+
+_KEEP = """
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+_END_JOB = """
+redis.call('ZREM', KEYS[2], ARGV[2])
+redis.call('HDEL', KEYS[3], ARGV[2], ARGV[2] .. '/tries')
+return 1
+"""
+
+_PUT_OFF_JOB = """
+if redis.call('ZSCORE', KEYS[2], ARGV[2]) then
+  local time = redis.call('TIME')
+  local at = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
+  redis.call('ZADD', KEYS[2], string.format('%.0f', at), ARGV[2])
+  redis.call('HINCRBY', KEYS[3], ARGV[2] .. '/tries', 1)
+end
+return 1
+"""
+
+# What is in progress, without the records themselves: model, id and stamp of each.
+_IN_PROGRESS = """
+local found = {}
+local active = redis.call('HGETALL', KEYS[1])
+for nth = 1, #active, 2 do
+  found[#found + 1] = active[nth]
+  found[#found + 1] = active[nth + 1]
+  found[#found + 1] = redis.call('HGET', ARGV[1] .. active[nth + 1], 'stamp') or ''
+end
+return found
+"""
 
 # The fence counts how often the lead changed hands; whoever holds the lease keeps the count that it was given.
 _LEAD = """
@@ -38,22 +76,46 @@ return ''
 
 
 class RolloutStore(BaseStore):
-    """What is kept of rollouts."""
+    """What is kept of rollouts.
+
+    Records in progress are kept decoded, under the stamp that their bytes had: the loop looks four times a second, and
+    what did not change is neither sent nor decoded again. A stamp is a digest of the bytes and not the revision, for a
+    store that was put back counts its revisions anew.
+
+    Args:
+        url: the server's.
+        keys: what they are called.
+        timeout_s: how long one command may take.
+    """
+
+    def __init__(self, url: str, keys: Keys, timeout_s: float) -> None:
+        super().__init__(url, keys, timeout_s)
+        self._decoded: dict[str, tuple[str, Record]] = {}
 
     async def look(self) -> Look:
-        """The time, the rollouts in progress, and what is stopped, in two round trips."""
+        """The time, the rollouts in progress, and what is stopped, in two round trips, or one where nothing changed."""
         async with self._boundary():
             pipe = self._redis.pipeline(transaction=False)
             pipe.time()
-            pipe.hgetall(self.keys.active_rollouts)
+            pipe.eval(_IN_PROGRESS, 1, self.keys.active_rollouts, self.keys.rollout(""))
             pipe.hgetall(self.keys.stopped)
-            (seconds, micros), active, stopped = await pipe.execute()
-        ids = {model.decode(): rollout.decode() for model, rollout in active.items()}
-        records, damaged = await self._records(ids)
+            (seconds, micros), found, stopped = await pipe.execute()
+        words = [said.decode() for said in found]
+        active = list(zip(words[::3], words[1::3], words[2::3], strict=True))
+        damaged = await self._decode_changed(active)
+        records = tuple(self._decoded[rollout][1] for model, rollout, _ in active if model not in damaged)
         now_s = int(seconds) + int(micros) / 1_000_000
-        return Look(
-            now_s, tuple(records), damaged, {model.decode(): stop_from(said) for model, said in stopped.items()}
-        )
+        return Look(now_s, records, damaged, {model.decode(): stop_from(said) for model, said in stopped.items()})
+
+    async def _decode_changed(self, active: Sequence[tuple[str, str, str]]) -> Mapping[str, str]:
+        """Has every record in progress decoded; the ids of those that nobody can read, by model."""
+        had = self._decoded
+        known = {rollout: had[rollout] for _, rollout, stamp in active if stamp and had.get(rollout, ("",))[0] == stamp}
+        changed = {model: rollout for model, rollout, _ in active if rollout not in known}
+        records, damaged = await self._records(changed)
+        stamps = {rollout: stamp for _, rollout, stamp in active}
+        self._decoded = known | {record.id: (stamps[record.id], record) for record in records}
+        return damaged
 
     async def rollout(self, rollout_id: str) -> Record | None:
         """The rollout of that id, None where there is none."""
@@ -78,6 +140,26 @@ class RolloutStore(BaseStore):
             found = await reply(self._redis.hgetall(self.keys.barred_versions))
         pairs = [(field.decode().rpartition("/"), rollout.decode()) for field, rollout in found.items()]
         return {int(version): rollout for (of, _, version), rollout in pairs if of == model}
+
+    async def memory(self, last: str) -> tuple[Memory, bool]:
+        """What is barred and stopped, and whether the ledger has that entry, or has let go of it; all of one moment."""
+        async with self._boundary():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.xrevrange(self.keys.ledger, count=1)
+            pipe.xrange(self.keys.ledger, count=1)
+            pipe.xrange(self.keys.ledger, min=last or "0-0", max=last or "0-0")
+            pipe.xlen(self.keys.ledger)
+            pipe.hgetall(self.keys.barred_versions)
+            pipe.hgetall(self.keys.stopped)
+            newest, oldest, asked, length, barred, stopped = await pipe.execute()
+            pairs = [(field.decode().rpartition("/"), rollout.decode()) for field, rollout in barred.items()]
+            there = Memory(
+                newest[0][0].decode() if newest else "",
+                {(model, int(version)): rollout for (model, _, version), rollout in pairs},
+                {model.decode(): stop_from(said) for model, said in stopped.items()},
+            )
+        trimmed = length >= MOST_ENTRIES and place_of(oldest[0][0].decode()) > place_of(last or "0-0")
+        return there, not last or bool(asked) or trimmed
 
     async def stopped(self) -> Mapping[str, Stop]:
         """What is stopped, by model, or `*` for all."""
@@ -108,21 +190,34 @@ class RolloutStore(BaseStore):
             said = await reply(self._redis.get(self.keys.rollout_counts(rollout_id)))
         return None if said is None else str(said.decode())
 
-    async def keep_counts(self, rollout_id: str, said: str) -> None:
-        """Keeps them."""
+    async def keep_counts(self, rollout_id: str, said: str, fence: int) -> None:
+        """Keeps them, for the conductor of that fence."""
+        await self._as_leader(fence, _KEEP, [self.keys.rollout_counts(rollout_id)], [said, str(_COUNTS_KEPT_MS)])
+
+    async def watched_s(self) -> float | None:
+        """Until when a conductor has watched, seconds since 1970; None where nobody wrote that down."""
         async with self._boundary():
-            await reply(self._redis.set(self.keys.rollout_counts(rollout_id), said, px=_COUNTS_KEPT_MS))
+            said = await reply(self._redis.get(self.keys.watched))
+            return None if said is None else float(said)
+
+    async def keep_watched(self, now_s: float, fence: int) -> None:
+        """The conductor of that fence has watched until then."""
+        await self._as_leader(fence, _KEEP, [self.keys.watched], [repr(now_s), str(_COUNTS_KEPT_MS)])
 
     # What hooks are to hear.
 
-    async def due_jobs(self, limit: int) -> Sequence[Due]:
-        """Deliveries that are due, the longest due first."""
+    async def due_jobs(self) -> Sequence[str]:
+        """Ids of the deliveries that are due, the longest due first; there are never more than `MOST_JOBS`."""
         now_ms = await self.now_ms()
         async with self._boundary():
-            asked = self._redis.zrangebyscore(self.keys.due_jobs, "-inf", now_ms, start=0, num=limit)
-            ids = [one.decode() for one in await reply(asked)]
-            if not ids:
-                return []
+            asked = self._redis.zrangebyscore(self.keys.due_jobs, "-inf", now_ms, start=0, num=MOST_JOBS)
+            return [one.decode() for one in await reply(asked)]
+
+    async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
+        """These deliveries; of those that are over by now the entry is empty."""
+        if not ids:
+            return []
+        async with self._boundary():
             found = await reply(self._redis.hmget(self.keys.jobs, [*ids, *(f"{one}/tries" for one in ids)]))
         entries, tries = found[: len(ids)], found[len(ids) :]
         return [
@@ -130,22 +225,14 @@ class RolloutStore(BaseStore):
             for one, entry, tried in zip(ids, entries, tries, strict=True)
         ]
 
-    async def end_job(self, job: str) -> None:
-        """That one is delivered, or given up."""
-        async with self._boundary():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.zrem(self.keys.due_jobs, job)
-            pipe.hdel(self.keys.jobs, job, f"{job}/tries")
-            await pipe.execute()
+    async def end_job(self, job: str, fence: int) -> None:
+        """That one is delivered, or given up, says the conductor of that fence."""
+        await self._as_leader(fence, _END_JOB, [self.keys.due_jobs, self.keys.jobs], [job])
 
-    async def put_off_job(self, job: str, wait_s: float) -> None:
-        """That one was tried in vain, and is tried again after so long."""
-        at_ms = await self.now_ms() + round(wait_s * 1000)
-        async with self._boundary():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.zadd(self.keys.due_jobs, {job: at_ms}, xx=True)
-            pipe.hincrby(self.keys.jobs, f"{job}/tries", 1)
-            await pipe.execute()
+    async def put_off_job(self, job: str, wait_s: float, fence: int) -> None:
+        """That one was tried in vain by the conductor of that fence, and is tried again after so long."""
+        wait_ms = str(round(wait_s * 1000))
+        await self._as_leader(fence, _PUT_OFF_JOB, [self.keys.due_jobs, self.keys.jobs], [job, wait_ms])
 
     # Requests with a key of their own.
 

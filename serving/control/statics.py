@@ -94,7 +94,7 @@ class StaticKeeper:
 def static_endpoints(models: Iterable[ModelSettings]) -> list[Endpoint]:
     """The endpoints that the settings declare, and that somebody else runs."""
     return [
-        Endpoint(place.host, place.port, 0, model.name, one.version, tls=place.tls)
+        Endpoint(place.host, place.port, place.grpc_port, model.name, one.version, tls=place.tls)
         for model in models
         for one in model.versions
         for place in one.endpoints

@@ -110,6 +110,7 @@ class Store(LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, Rol
         who: str,
         why: str = "",
         grows: bool = False,
+        insists: bool = False,
     ) -> Published:
         """The model's next policy, once it is published.
 
@@ -120,6 +121,7 @@ class Store(LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, Rol
             who: for the ledger.
             why: for the ledger.
             grows: whether somebody but stable gets more by it, so that a stop forbids it.
+            insists: whether it only takes traffic back, so that no gateway which cannot read it holds it up.
 
         Raises:
             Conflict: another change of this model came first.
@@ -127,7 +129,7 @@ class Store(LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, Rol
             ModelStopped: the model is stopped, and somebody but stable would get more.
             Contended: changes of other models kept coming first.
         """
-        return await publish_change(self, Change(model, policy, expected_revision, who, why, grows))
+        return await publish_change(self, Change(model, policy, expected_revision, who, why, grows, insists))
 
     async def swap(self, publication: Publication) -> Answer:
         """Writes all of a publication if the head is still the expected one, else nothing."""

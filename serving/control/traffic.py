@@ -19,7 +19,7 @@ from serving.control.capacity import Excess, excesses
 from serving.control.errors import Conflict, Unacceptable, Unknown
 from serving.control.ports import Routable, Store, all_routable
 from serving.control.publishing import Published, State
-from serving.control.rates import Rates
+from serving.control.rates import Lately, Rates
 from serving.control.succession import next_policy
 from serving.control.views import Current, Wanted
 from serving.control.wishes import ModelVersion
@@ -99,8 +99,9 @@ class Traffic:
     ) -> Published:
         """Publishes it, unless it gives traffic to servers that are being drained; insisting gets nobody past that."""
         more = before is not None and opens(before, policy)
+        back = before is not None and not more and opens(policy, before)
         async with self.giving(model, before, policy):
-            return await self._store.change(model, policy, revision, who=who, why=why, grows=more)
+            return await self._store.change(model, policy, revision, who=who, why=why, grows=more, insists=back)
 
     @asynccontextmanager
     async def giving(self, model: str, before: Policy | None, after: Policy) -> AsyncIterator[None]:
@@ -137,6 +138,18 @@ class Traffic:
             ready = await self._store.endpoint_loads()
             said += map(str, excesses(model, before, after, self.rates.of(model), ready))
         return tuple(said)
+
+    def lately(self, model: str) -> Mapping[int, Lately]:
+        """How its versions answered within the last few seconds."""
+        return self.rates.lately(model)
+
+    async def carried(self, model: str, before: Policy, after: Policy) -> Mapping[int, int]:
+        """The arms that would get more than they carry, by what they carry, where the policy says to give them that."""
+        if after.over_capacity is not OverCapacity.CLAMP:
+            return {}
+        arms = {arm.version for arm in after.arms}
+        over = excesses(model, before, after, self.rates.of(model), await self._store.endpoint_loads())
+        return {one.version: one.carried_ppm for one in over if one.version in arms}
 
     def _drained(self, model: str, before: Policy | None, after: Policy) -> list[int]:
         new = routed_in(after) - (routed_in(before) if before else set())

@@ -17,10 +17,12 @@ from typing import Final
 from router.phases import Phase
 from router.policy import format_share
 from serving.amounts import time_of
-from serving.rollout_standing import Standing
+from serving.rollout_standing import Standing, lately_words
 from serving.watching.seen import Answer, Event, Rate, Seen, rates
 
-_COLUMNS: Final = ("version", "role", "share", "effective", "requests/s", "this stage")
+_COLUMNS: Final = ("version", "role", "share", "effective", "req/s", "errors", "p50", "p99", "stage")
+_CUT_COLUMNS: Final = (*_COLUMNS[:3], "given", *_COLUMNS[3:])
+"""Where a version carries less than its share."""
 _GAP: Final = "  "
 _FEWEST_EVENTS: Final = 2
 
@@ -75,7 +77,7 @@ def frame(seen: Seen, now_s: float, size: Size) -> tuple[Line, ...]:
         now_s: the time, by the clock of what was heard.
         size: of the screen.
     """
-    body = _body(seen, seen.last, now_s) if seen.last else ()
+    body = _body(seen, seen.last, now_s, size.width) if seen.last else ()
     top = list(_wrapped([*_silence(seen, now_s), *body], size.width))
     foot = Line("q quits; the rollout goes on", Mood.FAINT)
     room = max(0, size.height - len(top) - 1)
@@ -108,7 +110,7 @@ def _silence(seen: Seen, now_s: float) -> Iterator[Line]:
         yield Line(f"nothing was heard yet{': ' + seen.silence if seen.silence else ''}", Mood.CAREFUL)
 
 
-def _body(seen: Seen, answer: Answer, now_s: float) -> Iterator[Line]:
+def _body(seen: Seen, answer: Answer, now_s: float, width: int) -> Iterator[Line]:
     standing = answer.standing
     yield Line(f"{standing.model}  {_kind(standing)}  {standing.id}", Mood.TITLE)
     by_hand = ", shares set by hand" if standing.by_hand else ""
@@ -119,7 +121,7 @@ def _body(seen: Seen, answer: Answer, now_s: float) -> Iterator[Line]:
     if standing.advised:
         yield Line(f"recommended: {standing.advised}")
     yield Line("")
-    yield from _table(standing, rates(seen.answers))
+    yield from _table(standing, rates(seen.answers), width)
     yield Line("")
     yield Line("stages: " + ", ".join(_stages(standing)))
     for wait in standing.waits:
@@ -132,26 +134,31 @@ def _body(seen: Seen, answer: Answer, now_s: float) -> Iterator[Line]:
     yield from (Line(f"store: {one}", Mood.BAD) for one in answer.trouble)
 
 
-def _table(standing: Standing, counted: Mapping[int, Rate]) -> Iterator[Line]:
+def _table(standing: Standing, counted: Mapping[int, Rate], width: int) -> Iterator[Line]:
     total = sum(rate.requests for rate in counted.values())
-    versions = sorted({*standing.shares, *counted}, key=lambda one: (one != standing.stable, one))
+    versions = sorted({*standing.shares, *standing.lately, *counted}, key=lambda one: (one != standing.stable, one))
     rows = [_row(standing, version, counted.get(version), total) for version in versions]
-    widths = [max(len(row[at]) for row in [_COLUMNS, *rows]) for at in range(len(_COLUMNS))]
-    yield Line(_laid_out(_COLUMNS, widths), Mood.FAINT)
-    yield from (Line(_laid_out(row, widths)) for row in rows)
+    columns = _CUT_COLUMNS if standing.cut else _COLUMNS
+    widths = [max(len(row[at]) for row in [columns, *rows]) for at in range(len(columns))]
+    gap = _GAP if sum(widths) + len(_GAP) * (len(widths) - 1) <= width else " "
+    yield Line(_laid_out(columns, widths, gap), Mood.FAINT)
+    yield from (Line(_laid_out(row, widths, gap)) for row in rows)
 
 
 def _row(standing: Standing, version: int, rate: Rate | None, total: int) -> Sequence[str]:
-    share = format_share(standing.shares.get(version, 0))
+    given, how = standing.shares.get(version, 0), standing.lately.get(version)
+    shares = [format_share(standing.desired.get(version, given)), *([format_share(given)] if standing.cut else [])]
     effective = f"{rate.requests * 100 / total:.2f} %" if rate and total else ""
-    per_s = f"{rate.per_s:,.1f}" if rate else ""
+    per_s, *answered = lately_words(how)
+    if rate and (rate.requests or not per_s):  # counted here, and without those that were copied
+        per_s = f"{rate.per_s:,.1f}"
     stage = f"{standing.requests[version]:,}" if version in standing.requests else ""
-    return (str(version), standing.role_of(version), share, effective, per_s, stage)
+    return (str(version), standing.role_of(version), *shares, effective, per_s, *answered, stage)
 
 
-def _laid_out(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _laid_out(cells: Sequence[str], widths: Sequence[int], gap: str) -> str:
     role = 1
-    return _GAP.join(
+    return gap.join(
         cell.ljust(width) if at == role else cell.rjust(width)
         for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ).rstrip()

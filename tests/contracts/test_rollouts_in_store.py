@@ -80,7 +80,7 @@ async def test_what_is_not_there_is_said_to_be_nothing(bench: Bench) -> None:
     assert await bench.store.rollout("ro_000000000000") is None
     assert list(await bench.store.rollouts(None, 10)) == []
     assert await bench.store.counts("ro_000000000000") is None
-    assert list(await bench.store.due_jobs(10)) == []
+    assert list(await bench.store.due_jobs()) == []
     assert await bench.store.barred(MODEL) == {}
 
 
@@ -263,26 +263,27 @@ async def test_hooks_are_queued_with_the_entry_that_they_are_to_hear(bench: Benc
     await base(bench)
     hooks = (Hook("https://a.example.com/", SECRET), Hook("https://b.example.com/", SECRET, ("rolled_back",)))  # type: ignore[arg-type]
     record = await begun(bench, hooks=hooks)
-    [due] = await bench.store.due_jobs(10)
+    [due] = await bench.store.jobs(await bench.store.due_jobs())
     assert due.id.endswith(f"/{record.id}/0")
     assert '"started"' in due.entry
     assert due.tries == 0
     await back(bench, record)
-    assert [one.id.rpartition("/")[2] for one in await bench.store.due_jobs(10)] == ["0", "0", "1"]
-    await bench.store.put_off_job(due.id, 60)
-    assert due.id not in [one.id for one in await bench.store.due_jobs(10)]
-    await bench.store.put_off_job(due.id, -1)
-    [again] = [one for one in await bench.store.due_jobs(10) if one.id == due.id]
+    assert [one.rpartition("/")[2] for one in await bench.store.due_jobs()] == ["0", "0", "1"]
+    await bench.store.put_off_job(due.id, 60, 0)
+    assert due.id not in await bench.store.due_jobs()
+    await bench.store.put_off_job(due.id, -1, 0)
+    assert due.id in await bench.store.due_jobs()
+    [again] = await bench.store.jobs([due.id])
     assert again.tries == 2
-    for one in await bench.store.due_jobs(10):
-        await bench.store.end_job(one.id)
-    assert list(await bench.store.due_jobs(10)) == []
+    for one in await bench.store.due_jobs():
+        await bench.store.end_job(one, 0)
+    assert list(await bench.store.due_jobs()) == []
 
 
 async def test_what_was_counted_is_kept(bench: Bench) -> None:
     """By rollout, the last that was said."""
-    await bench.store.keep_counts("ro_000000000000", "a")
-    await bench.store.keep_counts("ro_000000000000", "b")
+    await bench.store.keep_counts("ro_000000000000", "a", 0)
+    await bench.store.keep_counts("ro_000000000000", "b", 0)
     assert await bench.store.counts("ro_000000000000") == "b"
 
 
@@ -307,7 +308,7 @@ async def test_the_ledger_is_read_from_either_end(bench: Bench) -> None:
     assert [one.entry.who for one in (*first, *rest)] == [f"who {number}" for number in range(5)]
     newest = await bench.store.ledger(2)
     assert [one.entry.who for one in await bench.store.ledger(10, before=newest[-1].id)] == ["who 2", "who 1", "who 0"]
-    await bench.store.trim_ledger(first[-1].id)
+    await bench.store.trim_ledger(first[-1].id, 0)
     assert await bench.store.ledger_length() == 3
     assert [one.entry.who for one in await bench.store.ledger_after("", 10)] == ["who 2", "who 3", "who 4"]
 

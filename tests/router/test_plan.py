@@ -15,7 +15,7 @@ from router.choose import bucket_of, drawn
 from router.errors import PlanError, PolicyError
 from router.match import Match
 from router.places import places_of
-from router.plan import Does, End, Kind, Needs, Plan, Stage, grows, policy_for
+from router.plan import MOST_ARMS, Does, End, Kind, Needs, Plan, Stage, grows, policy_for
 from router.policy import WHOLE, Arm, Policy, Role, Rule, Shadow
 from router.strategies import CanaryStep, canary
 from tests.examples import examples
@@ -52,8 +52,13 @@ def test_the_shares_of_every_stage_always_sum(plan: Plan) -> None:
             assert {v: s for v, s in policy.shares().items() if v != STABLE} == dict(stage.shares)
 
 
-@settings(max_examples=examples(1_000))
-@given(st.lists(shares, min_size=2, max_size=5), st.lists(shares, max_size=3))
+shares_of_many = st.lists(st.integers(0, WHOLE) | st.sampled_from([0, 1, 100]), min_size=1, max_size=MOST_ARMS).map(
+    lambda raw: {version: share // len(raw) for version, share in enumerate(raw, start=2)}
+)
+
+
+@settings(max_examples=examples(1_000), deadline=None)
+@given(st.lists(shares | shares_of_many, min_size=2, max_size=5), st.lists(shares | shares_of_many, max_size=3))
 def test_a_growing_arm_loses_no_unit_and_a_shrinking_one_gains_none(
     several: list[dict[int, int]], by_hand: list[dict[int, int]]
 ) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from router.codec import policy_as_dict
 from router.plan import Plan, policy_for
-from router.plan_form import plan_as_dict
+from router.plan_form import plan_as_document
 from router.policy import Policy
 from router.strategies import CanaryStep, canary
 from serving.control.models_client import VersionAnswer
@@ -54,6 +54,7 @@ def rollout(name: str = "ro_0123456789ab", plan: Plan = STEPS, **changes: Any) -
         "candidate": plan.candidate,
         "stable": 1,
         "shares": {"1": 950_000, "2": 50_000},
+        "desired": changes.get("shares", {"1": 950_000, "2": 50_000}),
         "by_hand": False,
         "over": False,
         "cause": "",
@@ -64,11 +65,15 @@ def rollout(name: str = "ro_0123456789ab", plan: Plan = STEPS, **changes: Any) -
         "next_step_s": 492.0,
         "stage_s": 108.0,
         "requests": {"2": 650, "1": 12_345},
+        "lately": {
+            "1": {"requests_per_s": 95.0, "error_share": 0.0004, "p50_ms": 4.2, "p99_ms": 12.84},
+            "2": {"requests_per_s": 5.0, "error_share": 0.025, "p50_ms": 6.0, "p99_ms": 1_250.0},
+        },
         "chosen": None,
         "advised": "",
         "approvals": [],
         "epochs": [7, 9],
-        "plan": plan_as_dict(plan),
+        "plan": plan_as_document(plan),
         "gates": [],
         "webhooks": [],
     }
@@ -152,7 +157,8 @@ class FakeRollouts:
 
     def ledger(self, _asked: Asked, _name: str = "") -> tuple[int, dict[str, Any]]:
         """GET /ledger and GET /rollouts/{id}/why."""
-        return 200, {"story": [f"{one['who']}: {one['why']}" for one in self.entries], "entries": self.entries}
+        story = [f"{one['who']}: {one['why']}" for one in self.entries]
+        return 200, {"story": story, "entries": self.entries, "next": None}
 
     def started(self, asked: Asked, model: str) -> tuple[int, dict[str, Any]]:
         """POST /models/{model}/rollouts."""
@@ -162,7 +168,7 @@ class FakeRollouts:
                 "name": "5 %", "does": "run", "shares": {"1": 950_000, "2": 50_000}, "min_s": 600, "min_requests": 0,
                 "needs": "minima", "approval": True, "flip": False, "policy": policy,
             }  # fmt: skip
-            return 200, {"stages": [row], "plan": plan_as_dict(STEPS), "notes": ["nobody serves version 2 yet"]}
+            return 200, {"stages": [row], "plan": plan_as_document(STEPS), "notes": ["nobody serves version 2 yet"]}
         begun = rollout("ro_aaaaaaaaaaaa", model=model, phase="warming", stage=None, stage_number=-1)
         self.rollouts.insert(0, begun)
         return 201, self.changed(begun)
@@ -181,7 +187,7 @@ class FakeRollouts:
     def set(self, asked: Asked, name: str) -> tuple[int, dict[str, Any]]:
         """PATCH /rollouts/{id}."""
         status, there = self.one(asked, name)
-        there.update(by_hand=True, revision=there["revision"] + 1, shares={"1": 875_000, "2": 125_000})
+        there.update(by_hand=True, revision=there["revision"] + 1, shares={"1": 875_000, "2": 125_000}, desired={})
         return status, self.changed(there)
 
     def stopped(self, _asked: Asked, model: str = "digits") -> tuple[int, dict[str, Any]]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.plan import LONGEST_S
 from router.plan_form import seconds_of as seconds_in_documents
 from router.policy import WHOLE, format_share, parse_share
-from serving.amounts import pair_of, percent_of, seconds_of, share_of, time_of
+from serving.amounts import pair_of, percent_of, seconds_of, share_of, step_of, time_of
 
 SHARES = st.integers(0, WHOLE)
 TIMES = st.integers(0, LONGEST_S)
@@ -19,10 +19,11 @@ TIMES = st.integers(0, LONGEST_S)
 
 @given(SHARES)
 def test_every_form_of_a_share_means_the_same(share: int) -> None:
-    """What is shown can be typed, with and without its unit, and in documents as well."""
+    """What is shown can be typed, and in documents as well; a canary's steps without their unit, too."""
     percent = percent_of(share)
-    forms = [percent, percent.removesuffix("%"), f" {percent} ", f"{share}ppm", f"{share}/1000000", format_share(share)]
+    forms = [percent, f" {percent} ", f"{share}ppm", f"{share}/1000000", format_share(share)]
     assert {share_of(form) for form in forms} == {share}
+    assert {step_of(form) for form in [*forms, percent.removesuffix("%")]} == {share}
     assert parse_share(percent) == share
     assert pair_of(f"2={percent}") == pair_of(f" 2 : {percent}") == (2, share)
 
@@ -46,11 +47,19 @@ def test_a_time_is_shown_rounded_up(seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "share"),
-    [("12.5", 125_000), ("12.5%", 125_000), ("125000ppm", 125_000), ("1/8", 125_000), ("0", 0), ("100", WHOLE)],
+    [("12.5%", 125_000), ("125000ppm", 125_000), ("1/8", 125_000), ("0", 0), ("100%", WHOLE)],
 )
 def test_shares_that_people_type(text: str, share: int) -> None:
-    """A number without a unit is a percentage."""
-    assert share_of(text) == share
+    """With their unit."""
+    assert share_of(text) == step_of(text) == share
+
+
+@pytest.mark.parametrize(("text", "share"), [("12.5", 125_000), ("1", 10_000), (" 100 ", WHOLE)])
+def test_a_bare_number_is_a_step_of_a_canary_and_nothing_else(text: str, share: int) -> None:
+    """Among steps it is a percentage; alone it could be parts per million, and is refused with both ways to say it."""
+    assert step_of(text) == share
+    with pytest.raises(ValueError, match="write '10%' or '100000ppm'"):
+        share_of(text)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,8 @@ def test_times_that_people_type(text: str, seconds: int) -> None:
         ("x", "no share"),
         ("", "no share"),
         ("-1", "no share"),
-        ("101", "more than all"),
+        ("10", "write '10%' or '100000ppm'"),
+        ("101%", "more than all"),
         ("2/1", "more than all"),
         ("1/0", "more than all"),
         ("1/3", "33.3333%"),

@@ -81,6 +81,7 @@ class Control:
             "GET /api/v1/status": (200, STATUS),
             "GET /api/v1/models/digits/policy": (200, READ),
             "GET /api/v1/models/digits/explain": (200, EXPLAIN),
+            "POST /api/v1/models/digits/explain": (200, EXPLAIN),
         }
         self.asked: list[str] = []
         self.written: list[tuple[str | None, dict[str, Any]]] = []
@@ -106,6 +107,11 @@ class Control:
                     **body,
                 }
                 self._answer(*control.answers.get("PUT", (200, changed)))
+
+            def do_POST(self) -> None:
+                control.asked.append(f"POST {self.path}")
+                control.written.append((None, json.loads(self.rfile.read(int(self.headers["content-length"])))))
+                self._answer(*control.answers.get(f"POST {self.path}", (404, {})))
 
             def _answer(self, status: int, body: dict[str, Any]) -> None:
                 content = json.dumps(body).encode()
@@ -285,6 +291,41 @@ def test_explain_passes_unit_and_headers_on(sluice: Command, control: Control) -
     assert ran.code == 0
     assert "digits: version 2 (arm, bucket 123,456 of 1,000,000). its bucket is the arm's" in ran.out
     assert control.asked == ["GET /api/v1/models/digits/explain?unit=customer-7&header=country%3Ade&header=x%3Ay"]
+
+
+def test_explain_takes_the_body_that_names_the_unit(sluice: Command, control: Control, tmp_path: Path) -> None:
+    """From a file; headers go along, and whether they are metadata."""
+    file = tmp_path / "body.json"
+    file.write_text('{"user": {"id": "ö"}}')
+    ran = sluice("explain", "digits", "--body", str(file), "-H", "x:y", "--grpc")
+    assert (ran.code, "digits: version 2" in ran.out) == (0, True), ran.err
+    assert control.asked == ["POST /api/v1/models/digits/explain"]
+    [(_, asked)] = control.written
+    assert asked == {"unit": None, "headers": {"x": "y"}, "grpc": True, "body": {"user": {"id": "ö"}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "no JSON"),
+        ("NaN", "NaN is no JSON"),
+        ("\xff", "no JSON"),
+        ("[" * 50_000, "no JSON"),
+        (f'"{"x" * 61_440}"', "more than 61,440 bytes"),
+        (None, "cannot be read"),
+    ],
+    ids=["half", "nan", "bytes", "deep", "large", "none"],
+)
+def test_a_body_that_is_none_is_wrong_usage(
+    sluice: Command, control: Control, tmp_path: Path, content: str | None, says: str
+) -> None:
+    """Exit code 2 with what is wrong, and nobody is asked."""
+    file = tmp_path / "b"
+    if content is not None:
+        file.write_text(content, encoding="latin-1")
+    ran = sluice("explain", "digits", "--body", str(file))
+    assert (ran.code, says in " ".join(ran.err.replace("│", " ").split())) == (2, True), ran.err
+    assert control.asked == []
 
 
 def test_a_header_that_is_none_is_wrong_usage(sluice: Command, control: Control) -> None:

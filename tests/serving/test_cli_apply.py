@@ -69,7 +69,7 @@ def test_another_rollout_under_way_is_named(sluice: Command, api: FakeRollouts, 
 def test_start_and_apply_wait_where_they_are_told_to(sluice: Command, api: FakeRollouts) -> None:
     """The exit code is that of waiting; the JSON is the rollout as it ended."""
     assert sluice(*CANARY, "--wait", "--timeout", "0").code == 3
-    api.rollouts = [rollout(phase="rolled back", over=True)]
+    api.rollouts = [{**running(FILE.replace("25%", "30%")), "phase": "rolled back", "over": True}]
     ran = sluice("apply", "-f", "rollout.yaml", "--wait", "--timeout", "0")
     assert ran.code == 3  # a new one was begun, and is not over
     api.rollouts = [{**running(), "phase": "promoted", "over": True}]

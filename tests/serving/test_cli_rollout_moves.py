@@ -45,7 +45,7 @@ def test_a_move_goes_with_what_was_seen(  # noqa: PLR0917
     assert "2 of 2 gateway workers run epoch 9" in ran.out
 
 
-@pytest.mark.parametrize("words", [["promote", "digits"], ["approve", "digits"], ["set", "digits", "5"]])
+@pytest.mark.parametrize("words", [["promote", "digits"], ["approve", "digits"], ["set", "digits", "5%"]])
 def test_capacity_is_passed_by_force_only(sluice: Command, api: FakeRollouts, words: list[str]) -> None:
     """Whatever would send a version more than it carries says so with --force."""
     assert sluice("rollout", *words).code == 0
@@ -60,7 +60,7 @@ def test_an_id_stands_for_itself(sluice: Command, api: FakeRollouts) -> None:
     assert api.lines() == [f"POST {ONE}/rollback"]
 
 
-@pytest.mark.parametrize("text", ["12.5", "12.5%", "125000ppm", "1/8", "2=12.5%", "2:1/8"])
+@pytest.mark.parametrize("text", ["12.5%", "12.5 %", "125000ppm", "1/8", "2=12.5%", "2:1/8"])
 def test_shares_are_set_in_every_form_that_people_type(sluice: Command, api: FakeRollouts, text: str) -> None:
     """The candidate is meant where no version is named; the revision that was read goes along."""
     ran = sluice("rollout", "set", "digits", text, "--why", "slower")
@@ -74,7 +74,14 @@ def test_shares_are_set_in_every_form_that_people_type(sluice: Command, api: Fak
 
 @pytest.mark.parametrize(
     ("shares", "says"),
-    [(["x"], "no share"), (["2=1", "2=2"], "named twice"), (["150%"], "more than all"), ([], "Missing argument")],
+    [
+        (["x"], "no share"),
+        (["2=1%", "2=2%"], "named twice"),
+        (["150%"], "more than all"),
+        (["10"], "write '10%' or '100000ppm'"),
+        (["2=12.5"], "write '10%' or '100000ppm'"),
+        ([], "Missing argument"),
+    ],
 )
 def test_shares_that_cannot_be_are_wrong_usage(
     sluice: Command, api: FakeRollouts, shares: list[str], says: str
@@ -87,8 +94,8 @@ def test_shares_that_cannot_be_are_wrong_usage(
 def test_a_share_that_could_be_anybodys_names_its_version(sluice: Command, api: FakeRollouts) -> None:
     """In an A/B test there is no candidate to be meant."""
     api.rollouts = [rollout(candidate=None, shares={"1": 500_000, "2": 250_000, "3": 250_000})]
-    ran = sluice("rollout", "set", "digits", "10")
-    assert (ran.code, "2=10" in ran.err) == (2, True)
+    ran = sluice("rollout", "set", "digits", "10%")
+    assert (ran.code, "2=10%" in ran.err) == (2, True)
 
 
 def test_what_the_api_refuses_is_its_sentence_and_exit_code_1(sluice: Command, api: FakeRollouts) -> None:

@@ -256,7 +256,7 @@ def test_the_stages_are_shown_without_anybody(sluice: Command, monkeypatch: pyte
     """With --stable: every stage, its whole policy in words or as JSON, and what is left at the end."""
     monkeypatch.setenv("SLUICE_URL", "http://127.0.0.1:9")
     words = [
-        "rollout", "plan", "digits", "--stable", "1", "--candidate", "2", "--shadow", "10", "--shadow-for", "1h",
+        "rollout", "plan", "digits", "--stable", "1", "--candidate", "2", "--shadow", "10%", "--shadow-for", "1h",
         "--blue-green", "--preview", "x-tier=staff",
     ]  # fmt: skip
     ran = sluice(*words)

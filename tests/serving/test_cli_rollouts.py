@@ -46,6 +46,32 @@ def test_status_says_where_it_stands_and_what_keeps_it(sluice: Command, api: Fak
         assert words in ran.out, words
 
 
+def test_status_says_how_versions_answer(sluice: Command, api: FakeRollouts) -> None:
+    """Requests per second, errors, and within what time they came; a version that is only copied to is among them."""
+    api.rollouts[0]["lately"]["3"] = {"requests_per_s": 1.5, "error_share": 1.0, "p50_ms": None, "p99_ms": None}
+    rows = [line.replace("│", " ").split() for line in sluice("rollout", "status", "digits").out.splitlines()]
+    assert ["1", "stable", "95", "%", "12,345", "95.0", "0.04", "%", "4.2", "ms", "12.8", "ms"] in rows
+    assert ["2", "candidate", "5", "%", "650", "5.0", "2.50", "%", "6.0", "ms", "1.25", "s"] in rows
+    assert ["3", "arm", "0", "%", "1.5", "100.00", "%"] in rows
+
+
+def test_status_says_what_a_version_that_carries_less_gets(sluice: Command, api: FakeRollouts) -> None:
+    """Beside the share that its stage is to give; nothing of that where it has all of it."""
+    assert "given" not in sluice("rollout", "status", "digits").out
+    api.rollouts = [rollout(shares={"1": 700_000, "2": 300_000}, desired={"1": 500_000, "2": 500_000})]
+    out = sluice("rollout", "status", "digits").out
+    rows = [line.replace("│", " ").split() for line in out.splitlines()]
+    assert any(row[:6] == ["2", "candidate", "50", "%", "30", "%"] for row in rows), out
+
+
+def test_status_of_a_room_of_the_release_before(sluice: Command, api: FakeRollouts) -> None:
+    """It says nothing of how versions answer, and what it says is shown."""
+    for name in ("lately", "desired"):
+        del api.rollouts[0][name]
+    ran = sluice("rollout", "status", "digits")
+    assert (ran.code, "12,345" in ran.out) == (0, True), ran.err
+
+
 def test_status_of_one_that_waits_says_how_to_approve_it(sluice: Command, api: FakeRollouts) -> None:
     """The command, ready to be typed."""
     waits = ["somebody has to approve stage '50 %'"]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.epoch import Head
+from serving.figures import Figures, bucket_of
 from serving.leases import (
     GatewayLease,
     IdKeys,
@@ -21,8 +22,23 @@ from serving.leases import (
     remembered,
 )
 from serving.store_keys import Keys
+from serving.stream_counts import BOUNDS_S, StreamCounts
 
 counts = st.integers(0, 2**53)
+figures = st.builds(Figures, counts, counts, st.dictionaries(st.integers(0, 2**36).map(bucket_of), counts, max_size=4))
+buckets = st.lists(counts, min_size=len(BOUNDS_S) + 1, max_size=len(BOUNDS_S) + 1).map(tuple)
+streams = st.builds(
+    StreamCounts,
+    of=st.text(max_size=8),
+    role=st.text(max_size=8),
+    ended=st.dictionaries(st.text(max_size=8), counts, max_size=3),
+    events=counts,
+    errors=counts,
+    first=buckets,
+    first_us=counts,
+    gaps=buckets,
+    gaps_us=counts,
+)
 leases = st.builds(
     GatewayLease,
     id=st.from_regex(r"[A-Za-z0-9._:-]{1,20}", fullmatch=True),
@@ -38,6 +54,8 @@ leases = st.builds(
     in_flight=counts,
     requests=st.dictionaries(st.text(max_size=8), counts, max_size=3),
     in_flight_by=st.dictionaries(st.text(max_size=8), counts, max_size=3),
+    figures=st.dictionaries(st.text(max_size=8), figures, max_size=3),
+    streams=st.lists(streams, max_size=3).map(tuple),
     access=counts,
     reader=counts,
 )
@@ -72,6 +90,25 @@ def test_a_count_that_is_none_is_refused(count: object) -> None:
         said = json.loads(GatewayLease("g", "b", 1, "h", 2, 3, "d").encode())
         with pytest.raises(ValueError, match="m/1"):
             decode_gateway(json.dumps(said | {name: {"m/1": count}}))
+
+
+NONE = (0,) * (len(BOUNDS_S) + 1)
+STREAMS = StreamCounts("m/1", "first", {"complete": 1}, 2, 0, NONE, 0, NONE, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("of", None), ("role", 1), ("ended", {"complete": -1}), ("ended", [1]), ("events", 1.5), ("errors", True),
+        ("first", [1, 2]), ("gaps", ["many", *NONE[1:]]), ("gaps", 7), ("first_us", None),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_streams_is_checked(name: str, value: object) -> None:
+    """As all else that is added up."""
+    said = json.loads(GatewayLease("g", "b", 1, "h", 2, 3, "d", streams=(STREAMS,)).encode())
+    said["streams"][0][name] = value
+    with pytest.raises(ValueError, match=r".*"):
+        decode_gateway(json.dumps(said))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"id": "g"}', "[" * 9, b"\xff"])

@@ -24,10 +24,15 @@ def test_every_listener_is_one_sentence() -> None:
     """It says who reaches it, whether a key is asked for, and whether it is encrypted."""
     assert list(map(str, openings(settings()))) == [
         f"{name} (port {port}): open to this machine alone, nobody is asked for a key, in the clear."
-        for name, port in (("predictions", 8000), ("control API", 8080), ("metrics", 8002))
+        for name, port in (
+            ("predictions", 8000),
+            ("predictions over gRPC", 8001),
+            ("control API", 8080),
+            ("metrics", 8002),
+        )
     ]
     exposed = settings(
-        listen={"host": "0.0.0.0", "http_port": 0},  # noqa: S104
+        listen={"host": "0.0.0.0", "http_port": 0, "grpc": False},  # noqa: S104
         control={"host": "10.0.0.5"},
         metrics={"enabled": False},
         access={"required": True},
@@ -50,7 +55,7 @@ def test_all_is_well_on_loopback() -> None:
 @pytest.mark.parametrize(
     ("sections", "environment", "words"),
     [
-        ({"listen": {"host": "0.0.0.0"}, "access": {"required": True}}, {}, "(predictions)"),  # noqa: S104
+        ({"listen": {"host": "0.0.0.0"}, "access": {"required": True}}, {}, "(predictions and predictions over gRPC)"),  # noqa: S104
         ({"ray": {"address": "10.0.0.1:6379"}}, {}, "asks nobody for a token"),
         ({"ray": {"address": "10.0.0.1:6379"}}, {"RAY_AUTH_MODE": "disabled"}, "asks nobody for a token"),
         ({"redis": {"url": "redis://:secret@db.example.com:6379/0"}}, {}, "Redis is spoken to in the clear"),

@@ -46,7 +46,7 @@ def test_a_canary_that_is_typed_has_the_stages_that_were_typed(
 
 def test_strategies_are_put_together_in_their_order() -> None:
     """A shadow, then a look at all of it."""
-    typed = Typed(candidate=2, shadow="10", shadow_for="1h", blue_green=True, keep_warm="1h")
+    typed = Typed(candidate=2, shadow="10%", shadow_for="1h", blue_green=True, keep_warm="1h")
     plan = document_from(document_of(typed)).plan
     assert [stage.does for stage in plan.stages] == [Does.RUN, Does.BAKE, Does.WATCH]
 
@@ -95,7 +95,7 @@ def test_a_condition_is_typed_like_a_header(text: str, means: dict[str, Any]) ->
     assert condition_of(text) == means
 
 
-@pytest.mark.parametrize(("texts", "alone"), [(["5"], None), (["2=5", "2=6"], None), (["2=5,5"], 2)])
+@pytest.mark.parametrize(("texts", "alone"), [(["5%"], None), (["2=5%", "2=6%"], None), (["2=5%,5%"], 2)])
 def test_shares_of_nobody_or_twice_of_one_are_refused(texts: list[str], alone: int | None) -> None:
     """A guess would move somebody's traffic."""
     with pytest.raises(ValueError, match=r"which version|named twice"):

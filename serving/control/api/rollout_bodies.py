@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from router.errors import PlanError
 from router.phases import Phase
 from router.plan import Kind, Stalled
-from router.policy import LARGEST_VERSION
+from router.policy import LARGEST_VERSION, LONGEST_SALT
 from router.rollout import Automation
 from serving.control.api.asked import Body, VersionNumber, Why
 from serving.control.api.policies import AcknowledgedOut, PolicyOut
@@ -31,9 +31,18 @@ def _legible(said: object) -> object:
 
 
 Document = Annotated[dict[str, Any], Field(max_length=64), BeforeValidator(_legible)]
-ShareText = Annotated[
-    str | int, Field(description="a share like '12.5%', or parts per million", examples=["12.5%"], union_mode="smart")
-]
+_SHARE = "a share with its unit: '12.5%', '125000ppm' or 0"
+
+
+def _with_unit(said: object) -> object:
+    """As it is, unless it is a number that could mean per cent or parts per million."""
+    if isinstance(said, int | float) and not isinstance(said, bool) and said:
+        words = f"{said} is no share: write '10%' or '100000ppm', since a bare number could mean either"
+        raise PydanticCustomError("bare_share", "{said}", {"said": words})
+    return "0" if type(said) is int else said
+
+
+ShareText = Annotated[str, BeforeValidator(_with_unit), Field(max_length=64, description=_SHARE, examples=["12.5%"])]
 VersionText = Annotated[str, Field(pattern="^[1-9][0-9]{0,9}$")]
 
 
@@ -65,6 +74,10 @@ class RolloutIn(Body):
     plan: Document | None = None
     automation: Automation | None = None
     freezes: Annotated[list[Document] | None, Field(max_length=64)] = None
+    salt: Annotated[
+        str | None,
+        Field(max_length=LONGEST_SALT, description="what units are drawn by; left out, each rollout draws its own"),
+    ] = None
     deadline: int | str | None = None
     on_deadline: Stalled | None = None
     gates: Annotated[list[Document] | None, Field(max_length=8)] = None
@@ -155,12 +168,24 @@ class RolloutOut(BaseModel):
     revision: Annotated[int, Field(examples=[3])]
     candidate: int | None
     stable: Annotated[int, Field(description="the version that was stable before it")]
-    shares: Annotated[dict[str, int], Field(description="desired, parts per million by version")]
+    shares: Annotated[dict[str, int], Field(description="what it gives, parts per million by version")]
+    desired: Annotated[
+        dict[str, int], Field(description="what its stage is to give: more, where a version carries less than that")
+    ]
     by_hand: Annotated[bool, Field(description="whether an operator set the shares")]
     over: bool
     cause: Annotated[str, Field(description="why it stands where it stands, where that needs a reason")]
     created_by: str
     created_at: datetime
+
+
+class LatelyOut(BaseModel):
+    """How a version answered within the last ten seconds: first attempts, and copies that it got as a shadow."""
+
+    requests_per_s: Annotated[float, Field(examples=[120.5])]
+    error_share: Annotated[float, Field(description="of those that ended, from 0 to 1", examples=[0.002])]
+    p50_ms: Annotated[float | None, Field(description="null where none was answered", examples=[4.2])]
+    p99_ms: Annotated[float | None, Field(examples=[12.8])]
 
 
 class RolloutDetailOut(RolloutOut):
@@ -171,6 +196,7 @@ class RolloutDetailOut(RolloutOut):
     next_step_s: Annotated[float | None, Field(description="seconds until its shortest time is over; null: unknown")]
     stage_s: Annotated[float, Field(description="how long this stage has run, seconds, without pauses")]
     requests: Annotated[dict[str, int], Field(description="by version, since this stage's shares")]
+    lately: Annotated[dict[str, LatelyOut], Field(description="by version; of those that were asked at all")]
     chosen: int | None
     advised: str
     approvals: list[ApprovalOut]

@@ -11,7 +11,7 @@ from fastapi import Depends, Query, Response
 
 from router.commands import Command
 from router.plan import Plan
-from router.plan_form import plan_as_dict
+from router.plan_form import plan_as_document
 from router.rollout import policy_of
 from serving.control.api.asked import IfMatch, WaitS, Who, etag, given_revision, needed_revision
 from serving.control.api.desk import TheRollouts
@@ -20,6 +20,7 @@ from serving.control.api.policies import acknowledged_out, policy_out
 from serving.control.api.rollout_bodies import (
     ApprovalOut,
     GateOut,
+    LatelyOut,
     RolloutChangedOut,
     RolloutDetailOut,
     RolloutOut,
@@ -27,6 +28,7 @@ from serving.control.api.rollout_bodies import (
     StagesOut,
     WebhookOut,
 )
+from serving.control.rates import Lately
 from serving.control.rolling.outward import shown_url
 from serving.control.rolling.records import Record
 from serving.control.rolling.service import Rollouts
@@ -123,6 +125,7 @@ def _at_a_glance(record: Record) -> dict[str, Any]:
         "candidate": rollout.plan.candidate,
         "stable": rollout.base.stable,
         "shares": {str(one): share for one, share in policy_of(rollout).shares().items()},
+        "desired": {str(one): share for one, share in policy_of(rollout.uncut).shares().items()},
         "by_hand": rollout.by_hand is not None,
         "over": rollout.over,
         "cause": rollout.cause,
@@ -141,11 +144,12 @@ def detail_out(view: RolloutView) -> RolloutDetailOut:
         next_step_s=view.next_step_s,
         stage_s=view.stage_s,
         requests={str(one): count for one, count in view.requests.items()},
+        lately={str(one): _lately_out(how) for one, how in sorted(view.lately.items())},
         chosen=rollout.chosen,
         advised=rollout.advised,
         approvals=[ApprovalOut(who=one.who, revision=one.revision, stage=one.stage) for one in rollout.approvals],
         epochs=list(record.epochs),
-        plan=plan_as_dict(rollout.plan),
+        plan=plan_as_document(rollout.plan),
         gates=[
             GateOut(type=one.kind.value, url=shown_url(one.url), name=one.name, timeout_s=one.timeout_s)
             for one in record.gates
@@ -154,9 +158,20 @@ def detail_out(view: RolloutView) -> RolloutDetailOut:
     )
 
 
+def _lately_out(how: Lately) -> LatelyOut:
+    figures = how.figures
+    p50_ms, p99_ms = figures.took_ms(0.5), figures.took_ms(0.99)
+    return LatelyOut(
+        requests_per_s=round(how.per_s, 1),
+        error_share=round(figures.error_share or 0.0, 6),
+        p50_ms=None if p50_ms is None else round(p50_ms, 3),
+        p99_ms=None if p99_ms is None else round(p99_ms, 3),
+    )
+
+
 def stages_out(plan: Plan, stages: tuple[StageView, ...], notes: tuple[str, ...]) -> StagesOut:
     """What a plan would lead through."""
-    return StagesOut(stages=[_stage_out(plan, one) for one in stages], plan=plan_as_dict(plan), notes=list(notes))
+    return StagesOut(stages=[_stage_out(plan, one) for one in stages], plan=plan_as_document(plan), notes=list(notes))
 
 
 def _stage_out(plan: Plan, view: StageView) -> StageOut:

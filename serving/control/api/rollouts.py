@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from router.commands import Pause, Promote, Resume, Retry, RollBack, SetShares
 from router.errors import RouterError
-from router.plan_form import plan_as_dict
+from router.plan_form import plan_as_document
 from router.policy import parse_share
 from serving.control.api.asked import JSON_ONLY, IfMatch, ModelName, Who, etag, given_revision
 from serving.control.api.desk import TheRollouts
@@ -144,7 +144,7 @@ async def _set_shares(asking: TheAsking, asked: SharesIn) -> RolloutChangedOut:
 )
 async def _lint(document: dict[str, Any]) -> LintOut:
     try:
-        return LintOut(valid=True, mistakes=[], plan=plan_as_dict(document_from(document).plan))
+        return LintOut(valid=True, mistakes=[], plan=plan_as_document(document_from(document).plan))
     except RouterError as error:
         return LintOut(valid=False, mistakes=str(error).split("; "), plan=None)
 
@@ -160,8 +160,8 @@ def _document(asked: RolloutIn, model: str) -> Document:
     return document
 
 
-def _shares(said: Mapping[str, str | int]) -> dict[int, int]:
+def _shares(said: Mapping[str, str]) -> dict[int, int]:
     try:
-        return {int(one): share if isinstance(share, int) else parse_share(share) for one, share in said.items()}
+        return {int(one): parse_share(share) for one, share in said.items()}
     except RouterError as error:
         raise Unacceptable(f"These are no shares: {error}.") from error

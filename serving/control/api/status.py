@@ -49,6 +49,7 @@ class GatewayOut(BaseModel):
     id: str
     host: str
     http_port: int
+    grpc_port: int
     epoch: int
     digest: str
     current: bool
@@ -138,6 +139,7 @@ def gateway_out(lease: GatewayLease, head: Head) -> GatewayOut:
         id=lease.id,
         host=lease.host,
         http_port=lease.http_port,
+        grpc_port=lease.grpc_port,
         epoch=lease.epoch,
         digest=lease.digest,
         current=lease.runs(head),

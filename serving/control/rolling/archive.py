@@ -7,20 +7,30 @@ in between appends nothing twice, for it looks at the last line first.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from serving.control.publication import LedgerEntry, Recorded
+from serving.control.publication import Recorded
+from serving.control.rolling.shelf import (
+    BEGINNING,
+    entries_after,
+    entries_before,
+    last_in,
+    place_of,
+    recorded_as_dict,
+    recorded_from,
+)
+
+__all__ = ["BEGINNING", "MOST_ENTRIES", "Archive", "Ledgers", "place_of", "recorded_as_dict", "recorded_from"]
 
 MOST_ENTRIES: Final = 100_000
 """How many entries the store keeps."""
-
-BEGINNING: Final = (0, 0)
-"""The place before the first entry."""
 
 _AT_ONCE: Final = 1_000
 _TAIL_BYTES: Final = 1024 * 1024
@@ -35,8 +45,8 @@ class Ledgers(Protocol):
     async def ledger_after(self, after: str, limit: int) -> Sequence[Recorded]:
         """The oldest entries after that id, oldest first."""
 
-    async def trim_ledger(self, last: str) -> None:
-        """Forgets everything up to and with that entry."""
+    async def trim_ledger(self, last: str, fence: int) -> None:
+        """Forgets everything up to and with that entry, for the conductor of that fence."""
 
 
 class Archive:
@@ -49,12 +59,16 @@ class Archive:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def keep(self, ledger: Ledgers, most: int = MOST_ENTRIES) -> int:
+    async def keep(self, ledger: Ledgers, fence: int, most: int = MOST_ENTRIES) -> int:
         """Moves what the ledger has too much of over here; how many entries.
 
         Args:
             ledger: the store's.
+            fence: of the conductor whose archive this is.
             most: how many entries it keeps.
+
+        Raises:
+            Deposed: another conductor has taken over; what was appended is in the store as well, and not twice here.
         """
         over = await ledger.ledger_length() - most
         moved = 0
@@ -63,7 +77,7 @@ class Archive:
             if not oldest:
                 break
             await asyncio.to_thread(self._append, oldest)
-            await ledger.trim_ledger(oldest[-1].id)
+            await ledger.trim_ledger(oldest[-1].id, fence)
             moved += len(oldest)
         return moved
 
@@ -76,65 +90,72 @@ class Archive:
         """
         end = place_of(before) if before else None
         for path in self._files():
-            if _last_in(path) <= after:
+            if path.name < _name_at(after):
                 continue
-            with path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    if not line.endswith("\n"):  # what broke off with the power was never taken from the store
-                        continue
-                    one = recorded_from(json.loads(line))
-                    if end is not None and place_of(one.id) >= end:
-                        return
-                    if place_of(one.id) > after:
-                        yield one
+            for one in entries_after(path, after):
+                if end is not None and place_of(one.id) >= end:
+                    return
+                after = place_of(one.id)
+                yield one
+
+    def back(self, before: str = "") -> Iterator[Recorded]:
+        """Those before that id (empty: all), newest first. Reads files: call it in a thread."""
+        place = place_of(before) if before else None
+        for path in reversed(self._files()):
+            if place is not None and path.name > _name_at(place):
+                continue
+            for one in entries_before(path, place):
+                place = place_of(one.id)
+                yield one
+
+    def at(self, ids: Collection[str]) -> Mapping[str, Recorded]:
+        """Those of these entries that are here, by id. Reads files: call it in a thread."""
+        found: dict[str, Recorded] = {}
+        for one in ids:
+            milliseconds, nth = place_of(one)
+            path = self._folder / _name_at((milliseconds, nth))
+            there = next(entries_before(path, (milliseconds, nth + 1)), None) if path.is_file() else None
+            if there is not None and there.id == one:
+                found[one] = there
+        return found
 
     def _append(self, entries: Sequence[Recorded]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        last = self._last()
-        by_file: dict[Path, list[Recorded]] = {}
-        for one in entries:
-            if place_of(one.id) > last:
-                month = datetime.fromtimestamp(one.at_ms / 1000, UTC).strftime("%Y-%m")
-                by_file.setdefault(self._folder / f"{month}.jsonl", []).append(one)
-        for path, several in by_file.items():
-            _append_durably(path, "".join(json.dumps(recorded_as_dict(one)) + "\n" for one in several))
+        # Of two control rooms on one folder the deposed one may still be about to write: what it has is there by then.
+        with _locked(self._folder):
+            last = self._last()
+            by_file: dict[Path, list[Recorded]] = {}
+            for one in entries:
+                if place_of(one.id) > last:
+                    by_file.setdefault(self._folder / _name_at(place_of(one.id)), []).append(one)
+            for path, several in by_file.items():
+                _append_durably(path, "".join(json.dumps(recorded_as_dict(one)) + "\n" for one in several))
 
     def _last(self) -> tuple[int, int]:
         """Where the last entry that is here stood."""
-        return next((place for path in reversed(self._files()) if (place := _last_in(path)) > BEGINNING), BEGINNING)
+        return next((place for path in reversed(self._files()) if (place := last_in(path)) > BEGINNING), BEGINNING)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else []
 
 
-def recorded_as_dict(recorded: Recorded) -> dict[str, Any]:
-    """The entry as plain values."""
-    entry = recorded.entry
-    return {
-        "id": recorded.id,
-        "at_ms": recorded.at_ms,
-        "kind": entry.kind,
-        "who": entry.who,
-        "why": entry.why,
-        "facts": dict(entry.facts),
-    }
+def _name_at(place: tuple[int, int]) -> str:
+    """The file that an entry of that place is in: `YYYY-MM.jsonl`, which sorts as time does."""
+    try:
+        return f"{datetime.fromtimestamp(place[0] / 1000, UTC):%Y-%m}.jsonl"
+    except (ValueError, OverflowError, OSError):  # an id that somebody made up
+        return "9999-99.jsonl"
 
 
-def recorded_from(said: dict[str, Any]) -> Recorded:
-    """The entry in plain values."""
-    return Recorded(said["id"], said["at_ms"], LedgerEntry(said["kind"], said["who"], said["why"], said["facts"]))
-
-
-def place_of(entry: str) -> tuple[int, int]:
-    """Where an id stands among the others: streams count milliseconds, and entries within one."""
-    milliseconds, _, nth = entry.partition("-")
-    return int(milliseconds), int(nth or 0)
-
-
-def _last_in(path: Path) -> tuple[int, int]:
-    """Where the last whole entry of that file stood."""
-    whole = [line for line in _tail(path).split(b"\n")[:-1] if line]
-    return place_of(json.loads(whole[-1])["id"]) if whole else BEGINNING
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Within it, no other process appends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _tail(path: Path) -> bytes:

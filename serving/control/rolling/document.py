@@ -1,9 +1,11 @@
 """What a rollout is started with, as a document: the body of a POST, and the file `rollout.yaml`. Pure.
 
 Either a whole plan (`docs/rollouts.md`), or the strategies by name with what people say of them; several of these are
-put together in the order shadow, blue-green, canary, A/B test. Times are written like `10m`, shares like `12.5%`.
+put together in the order shadow, blue-green, canary, A/B test. Times are written like `10m`, shares like `12.5%`, never
+without their unit.
 
-What a stage needs beside its time and requests is, where the document does not say so, nothing more (`minima`).
+What a stage needs beside its time and requests is, where the document does not say so, nothing more (`minima`). Since
+nobody gives verdicts here, a stage that needs one is refused: it would never be passed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, Final, cast
 from router.codec import rule_from_dict
 from router.errors import PlanError, RouterError
 from router.match import How, Match, Place
-from router.plan import End, Needs, Plan, Stage
+from router.plan import End, Needs, Plan
 from router.plan_form import plan_as_dict, plan_from, seconds_of
 from router.policy import WHOLE, Shadow, parse_share
 from router.rollout import Automation
@@ -29,8 +31,6 @@ from serving.control.rolling.outward import Event, Gate, GateKind, Hook
 STRATEGIES: Final = ("shadow", "blue_green", "canary", "ab_test")
 """In the order in which they are put together."""
 
-_SURELY_PPM: Final = 1_000
-"""A bare number from here on cannot be meant as per cent."""
 _HOLD: Final = "10m"
 _DEEPEST: Final = 32
 
@@ -141,20 +141,21 @@ def _plan(said: Mapping[str, Any]) -> Plan:
         have = "both" if named else "neither"
         raise PlanError(f"there is {have}: give a plan, or strategies ({', '.join(STRATEGIES)})")
     if "plan" in said:
-        if clash := [name for name in ("candidate", "freezes", "deadline", "on_deadline") if name in said]:
+        if clash := [name for name in ("candidate", "freezes", "deadline", "on_deadline", "salt") if name in said]:
             raise PlanError(f"{', '.join(clash)} beside a plan: the plan says that itself")
-        return plan_from(_with_minima(said["plan"]))
+        return _without_verdicts(plan_from(_with_minima(said["plan"])))
     plans = [_MADE_BY[name](said[name], said.get("candidate")) for name in named]
     candidates = {plan.candidate for plan in plans if plan.end is not End.RESTORE}
     if any(plan.end is not End.RESTORE for plan in plans):  # a shadow before something else may be of any version
         plans = [replace(one, candidate=None) if one.candidate not in candidates else one for one in plans]
     plan = plans[0] if len(plans) == 1 else put_together(*plans)
-    return _with_settings(_without_verdicts(plan), said)
+    return _with_settings(plan, said)
 
 
 def _with_settings(plan: Plan, said: Mapping[str, Any]) -> Plan:
     """The plan with what holds all the way, read as a plan says it."""
     plain = plan_as_dict(plan)
+    plain |= {"salt": said["salt"]} if "salt" in said else {}
     plain |= {"freezes": said["freezes"]} if "freezes" in said else {}
     plain |= {"deadline_s": said["deadline"]} if "deadline" in said else {}
     plain |= {"on_deadline": said["on_deadline"]} if "on_deadline" in said else {}
@@ -166,10 +167,14 @@ def _with_minima(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_verdicts(plan: Plan) -> Plan:
-    def stage_without(stage: Stage) -> Stage:
-        return replace(stage, needs=Needs.MINIMA) if stage.needs is Needs.VERDICT else stage
-
-    return replace(plan, stages=tuple(map(stage_without, plan.stages)))
+    """The plan, if it can be walked without verdicts."""
+    wants = [f"stages[{nth}]" for nth, stage in enumerate(plan.stages) if stage.needs is Needs.VERDICT]
+    if wants:
+        raise PlanError(
+            f"{', '.join(wants)}: needs is '{Needs.VERDICT}', and nobody gives verdicts here, so it would never be "
+            f"passed: write '{Needs.MINIMA}' for its time and requests"
+        )
+    return plan
 
 
 def _shadow(said: Mapping[str, Any], candidate: int | None) -> Plan:
@@ -253,12 +258,8 @@ def _needed(candidate: int | None, strategy: str) -> int:
 
 
 def _share(said: int | str) -> int:
-    """Parts per million. A small bare number is refused: whoever writes 5 may mean 5 %, or what it says."""
-    if isinstance(said, str):
-        return parse_share(said)
-    if 0 < said < _SURELY_PPM:
-        raise PlanError(f"a share of {said} could be per cent or parts per million: write {said}% or {said}ppm")
-    return said
+    """Parts per million; what has no unit is 0, which the schema has made sure of."""
+    return parse_share(said) if isinstance(said, str) else said
 
 
 def _seconds(said: int | str | None) -> int:

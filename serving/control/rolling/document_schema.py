@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from router.plan import MOST_REQUESTS, End, Stalled
-from router.plan_form import PLAN_SCHEMA
-from router.policy import LARGEST_BUDGET, LARGEST_VERSION
+from router.plan_form import PLAN_SCHEMA, SHARE_WITH_UNIT
+from router.policy import LARGEST_BUDGET, LARGEST_VERSION, LONGEST_SALT
 from router.rollout import Automation
 from router.strategies import Decide
 from serving.control.rolling.outward import LONGEST_URL, MOST_GATES, MOST_HOOKS, Event, GateKind
@@ -59,7 +59,7 @@ _CANARY: Final = _object(
         "approve": {
             "type": "array",
             "items": {
-                "description": f"one of the steps, or '{END}'",
+                "description": f"'{END}', or one of the steps with its unit: write '10%' or '100000ppm'",
                 "anyOf": [{"const": END}, _ref("share")],
             },
             "maxItems": _MOST_STEPS,
@@ -127,6 +127,7 @@ DOCUMENT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
                 "canary": _CANARY,
                 "ab_test": _AB_TEST,
                 "plan": _ref("plan"),
+                "salt": {**_text(LONGEST_SALT), "description": "what units are drawn by; left out, one is drawn"},
                 "automation": {"enum": [one.value for one in Automation]},
                 "freezes": {"type": "array", "items": _ref("freeze"), "maxItems": 64},
                 "deadline": _maybe(_ref("seconds"), "null, or a time like '2h'"),
@@ -137,7 +138,7 @@ DOCUMENT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
                 "why": _text(1_000),
             }
         ),
-        "$defs": {**PLAN_SCHEMA["$defs"], "plan": _PLAN},
+        "$defs": {**PLAN_SCHEMA["$defs"], "share": dict(SHARE_WITH_UNIT), "plan": _PLAN},
     }
 )
 """What the document may say, for editors and for `document_from`, which checks by it."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -22,6 +23,7 @@ from serving.control.rolling.kept import Due
 from serving.control.rolling.outward import Event, Hook, shown_url
 from serving.control.rolling.records import Record
 from serving.control.rolling.sending import Sends
+from serving.control.tasks import end
 from serving.errors import SluiceError
 
 _log = logging.getLogger(__name__)
@@ -29,22 +31,30 @@ _log = logging.getLogger(__name__)
 PAUSES_S: Final = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
 """Between attempts; after the last of them a delivery is given up, some sixteen hours after the first."""
 
-_AT_ONCE: Final = 20
+_AT_ONCE: Final = 64
+_AT_ONE_PLACE: Final = 4
 _TIMEOUT_S: Final = 10.0
 _OK: Final = range(200, 300)
 _GONE: Final = 410
 
 
+_HookKey = tuple[str, str]
+"""A rollout, and which of its hooks."""
+
+
 class Queue(Protocol):
     """What is to be told."""
 
-    async def due_jobs(self, limit: int) -> Sequence[Due]:
-        """Deliveries that are due, the longest due first."""
+    async def due_jobs(self) -> Sequence[str]:
+        """Ids of the deliveries that are due, the longest due first."""
 
-    async def end_job(self, job: str) -> None:
+    async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
+        """These deliveries; of those that are over by now the entry is empty."""
+
+    async def end_job(self, job: str, fence: int) -> None:
         """That one is delivered, or given up."""
 
-    async def put_off_job(self, job: str, wait_s: float) -> None:
+    async def put_off_job(self, job: str, wait_s: float, fence: int) -> None:
         """That one was tried in vain, and is tried again after so long."""
 
     async def rollout(self, rollout_id: str) -> Record | None:
@@ -52,7 +62,10 @@ class Queue(Protocol):
 
 
 class Courier:
-    """Delivers what is due.
+    """Delivers what is due, each on its own: nobody waits for another's server.
+
+    A hook is told one thing at a time, in order; a server that several hooks share is called `_AT_ONE_PLACE` times at
+    once, so that one which does not answer leaves room for the others.
 
     Args:
         queue: of deliveries.
@@ -62,37 +75,92 @@ class Courier:
     def __init__(self, queue: Queue, sends: Sends) -> None:
         self._queue = queue
         self._sends = sends
+        self._under_way: dict[_HookKey, asyncio.Task[None]] = {}
+        self._places: dict[_HookKey, str] = {}
 
-    async def deliver(self) -> int:
-        """Delivers what is due, some at once; how many were tried."""
-        due = await self._queue.due_jobs(_AT_ONCE)
-        await asyncio.gather(*(self._deliver(one) for one in due))
-        return len(due)
+    async def begin(self, fence: int) -> int:
+        """Begins deliveries that are due, as many as there is room for; how many.
 
-    async def _deliver(self, due: Due) -> None:
+        Args:
+            fence: of the conductor that delivers.
+        """
+        ids = await self._queue.due_jobs()
+        chosen = self._chosen(ids)
+        for due in await self._queue.jobs(list(chosen.values())):
+            key = _hook_of(due.id)
+            task = asyncio.create_task(self._delivered(due, fence), name=f"telling {due.id}")
+            self._under_way[key] = task
+            task.add_done_callback(lambda _, key=key: self._under_way.pop(key, None))  # type: ignore[misc]
+        due_ones = {*map(_hook_of, ids)}
+        self._places = {key: place for key, place in self._places.items() if key in due_ones or key in self._under_way}
+        return len(chosen)
+
+    async def wait(self, at_most_s: float) -> None:
+        """Until a delivery that is under way has ended, at most so long."""
+        if self._under_way:
+            await asyncio.wait(self._under_way.values(), timeout=at_most_s, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(at_most_s)
+
+    async def close(self) -> None:
+        """Delivers nothing any more; what was under way is tried again by whoever leads next."""
+        await end(list(self._under_way.values()))
+
+    def _chosen(self, ids: Sequence[str]) -> Mapping[_HookKey, str]:
+        """The next delivery of each hook that there is room for."""
+        room = _AT_ONCE - len(self._under_way)
+        busy = Counter(self._places[key] for key in self._under_way if key in self._places)
+        chosen: dict[_HookKey, str] = {}
+        for one in ids:
+            key = _hook_of(one)
+            place = self._places.get(key, "")
+            if len(chosen) == room:
+                break
+            if key in chosen or key in self._under_way or (place and busy[place] >= _AT_ONE_PLACE):
+                continue
+            chosen[key] = one
+            busy[place] += 1
+        return chosen
+
+    async def _delivered(self, due: Due, fence: int) -> None:
+        """One delivery; what goes wrong with the store is told, and the delivery stays due."""
+        try:
+            await self._deliver(due, fence)
+        except SluiceError as error:
+            _log.warning("the delivery %s stays due: %s", due.id, error)
+
+    async def _deliver(self, due: Due, fence: int) -> None:
         entry, rollout, nth = due.id.split("/")
         try:
             record = await self._queue.rollout(rollout)
         except StoreDamaged as error:  # of one rollout: the other deliveries go on
-            await self._put_off(due, "of a rollout that nobody can read", error.sentence)
+            await self._put_off(due, "of a rollout that nobody can read", error.sentence, fence)
             return
         hook = None if record is None or int(nth) >= len(record.hooks) else record.hooks[int(nth)]
         if hook is None or not due.entry:  # nobody is left to tell
-            await self._queue.end_job(due.id)
+            await self._queue.end_job(due.id, fence)
+            return
+        if not self._has_room(_hook_of(due.id), shown_url(hook.url)):
             return
         failed = await self._posted(hook, f"msg_{entry}_{rollout}_{nth}", due)
         if not failed:
-            await self._queue.end_job(due.id)
+            await self._queue.end_job(due.id, fence)
         else:
-            await self._put_off(due, shown_url(hook.url), failed)
+            await self._put_off(due, shown_url(hook.url), failed, fence)
 
-    async def _put_off(self, due: Due, hook: str, failed: str) -> None:
+    def _has_room(self, key: _HookKey, place: str) -> bool:
+        """Whether one more may be sent there; where the hook lives is remembered in any case."""
+        others = sum(self._places.get(one) == place for one in self._under_way if one != key)
+        self._places[key] = place
+        return others < _AT_ONE_PLACE
+
+    async def _put_off(self, due: Due, hook: str, failed: str, fence: int) -> None:
         if due.tries >= len(PAUSES_S) or failed == str(_GONE):
             _log.warning("the webhook %s is not told of %s any more: %s", hook, due.id, failed)
-            await self._queue.end_job(due.id)
+            await self._queue.end_job(due.id, fence)
         else:
             _log.info("the webhook %s is to be told again of %s: %s", hook, due.id, failed)
-            await self._queue.put_off_job(due.id, PAUSES_S[due.tries])
+            await self._queue.put_off_job(due.id, PAUSES_S[due.tries], fence)
 
     async def _posted(self, hook: Hook, message: str, due: Due) -> str:
         """Why it did not arrive; empty where it did."""
@@ -115,6 +183,11 @@ class Courier:
             "webhook-signature": Webhook(hook.secret).sign(message, now, body),
         }
         return await self._sends.post(hook.url, body.encode(), headers)
+
+
+def _hook_of(job: str) -> _HookKey:
+    _, rollout, nth = job.split("/")
+    return rollout, nth
 
 
 def body_of(entry_id: str, entry: str) -> str:

@@ -1,7 +1,7 @@
-"""What runs as long as the control room does: the lead, the walk, the deliveries, the archive.
+"""What runs as long as the control room does: the lead, the walk, the deliveries, the archive, the memory.
 
-Each has a pace of its own, and none waits for another. What fails is told once and tried again. All but the lead only
-happens while this conductor leads.
+Each has a pace of its own, and none waits for another. What fails is told once and tried again. All but the lead and
+the memory only happens while this conductor leads.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from serving.control.rolling.archive import Archive, Ledgers
 from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.hooks import Courier
 from serving.control.rolling.leading import Leadership
+from serving.control.rolling.remembering import Remembering
 from serving.control.rolling.walker import Walker
 from serving.control.tasks import end
 from serving.control.telling import Telling
@@ -26,6 +27,7 @@ ACTIVE_S: Final = 0.25
 IDLE_S: Final = 1.0
 _DELIVER_S: Final = 1.0
 _ARCHIVE_S: Final = 10.0
+_REMEMBER_S: Final = 0.1
 
 
 class RolloutLoops:
@@ -38,6 +40,7 @@ class RolloutLoops:
         courier: delivers to hooks.
         ledger: what may grow too long.
         archive: takes what it has too much of; None for nobody.
+        remembering: knows what must not be forgotten; None for nobody.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class RolloutLoops:
         *,
         ledger: Ledgers,
         archive: Archive | None = None,
+        remembering: Remembering | None = None,
     ) -> None:
         self._leadership = leadership
         self._walker = walker
@@ -56,6 +60,7 @@ class RolloutLoops:
         self._courier = courier
         self._ledger = ledger
         self._archive = archive
+        self._remembering = remembering
         self._telling = Telling(_log)
 
     async def run(self) -> None:
@@ -65,6 +70,7 @@ class RolloutLoops:
             asyncio.create_task(self._forever("walking rollouts", self.walk)),
             asyncio.create_task(self._forever("delivering to webhooks", self.deliver)),
             asyncio.create_task(self._forever("archiving the ledger", self.archive)),
+            asyncio.create_task(self._forever("remembering what went back", self.remember)),
         ]
         try:
             await asyncio.gather(*loops)
@@ -72,6 +78,7 @@ class RolloutLoops:
             await end(loops)
             await self._walker.close()
             await self._gates.close()
+            await self._courier.close()
             await self._leadership.resign()
 
     async def walk(self) -> float:
@@ -82,16 +89,29 @@ class RolloutLoops:
         return ACTIVE_S if await self._walker.tick(fence) else IDLE_S
 
     async def deliver(self) -> float:
-        """One round of deliveries; seconds until the next."""
-        if self._leadership.fence is not None and await self._courier.deliver():
-            return 0.0
-        return _DELIVER_S
+        """Begins what is due, and looks again as soon as there is room for more; seconds until the next round."""
+        fence = self._leadership.fence
+        if fence is not None:
+            await self._courier.begin(fence)
+        await self._courier.wait(_DELIVER_S)
+        return 0.0
 
     async def archive(self) -> float:
         """Shortens the ledger where it is too long; seconds until the next time."""
-        if self._leadership.fence is not None and self._archive is not None:
-            await self._archive.keep(self._ledger)
+        fence = self._leadership.fence
+        if fence is not None and self._archive is not None:
+            await self._archive.keep(self._ledger, fence)
         return _ARCHIVE_S
+
+    async def remember(self) -> float:
+        """Keeps what must not be forgotten, as soon as something is decided; seconds until the next time."""
+        if self._remembering is None:
+            return IDLE_S
+        forgotten = await self._remembering.look(self._leadership.fence)
+        if forgotten.barred or forgotten.stopped:
+            _log.warning("the store had forgotten what went back, or was stopped: it was told again")
+        await self._remembering.wait(IDLE_S)
+        return _REMEMBER_S
 
     async def _lead(self) -> float:
         await self._leadership.keep()

@@ -104,7 +104,7 @@ async def move(
         RolloutMoved: it is not where the step found it.
         ModelStopped: the model is stopped, and a share would grow.
         Deposed: another conductor has taken over.
-        GatewayTooOld: a gateway could not read the policy.
+        GatewayTooOld: a gateway could not read the policy, and somebody would get more by it.
         NotNow: not all gateways staged a policy that is to be everywhere first.
         Unacceptable: `giving` refuses it.
     """
@@ -174,7 +174,12 @@ def stale_base(model: str) -> RolloutMoved:
 def drifted(record: Record, state: State) -> bool:
     """Whether the model runs something else than the rollout has set: a store that forgot, and was told by gateways."""
     entry = state.snapshot.models.get(record.model)
-    return entry is None or entry.digest != _digest(policy_of(record.rollout))
+    return entry is None or entry.digest != wanted_by(record)
+
+
+def wanted_by(record: Record) -> str:
+    """The digest of the policy that the rollout has set."""
+    return _digest(policy_of(record.rollout))
 
 
 async def _written(store: Writes, before: Record, step: Step, fence: int | None) -> Moved:
@@ -204,10 +209,11 @@ async def _attempted(store: Writes, plan: _Plan) -> Moved:
     beside = _beside(plan, after, forward=forward)
     entry_said, *_ = beside.entries
     if moves:
-        published = publication_of(state, {model: plan.step.policy}, entry_said, _without_entries(beside))
+        beside = _without_entries(beside)
+        published = publication_of(state, {model: plan.step.policy}, entry_said, beside, insists=not forward)
     else:  # what a flip had staged that is not to be: any other step drops it
         rest = state.snapshot.with_staged(model, None, parent=state.head.digest)
-        published = next_epoch(state, rest, {}, entry_said, beside=_without_entries(beside))
+        published = next_epoch(state, rest, {}, entry_said, beside=_without_entries(beside), insists=not forward)
     return Moved(after, await store.swap(published), published=True)
 
 
@@ -297,7 +303,9 @@ async def _staged(store: Writes, before: Record, policy: Policy | None, said: Fa
             nonce="",
         )
         reader = 1 if policy is None else reader_of(policy)
-        publication = next_epoch(state, snapshot, blobs, entry_of(before, said), beside=beside, reader=reader)
+        publication = next_epoch(
+            state, snapshot, blobs, entry_of(before, said), beside=beside, reader=reader, insists=policy is None
+        )
         answer = await store.swap(publication)
         if answer.done:
             return answer

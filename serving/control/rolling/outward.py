@@ -57,6 +57,7 @@ class Event(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
     RETRIED = "retried"
+    CORRECTED = "corrected"
 
 
 @dataclass(frozen=True, slots=True)

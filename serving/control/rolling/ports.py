@@ -1,17 +1,19 @@
-"""What operators' commands need of others: where rollouts are kept, what may get traffic, what the loop knows."""
+"""What operators' commands and the loop need of others: where rollouts are kept, what may get traffic."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from router.policy import Policy
 from serving.control.publication import State
+from serving.control.rates import Lately
 from serving.control.rolling.kept import Look, Stop
 from serving.control.rolling.moving import Writes
 from serving.control.rolling.records import Record
 from serving.control.views import Current
+from serving.control.wishes import ModelVersion
 from serving.endpoint import Endpoint
 
 
@@ -60,6 +62,50 @@ class Allows(Protocol):
 
     async def obstacles(self, model: str, before: Policy, after: Policy, *, force: bool = False) -> tuple[str, ...]:
         """What keeps a rollout from taking its model from one policy to the other."""
+
+    def lately(self, model: str) -> Mapping[int, Lately]:
+        """How its versions answered within the last few seconds."""
+
+    async def carried(self, model: str, before: Policy, after: Policy) -> Mapping[int, int]:
+        """The arms that would get more than they carry, by what they carry, where the policy cuts them down to it."""
+
+    def giving(self, model: str, before: Policy, after: Policy) -> AbstractAsyncContextManager[None]:
+        """Within it, no version that `after` newly gives traffic to begins to be drained."""
+
+
+class Watches(Writes, Protocol):
+    """What the walker needs of a store."""
+
+    async def look(self) -> Look:
+        """The time, the rollouts in progress, and what is stopped."""
+
+    async def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints whose lease is alive."""
+
+    async def counts(self, rollout_id: str) -> str | None:
+        """What was kept of that rollout's counts."""
+
+    async def keep_counts(self, rollout_id: str, said: str, fence: int) -> None:
+        """Keeps them, for the conductor of that fence."""
+
+    async def watched_s(self) -> float | None:
+        """Until when a conductor has watched."""
+
+    async def keep_watched(self, now_s: float, fence: int) -> None:
+        """The conductor of that fence has watched until then."""
+
+
+class Gives(Protocol):
+    """Who knows what may get traffic (`serving.control.traffic`)."""
+
+    async def obstacles(self, model: str, before: Policy, after: Policy) -> tuple[str, ...]:
+        """What keeps a rollout from taking its model from one policy to the other, in sentences."""
+
+    async def carried(self, model: str, before: Policy, after: Policy) -> Mapping[int, int]:
+        """The arms that would get more than they carry, by what they carry, where the policy cuts them down to it."""
+
+    def keep(self, versions: Iterable[ModelVersion], floored: Iterable[ModelVersion]) -> None:
+        """These have to be up, and of these none may lose a replica, for as long as nothing else is said."""
 
     def giving(self, model: str, before: Policy, after: Policy) -> AbstractAsyncContextManager[None]:
         """Within it, no version that `after` newly gives traffic to begins to be drained."""

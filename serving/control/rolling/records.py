@@ -38,6 +38,7 @@ _EVENTS: Final[Mapping[str, Event]] = {
     "would have done": Event.ADVISED,
     "stage": Event.STAGED,
     "abandon": Event.ABANDONED,
+    "clock": Event.CORRECTED,
 }
 
 

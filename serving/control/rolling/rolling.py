@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -11,14 +12,15 @@ from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.hooks import Courier, Queue
 from serving.control.rolling.leading import LEASE_S, Leadership, Leases
 from serving.control.rolling.loops import RolloutLoops
-from serving.control.rolling.ports import Keeps
+from serving.control.rolling.ports import Keeps, Watches
+from serving.control.rolling.remembering import Remembering, Remembers
 from serving.control.rolling.sending import Sender, Sends
 from serving.control.rolling.service import Rollouts
-from serving.control.rolling.walker import Walker, Watches
+from serving.control.rolling.walker import Walker
 from serving.control.traffic import Traffic
 
 
-class RollingStore(Keeps, Watches, Queue, Leases, Ledgers, Protocol):
+class RollingStore(Keeps, Watches, Queue, Leases, Ledgers, Remembers, Protocol):
     """All that rollouts need of a store."""
 
 
@@ -28,10 +30,12 @@ class Rolling:
     Args:
         store: where they are kept.
         traffic: what may get traffic.
-        folder: of the ledger's archive; None for none, and then the ledger is never shortened.
+        folder: of the ledger's archive, and of what must not be forgotten; None for none, and then the ledger is never
+            shortened.
         trusted: origins of gates and hooks that the settings name.
         sends: who reaches them; None for the network.
         lease_s: how long the lead lasts without being renewed, and how long leases of gateways do.
+        clock: seconds that only go forward, by which the walk measures the store's clock.
     """
 
     def __init__(
@@ -43,10 +47,11 @@ class Rolling:
         trusted: Collection[str] = (),
         sends: Sends | None = None,
         lease_s: float = LEASE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         sends = sends or Sender(trusted)
         gates = Gatekeeper(sends)
-        self.walker = Walker(store, traffic, gates, settle_s=lease_s)
+        self.walker = Walker(store, traffic, gates, unwatched_s=2 * lease_s, settle_s=lease_s, clock=clock)
         self.rollouts = Rollouts(store, traffic, sends, walks=self.walker)
         self.loops = RolloutLoops(
             Leadership(store, ttl_s=lease_s),
@@ -55,4 +60,5 @@ class Rolling:
             Courier(store, sends),
             ledger=store,
             archive=None if folder is None else Archive(folder),
+            remembering=None if folder is None else Remembering(store, folder),
         )

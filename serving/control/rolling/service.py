@@ -18,6 +18,7 @@ from router.plan import given, grows
 from router.policy import Policy
 from router.rollout import Approval, Fact, Rollout, Seen, Step, fact, policy_of
 from router.rollout import start as started
+from router.salts import draws_anew
 from serving.control.acknowledging import until_acknowledged
 from serving.control.errors import Contended, NotNow, RolloutMoved, Unacceptable, Unknown, UnknownRollout
 from serving.control.rolling.document import Document
@@ -31,6 +32,10 @@ from serving.control.rolling.stopping import Stopped, stop, unstop
 from serving.control.rolling.views import RolloutChange, RolloutView, StageView, stages_of, view_of
 from serving.control.views import Acknowledged, Current
 
+_OWN_SALT: Final = (
+    "a salt of its own is drawn when it starts, so that other units come first than last time: these policies have the "
+    "model's (name one with `salt`, `--salt`, to have the same units again)"
+)
 _RETRIES: Final = 50
 _FORWARD: Final = (Approve, Promote, SetShares, Resume, Retry)
 
@@ -99,7 +104,8 @@ class Rollouts:
         except RouterError as error:
             raise Unacceptable(f"This plan cannot be carried out: {error}.") from error
         await self._traffic.refuse_unknown_versions(await self._store.state(), model, document.plan.versions)
-        return found, tuple(await self._against(model, document, look, current.policy))
+        notes = [_OWN_SALT] if draws_anew(document.plan, current.policy) else []
+        return found, (*notes, *await self._against(model, document, look, current.policy))
 
     # Looking.
 
@@ -200,6 +206,9 @@ class Rollouts:
             return await move(self._store, record, step)
         await self._refuse_drift(record, command)
         before = runs or policy_of(record.rollout)
+        carries = {} if force else await self._traffic.carried(record.model, before, step.policy)
+        if carries:
+            step = _step(record.rollout, command, seen._replace(carries=carries))
         if grows(before, step.policy, record.rollout.base.stable):
             held = (*seen.closed, *await self._traffic.obstacles(record.model, before, step.policy, force=force))
             if held:
@@ -252,7 +261,7 @@ class Rollouts:
     async def _viewed(self, record: Record, look: Look) -> RolloutView:
         seen = await self._seen(record, look)
         closed = tuple(dict.fromkeys((*seen.closed, *self._walks.closed(record.id))))
-        return view_of(record, seen._replace(closed=closed))
+        return view_of(record, seen._replace(closed=closed), self._traffic.lately(record.model))
 
     async def _seen(self, record: Record, look: Look) -> Seen:
         ready = frozenset(one.version for one in await self._store.endpoints() if one.model == record.model)

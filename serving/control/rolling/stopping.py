@@ -21,7 +21,7 @@ from router.policy import Policy
 from router.rollout import Fact, Seen
 from serving.control.errors import Contended, NotNow, Unknown
 from serving.control.publication import Answer, Beside, LedgerEntry, Refused, State
-from serving.control.publishing import pause_s, publication_of, refuse
+from serving.control.publishing import pause_s, publication_of
 from serving.control.rolling.kept import EVERYTHING, Look, Stop
 from serving.control.rolling.moving import Writes
 from serving.control.rolling.records import Record, entry_of, jobs_of, written
@@ -147,7 +147,8 @@ class _Stopping:
 
     async def written(self, store: Stoppable) -> Answer:
         if self.policies:
-            return await store.swap(publication_of(self.state, self.policies, self.said, self._beside()))
+            beside = self._beside()
+            return await store.swap(publication_of(self.state, self.policies, self.said, beside, insists=True))
         beside = self._beside()
         said = (self.said, *beside.entries)
         return await store.note(replace(beside, entries=said, seen=self.state.head.digest, nonce=Beside().nonce))
@@ -214,8 +215,6 @@ class _Breaking:
         return 0
 
     def _lost(self, stopping: _Stopping, answer: Answer, times: int) -> None:
-        if answer.refused is Refused.READER:
-            refuse(answer)
         if answer.refused is not Refused.HEAD:  # a rollout has moved, or begun
             self._look = None
         if times >= _WHOLE:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.advance import ahead, name_of, obstacles
 from router.phases import STANDING
 from router.plan import Plan, policy_for
 from router.policy import Policy
 from router.rollout import Seen, policy_of
+from serving.control.rates import Lately
 from serving.control.rolling.records import Record
 from serving.control.views import Acknowledged
 
@@ -20,21 +21,25 @@ class RolloutView:
 
     Attributes:
         record: where it stands.
-        shares: desired, parts per million by version.
+        shares: what it gives, parts per million by version.
+        desired: what its stage is to give, which is more where a version carries less than that.
         waits: what keeps it from going on by itself, in sentences.
         next_stage: what comes next: a stage's name, or 'the end'; None where it is over.
         next_step_s: seconds until its shortest time is over; None where that is not known or the clock stands still.
         stage_s: how long its stage has run, seconds.
         requests: by version, since this leg began.
+        lately: how the model's versions answered within the last few seconds.
     """
 
     record: Record
     shares: Mapping[int, int]
+    desired: Mapping[int, int]
     waits: tuple[str, ...]
     next_stage: str | None
     next_step_s: float | None
     stage_s: float
     requests: Mapping[int, int]
+    lately: Mapping[int, Lately] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +62,20 @@ class StageView:
     policy: Policy
 
 
-def view_of(record: Record, seen: Seen) -> RolloutView:
+def view_of(record: Record, seen: Seen, lately: Mapping[int, Lately]) -> RolloutView:
     """The rollout as it is at that moment."""
     rollout = record.rollout
     requests = {} if seen.evidence is None else seen.evidence.requests
     return RolloutView(
         record,
         policy_of(rollout).shares(),
+        policy_of(rollout.uncut).shares(),
         tuple(obstacles(rollout, seen)),
         None if rollout.over else name_of(rollout, ahead(rollout, seen).target),
         _next_step_s(record, seen),
         0.0 if rollout.over else rollout.spent_s(seen.now_s),
         requests,
+        lately,
     )
 
 

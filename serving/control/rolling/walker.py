@@ -14,29 +14,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from router.advance import tick
 from router.commands import Pause, RollBack, ask
 from router.errors import RouterError
 from router.phases import Phase
-from router.policy import Policy
 from router.rollout import BY_ITSELF, Rollout, Seen, Step, policy_of
 from serving.control.errors import Deposed, RolloutMoved, StoreDamaged, StoreUnavailable
 from serving.control.publication import State
+from serving.control.rolling import clocks
 from serving.control.rolling.evidence import Counts, Said, counted, decode_counts, evidence_of, said_by
 from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.kept import Look
-from serving.control.rolling.moving import Writes, drifted, move
+from serving.control.rolling.leading import LEASE_S
+from serving.control.rolling.moving import move, wanted_by
 from serving.control.rolling.outward import GateKind
+from serving.control.rolling.ports import Gives, Watches
 from serving.control.rolling.records import Record
 from serving.control.tasks import end
-from serving.control.wishes import ModelVersion
-from serving.endpoint import Endpoint
 from serving.errors import SluiceError
 from serving.leases import GatewayLease
 
@@ -49,43 +49,19 @@ LONGEST_PAUSE_S: Final = 300.0
 
 _MOST_DOUBLINGS: Final = 10
 
+UNWATCHED_S: Final = 2 * LEASE_S
+"""How much counts, of the time in which nobody conducted."""
+
 _KEEP_COUNTS_S: Final = 1.0
+_KEEP_WATCHED_S: Final = 1.0
 _UNSETTLED: Final = "the store was away until just now, or this conductor was: gateways have to say anew what they run"
-
-
-class Watches(Writes, Protocol):
-    """What the walker needs of a store."""
-
-    async def look(self) -> Look:
-        """The time, the rollouts in progress, and what is stopped."""
-
-    async def endpoints(self) -> Sequence[Endpoint]:
-        """The endpoints whose lease is alive."""
-
-    async def counts(self, rollout_id: str) -> str | None:
-        """What was kept of that rollout's counts."""
-
-    async def keep_counts(self, rollout_id: str, said: str) -> None:
-        """Keeps them."""
-
-
-class Gives(Protocol):
-    """Who knows what may get traffic (`serving.control.traffic`)."""
-
-    async def obstacles(self, model: str, before: Policy, after: Policy) -> tuple[str, ...]:
-        """What keeps a rollout from taking its model from one policy to the other, in sentences."""
-
-    def keep(self, versions: Iterable[ModelVersion], floored: Iterable[ModelVersion]) -> None:
-        """These have to be up, and of these none may lose a replica, for as long as nothing else is said."""
-
-    def giving(self, model: str, before: Policy, after: Policy) -> AbstractAsyncContextManager[None]:
-        """Within it, no version that `after` newly gives traffic to begins to be drained."""
 
 
 class _Tick(NamedTuple):
     """What is there at one tick."""
 
     look: Look
+    looked: clocks.Look
     state: State
     gateways: Sequence[GatewayLease]
     said: Sequence[Said]
@@ -98,13 +74,14 @@ class _Memory:
     """What is remembered of one rollout; all of it can be lost."""
 
     counts: Counts | None = None
-    kept: str = ""
+    kept: Counts | None = None
     kept_at_s: float = 0.0
     closed: tuple[str, ...] = ()
     not_before_s: float = 0.0
     abandoned: str = ""
     abandons: int = 0
     told: str = ""
+    wanted: tuple[Record, str] | None = None
     flip: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -115,6 +92,7 @@ class Walker:
         store: where they are kept.
         traffic: what may get traffic.
         gates: whom they ask.
+        unwatched_s: how much counts of the time before this conductor led (`serving.control.rolling.clocks`).
         settle_s: how long it has to be in contact with the store before anything goes forward: what gateways say is
             old until all had time to say it anew, and who holds a head that was forgotten says so in that time.
         clock: seconds that only go forward, for pauses of its own.
@@ -126,6 +104,7 @@ class Walker:
         traffic: Gives,
         gates: Gatekeeper,
         *,
+        unwatched_s: float = UNWATCHED_S,
         settle_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -136,6 +115,8 @@ class Walker:
         self._clock = clock
         self._in_contact_since: float | None = None
         self._latest = 0
+        self._watch = clocks.Watch(unwatched_s)
+        self._watched_at_s: float | None = None
         self._memories: dict[str, _Memory] = {}
 
     async def tick(self, fence: int) -> int:
@@ -151,20 +132,26 @@ class Walker:
             raise
 
     async def _ticked_once(self, fence: int) -> int:
+        before_s = self._clock()
         look = await self._store.look()
+        looked = clocks.Look(look.now_s, before_s, self._clock())
         if self._in_contact_since is None:
             self._in_contact_since = self._clock()
+        if not self._watch.leads(fence):
+            self._watch.begin(fence, await self._store.watched_s())
         self._forget(look)
         stable = {(record.model, record.rollout.base.stable) for record in look.records}
         shown = {(record.model, version) for record in look.records for version in record.rollout.plan.versions}
         self._traffic.keep(stable | shown, stable)
         if look.records:
-            seen = await self._seen(look, fence)
+            seen = await self._seen(look, looked, fence)
             if seen.state.head.epoch < self._latest:  # as good as an outage: it may be a store put back
                 self._in_contact_since = self._clock()
             self._latest = seen.state.head.epoch
             for record in look.records:
                 await self._guarded(record, seen)
+        if self._watch.end_of_look([record.id for record in look.records], looked) and look.records:
+            await self._keep_watched(look.now_s, fence)
         return len(look.records)
 
     def closed(self, rollout_id: str) -> tuple[str, ...]:
@@ -181,13 +168,21 @@ class Walker:
         """Ends what it has begun beside its ticks."""
         await end([memory.flip for memory in self._memories.values() if memory.flip is not None])
 
-    async def _seen(self, look: Look, fence: int) -> _Tick:
+    async def _keep_watched(self, now_s: float, fence: int) -> None:
+        """Now and then, for whoever leads next."""
+        own_s = self._clock()
+        if self._watched_at_s is None or own_s - self._watched_at_s >= _KEEP_WATCHED_S:
+            with suppress(Deposed):
+                await self._store.keep_watched(now_s, fence)
+            self._watched_at_s = own_s
+
+    async def _seen(self, look: Look, looked: clocks.Look, fence: int) -> _Tick:
         ready: dict[str, set[int]] = {}
         for endpoint in await self._store.endpoints():
             ready.setdefault(endpoint.model, set()).add(endpoint.version)
         gateways = await self._store.gateways()
         by_model = {model: frozenset(versions) for model, versions in ready.items()}
-        return _Tick(look, await self._store.state(), gateways, said_by(gateways), by_model, fence)
+        return _Tick(look, looked, await self._store.state(), gateways, said_by(gateways), by_model, fence)
 
     def _lose_contact(self, error: SluiceError) -> None:
         """What is damaged is damaged for one model: the others need not wait for it."""
@@ -218,7 +213,13 @@ class Walker:
         if memory.flip is not None and not memory.flip.done():
             return
         rollout = record.rollout
-        if drifted(record, at.state):
+        corrected = self._watch.steadied(rollout, at.looked)
+        if corrected is not None:
+            await self._take(record, corrected, at)
+        self._watch.watched(record.id, at.looked)
+        if corrected is not None:
+            return
+        if self._drifted(record, at.state, memory):
             memory.closed = ("the model runs something else than this rollout has set",)
             if rollout.phase is not Phase.PAUSED:
                 await self._take(record, ask(rollout, Pause(who=BY_ITSELF, why=_drift_words(at.state)), _at(at)), at)
@@ -232,15 +233,35 @@ class Walker:
         else:
             await self._take(record, step, at)
 
+    def _drifted(self, record: Record, state: State, memory: _Memory) -> bool:
+        """Whether the model runs something else than the rollout has set."""
+        if memory.wanted is None or memory.wanted[0] is not record:  # a record is one value until it moves
+            memory.wanted = record, wanted_by(record)
+        entry = state.snapshot.models.get(record.model)
+        return entry is None or entry.digest != memory.wanted[1]
+
     async def _ticked(self, record: Record, seen: Seen, memory: _Memory) -> Step:
         """What the machine does, once it knows all that may keep it from going on."""
         memory.closed = seen.closed
-        step = tick(record.rollout, seen)
+        seen, step = await self._within_capacity(record, seen)
         if not _goes_forward(record.rollout, step):
             return step
         held = (*seen.closed, *await self._held(record, step, memory))
         memory.closed = held
         return tick(record.rollout, seen._replace(closed=held)) if held else step
+
+    async def _within_capacity(self, record: Record, seen: Seen) -> tuple[Seen, Step]:
+        """What the machine does, and on what: arms are cut down to what they carry, or given more again."""
+        rollout, step = record.rollout, tick(record.rollout, seen)
+        forward = _goes_forward(rollout, step)
+        if not forward and (step.rollout is not rollout or not rollout.carried):
+            return seen, step
+        wanted = step.policy if forward else policy_of(rollout.uncut)
+        carries = await self._traffic.carried(record.model, policy_of(rollout), wanted)
+        if forward and not carries:
+            return seen, step
+        seen = seen._replace(carries=carries)
+        return seen, tick(rollout, seen)
 
     async def _held(self, record: Record, step: Step, memory: _Memory) -> tuple[str, ...]:
         """What keeps it from this step and is not in its plan."""
@@ -260,11 +281,10 @@ class Walker:
         """What the machine is shown, evidence counted up to now."""
         counts = counted(record, await self._counts(record, memory), at.said)
         memory.counts = counts
-        said = counts.encode()
-        due = self._clock() - memory.kept_at_s >= _KEEP_COUNTS_S
-        if said != memory.kept and (due or not memory.kept):
-            await self._store.keep_counts(record.id, said)
-            memory.kept, memory.kept_at_s = said, self._clock()
+        due = memory.kept is None or self._clock() - memory.kept_at_s >= _KEEP_COUNTS_S
+        if due and counts != memory.kept:
+            await self._store.keep_counts(record.id, counts.encode(), at.fence)
+            memory.kept, memory.kept_at_s = counts, self._clock()
         ready = at.ready.get(record.model, frozenset())
         evidence = evidence_of(record, counts, at.look.now_s)
         return Seen(at.look.now_s, ready, evidence, tuple(_closed(record, at)))

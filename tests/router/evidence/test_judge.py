@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from router.evidence.counts import Block
 from router.evidence.errors import EvidenceError
-from router.evidence.judge import Decision, Findings, Certificate, Levels, Number, Rule, judge, rule_for
+from router.evidence.judge import Certificate, Decision, Findings, Levels, Number, Rule, judge, rule_for
 from router.evidence.sequential import threshold
 
 FAST, CAREFUL = Levels(Rule.FAST), Levels(Rule.BURST_PROOF)

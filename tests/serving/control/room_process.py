@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from serving.control import flips
+from serving.control import conductor, flips
 from serving.control.api.listening import config_of
 from serving.sockets import open_listener
 from tests.serving.access.credentials import credentials
@@ -24,6 +24,7 @@ from tests.serving.control.workshops import room
 async def main(url: str, namespace: str, folder: Path, *, required: bool) -> None:
     """Serves until nobody holds the other end of standard input any more."""
     flips._NO_GATEWAYS_S = 0.1  # there is none, and none comes
+    conductor._TICK_S = 0.1
     known = credentials() if required else None
     async with room(url, folder, namespace=namespace, credentials=known) as here:
         listener = open_listener("127.0.0.1", 0, "The room's listener", "none")

@@ -19,6 +19,7 @@ async def here(valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.Monke
     """Two registered versions, neither of which has servers; there is no gateway, and none comes."""
     monkeypatch.setattr("serving.control.flips._NO_GATEWAYS_S", 0.1)
     monkeypatch.setattr("serving.control.standing._LOOK_S", 0.02)
+    monkeypatch.setattr("serving.control.conductor._TICK_S", 0.1)
     async with room(valkey.url, tmp_path) as made:
         for name in ("a", "b"):
             await made.registered(name)

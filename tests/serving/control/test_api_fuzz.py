@@ -169,10 +169,9 @@ def _shorter(said: Any) -> Any:  # noqa: ANN401 - whatever was made up
         return said
 
 
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    """A few artifacts."""
-    sources = tmp_path / "sources"
+def _artifacts(folder: Path) -> Path:
+    """A few, in a folder of their own."""
+    sources = folder / "sources"
     for name in ("one", "two", "three", "four"):
         folder = sources / name
         folder.mkdir(parents=True)
@@ -190,8 +189,9 @@ def registered(fuzzer: Fuzzer, address: str, sources: Path) -> None:
 
 
 @pytest.fixture
-def fuzzer(valkey: EmbeddedValkey, tmp_path: Path, sources: Path) -> Iterator[Fuzzer]:
+def fuzzer(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Fuzzer]:
     """A room with two versions of a model, and a few artifacts that are not registered yet."""
+    sources = _artifacts(tmp_path)
     with room_process(valkey.url, f"test-{secrets.token_hex(6)}", tmp_path) as address:
         made = Fuzzer(address, sources)
         registered(made, address, sources)
@@ -199,10 +199,12 @@ def fuzzer(valkey: EmbeddedValkey, tmp_path: Path, sources: Path) -> Iterator[Fu
         made.session.close()
 
 
-@pytest.fixture
-def fuzzers(valkey: EmbeddedValkey, tmp_path: Path, sources: Path) -> Iterator[Mapping[str, Fuzzer]]:
+@pytest.fixture(scope="module")
+def fuzzers(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Fuzzer]]:
     """The same where a key is asked of everybody: one that has none, and one of each role."""
-    with guarded_room_process(valkey.url, f"test-{secrets.token_hex(6)}", tmp_path) as room:
+    folder = tmp_path_factory.mktemp("guarded")
+    sources = _artifacts(folder)
+    with guarded_room_process(valkey.url, f"test-{secrets.token_hex(6)}", folder) as room:
         opens = {"none": Needs.NOTHING, **{role.value: gives(role) for role in Role}}
         made = {name: Fuzzer(room.address, sources, room.headers(name), needs) for name, needs in opens.items()}
         registered(made["administer"], room.address, sources)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from serving.control.valkey import EmbeddedValkey
 from tests.serving.control.workshops import Room, problem, room
@@ -17,21 +18,31 @@ NAMES = (
 )  # fmt: skip
 
 
-@pytest.fixture
-async def here(valkey: EmbeddedValkey, tmp_path: Path) -> AsyncIterator[Room]:
-    """An empty registry."""
-    async with room(valkey.url, tmp_path) as made:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all that is written comes to lie."""
+    return tmp_path_factory.mktemp("hostile")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def here(valkey: EmbeddedValkey, folder: Path) -> AsyncIterator[Room]:
+    """A registry with one version of digits: nothing of all this changes it, so one is enough."""
+    async with room(valkey.url, folder) as made:
+        assert await made.registered() == 1
         yield made
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_no_model_is_called_what_leads_elsewhere(here: Room, tmp_path: Path, name: str) -> None:
+async def test_no_model_is_called_what_leads_elsewhere(here: Room, folder: Path, name: str) -> None:
     """Registering, looking, naming: a 4xx that brings no header of its sender's, and no file anywhere."""
     artifact = here.artifact()
-    before = _files(tmp_path)
+    before = _files(folder)
     at = f"/api/v1/registry/models/{name}"
     answers = [
-        await here.http.post(f"{at}/versions", json={"artifact": str(artifact)}, params={"wait_s": 20}),
+        await here.http.post(f"{at}/versions", json={"source": str(artifact)}, params={"wait_s": 20}),
         await here.http.get(f"{at}/versions"),
         await here.http.get(f"{at}/versions/1/config"),
         await here.http.put(f"{at}/aliases/champion", json={"version": 1}),
@@ -39,7 +50,7 @@ async def test_no_model_is_called_what_leads_elsewhere(here: Room, tmp_path: Pat
     ]
     assert {answer.status_code // 100 for answer in answers} == {4}, [answer.status_code for answer in answers]
     assert not any("x-injected" in answer.headers for answer in answers)
-    assert _files(tmp_path) == before
+    assert _files(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -52,18 +63,17 @@ async def test_no_model_is_called_what_leads_elsewhere(here: Room, tmp_path: Pat
 )  # fmt: skip
 async def test_no_artifact_comes_from_elsewhere(here: Room, address: str) -> None:
     """Nor is it told whether anything is there."""
-    sent = {"artifact": address}
+    before, sent = here.digests(), {"source": address}
     answer = await here.http.post("/api/v1/registry/models/digits/versions", json=sent, params={"wait_s": 20})
     body = problem(answer, answer.status_code)
     assert answer.status_code in {400, 422}
     assert "root:" not in str(body)
-    assert here.digests() == []
+    assert here.digests() == before
 
 
 @pytest.mark.parametrize("alias", ["..", "%2e%2e%2fa", "a%2fb", "a%00", "a%0d%0ab", "x" * 5_000])
 async def test_no_alias_leads_elsewhere(here: Room, alias: str) -> None:
     """Whatever it looks like to a router of paths."""
-    await here.registered()
     answer = await here.http.put(f"/api/v1/registry/models/digits/aliases/{alias}", json={"version": 1})
     assert answer.status_code // 100 == 4
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from registry.artifacts import ArtifactStore
 from registry.kinds import ArtifactKind
@@ -26,6 +27,22 @@ from tests.serving.control.workshops import BASE, NARROW, SIGNATURE, Room, probl
 async def here(valkey: EmbeddedValkey, tmp_path: Path) -> AsyncIterator[Room]:
     """An empty registry."""
     async with room(valkey.url, tmp_path) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def empty(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
+    """An empty registry that stays so, for questions without a good answer."""
+    async with room(valkey.url, tmp_path_factory.mktemp("empty")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def refusing(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
+    """Version 1 of digits is registered, version 7 is in the settings, and nothing else comes in."""
+    declared = ModelSettings.model_validate({"name": "digits", "versions": [{"version": 7, "path": "x"}]})
+    async with room(valkey.url, tmp_path_factory.mktemp("refusing"), models=(declared,)) as made:
+        assert (await made.register(made.artifact("a"), number=1)).status_code == 201
         yield made
 
 
@@ -145,18 +162,16 @@ async def test_registering_again_finds_what_is_there(here: Room) -> None:
         ({"digest": "0" * 64}, 422, "its SHA-256 must be 0000"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_cannot_be_registered_is_told_at_once(
-    valkey: EmbeddedValkey, tmp_path: Path, more: dict[str, Any], status: int, says: str
+    refusing: Room, more: dict[str, Any], status: int, says: str
 ) -> None:
     """Before anything is copied, with what is wrong; only the digest needs the bytes."""
-    declared = ModelSettings.model_validate({"name": "digits", "versions": [{"version": 7, "path": "x"}]})
-    async with room(valkey.url, tmp_path, models=(declared,)) as here:
-        assert (await here.register(here.artifact("a"), number=1)).status_code == 201
-        before = here.digests()
-        wait_s = 20 if "digest" in more else 0
-        response = await here.register(**{"source": here.artifact("b", content=b"b"), "wait_s": wait_s, **more})
-        assert says in problem(response, status)["detail"]
-        assert here.digests() == before
+    before = refusing.digests()
+    wait_s = 20 if "digest" in more else 0
+    response = await refusing.register(**{"source": refusing.artifact("b", content=b"b"), "wait_s": wait_s, **more})
+    assert says in problem(response, status)["detail"]
+    assert refusing.digests() == before
 
 
 async def test_numbers_of_the_settings_are_passed_over(valkey: EmbeddedValkey, tmp_path: Path) -> None:
@@ -430,9 +445,10 @@ async def test_the_audit_log_says_who_did_what(here: Room) -> None:
         f"{BASE}/diff?before=1&after=2",
     ],
 )
-async def test_what_is_not_there_is_a_problem(here: Room, path: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_not_there_is_a_problem(empty: Room, path: str) -> None:
     """404 in the form of all refusals."""
-    problem(await here.http.get(path), 404)
+    problem(await empty.http.get(path), 404)
 
 
 @pytest.mark.parametrize(
@@ -450,9 +466,10 @@ async def test_what_is_not_there_is_a_problem(here: Room, path: str) -> None:
         "/api/v1/operations/0123456789abcdef?wait_s=31",
     ],
 )
-async def test_what_cannot_be_is_a_problem(here: Room, path: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_cannot_be_is_a_problem(empty: Room, path: str) -> None:
     """422 in the form of all refusals."""
-    problem(await here.http.get(path), 422)
+    problem(await empty.http.get(path), 422)
 
 
 async def _verified(here: Room, version: int, wait_s: float = 20) -> httpx.Response:
@@ -463,9 +480,10 @@ async def _moved(here: Room, version: int, event: str) -> httpx.Response:
     return await here.http.post(f"{BASE}/versions/{version}/{event}", json={"why": "a test"})
 
 
-async def test_the_description_says_what_runs_code_and_what_refusals_are(here: Room) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_description_says_what_runs_code_and_what_refusals_are(empty: Room) -> None:
     """Whoever reads it knows that registering is running; every path's refusals are problem details."""
-    described = (await here.http.get("/openapi.json")).json()
+    described = (await empty.http.get("/openapi.json")).json()
     assert "runs its author's code" in described["info"]["description"]
     assert "run their author's code" in described["components"]["schemas"]["RegisterIn"]["description"]
     for path, operations in described["paths"].items():

@@ -15,6 +15,7 @@ from serving.control.fake_store import FakeStore
 from serving.control.rates import Rates
 from serving.control.service import ControlService, Wanted
 from serving.endpoint import Endpoint, Load
+from serving.figures import Figures
 from serving.leases import GatewayLease
 
 STABLE = Policy(stable=1)
@@ -183,3 +184,22 @@ def test_a_policy_keeps_what_it_says_of_excess() -> None:
     clamping = replace(STABLE, over_capacity=OverCapacity.CLAMP)
     assert half(clamping).over_capacity is OverCapacity.CLAMP
     assert clamping.with_shares({2: 1}).arms == (Arm(2, 1),)
+
+
+def test_how_versions_answered_lately_is_told_by_what_came_in_the_window() -> None:
+    """Summed over gateways, what came before the window left out, whatever the other models do."""
+
+    def at(second: float, name: str = "g", boot: str = "b", **counts: int) -> GatewayLease:
+        figures = {f"m/{key[1:]}": Figures(count, count // 10, {1_024: count}) for key, count in counts.items()}
+        figures["other/2"] = Figures(int(second) * 1_000)
+        return GatewayLease(name, boot, 1, "h", 1, 1, "d", figures=figures)
+
+    rates = Rates().with_totals([at(0, v1=100)], 0)
+    assert rates.lately("m") == {}
+    rates = rates.with_totals([at(2, v1=200, v2=50), at(2, "new", v1=10_000)], 2)
+    rates = rates.with_totals([at(4, v1=200, v2=100), at(4, "new", v1=10_100)], 4)
+    found = rates.lately("m")
+    assert (found[1].figures.attempts, found[1].per_s) == (200, 50)
+    assert (found[2].figures.attempts, found[2].figures.error_share) == (100, 0.1)
+    assert found[2].figures.took_ms(0.99) == pytest.approx(1.1, abs=0.2)
+    assert found.keys() == {1, 2}

@@ -70,14 +70,18 @@ class Room:
 
     async def run(self) -> None:
         """Its loops, fast."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.operations.run())
-            group.create_task(self.follow())
-            while True:
+        # No task group: that cancels what is in it once, and a client of Redis may lose a cancel.
+        beside = [asyncio.create_task(self.operations.run()), asyncio.create_task(self.follow())]
+        try:
+            while not any(one.done() for one in beside):
                 with suppress(StartFailed):  # it is tried again
                     await self.keeper.keep()
                 await self.keeper.look()
                 await asyncio.sleep(0.01)
+        finally:
+            await end(beside)
+        for one in beside:
+            one.result()
 
     async def follow(self) -> None:
         """A gateway that runs whatever the store shows."""

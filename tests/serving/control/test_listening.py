@@ -379,7 +379,7 @@ async def test_a_body_that_nobody_asked_for_breaks_no_answer_in_pieces(
     async def stream() -> StreamingResponse:
         return StreamingResponse(pieces(), media_type="text/plain")
 
-    async with listening(routes=[APIRoute("/api/v1/ledger", stream)]) as dial:
+    async with listening(routes=[APIRoute("/api/v1/ledger", stream)], timeout_keep_alive=1) as dial:
         peer = await dial()
         await peer.send(f"GET /api/v1/ledger HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n{body}")
         said = await peer.ended()

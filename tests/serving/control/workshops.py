@@ -208,13 +208,23 @@ async def room(
         async with httpx.AsyncClient(transport=transport, base_url="http://sluice", headers=headers) as http:
             yield Room(http, app, service, workshop, store, trials, registrar, sources, kept)
     finally:
-        await asyncio.sleep(0)
+        await _no_longer_connecting(store)
         while not (running.done() and looking.done()):  # a client of Redis that is just connecting may swallow one
             running.cancel()
             looking.cancel()
-            await asyncio.wait({running, looking}, timeout=0.5)
+            await asyncio.wait({running, looking}, timeout=0.05)
         await store.close()
         await registry_store.close()
+
+
+async def _no_longer_connecting(store: Store) -> None:
+    """A client of Redis that is cancelled while it connects leaves a stream behind that nobody closes."""
+    pool = store._redis.connection_pool
+    for _ in range(200):
+        await asyncio.sleep(0)
+        if all(one.is_connected for one in pool._in_use_connections):
+            return
+        await asyncio.sleep(0.005)
 
 
 async def _answers(_endpoint: Endpoint) -> bool:

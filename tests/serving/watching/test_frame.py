@@ -152,3 +152,23 @@ def test_a_pipe_hears_every_change_once() -> None:
         "paused, stage 2 of 5 '5 %' (by anna): 1: 95 %, 2: 5 %",
         "waits: it is paused",
     ]
+
+
+def test_a_version_that_carries_less_than_its_share_has_both() -> None:
+    """What the stage is to give and what it gives; nothing of the kind where they are the same."""
+    shares: dict[str, Any] = {"shares": {"1": 700_000, "2": 300_000}, "desired": {"1": 500_000, "2": 500_000}}
+    drawn = words(Seen().with_answer(answer(0.0, **shares)), 0.0)
+    head = next(nth for nth, line in enumerate(drawn) if line.lstrip().startswith("version"))
+    assert drawn[head].split()[2:5] == ["share", "given", "effective"]
+    assert drawn[head + 2].split()[2:6] == ["50", "%", "30", "%"]
+    assert max(len(line) for line in drawn[head : head + 3]) <= SIZE.width
+    assert "given" not in "".join(words(Seen().with_answer(answer(0.0)), 0.0))
+
+
+def test_a_version_that_is_only_copied_to_is_shown_as_it_answers() -> None:
+    """A shadow has no share: its copies per second, its errors and its latency are what there is to see."""
+    copies = {"requests_per_s": 12.5, "error_share": 1.0, "p50_ms": None, "p99_ms": None}
+    seen = Seen().with_answer(answer(0.0, {("g", 1): 5, ("g", 3): 0}, lately={"3": copies}))
+    seen = seen.with_answer(answer(1.0, {("g", 1): 9, ("g", 3): 0}, lately={"3": copies}))
+    [row] = [line.split() for line in words(seen, 1.0) if line.split()[:1] == ["3"]]
+    assert row == ["3", "arm", "0", "%", "0.00", "%", "12.5", "100.00", "%"]

@@ -54,7 +54,7 @@ def effective(screen: Screen) -> bool:
 
 @pytest.mark.parametrize("shown", [(80, 24), (120, 40)], indirect=True)
 def test_the_screen_shows_the_rollout(shown: tuple[Terminal, str, ExitStack]) -> None:
-    """Where it stands, what comes next, shares desired and effective, obstacles, gateways, the newest events."""
+    """Where it stands, what comes next, each version's shares, rate, errors and latency, obstacles, events."""
     screen = shown[0].until(effective)
     assert screen.other
     rows = screen.rows
@@ -62,12 +62,15 @@ def test_the_screen_shows_the_rollout(shown: tuple[Terminal, str, ExitStack]) ->
     assert rows[1] == "running, stage 2 of 5 '5 %', automation alone"
     assert rows[2].startswith("next: stage '25 %', in 8m")
     assert [" ".join(row.split()) for row in rows[4:5]] == [
-        "version role share effective requests/s this stage",
+        "version role share effective req/s errors p50 p99 stage",
     ]
     assert rows[5].split()[:6] == ["1", "stable", "95", "%", "95.00", "%"]
     assert rows[6].split()[:6] == ["2", "candidate", "5", "%", "5.00", "%"]
     assert (rows[5].split()[-1], rows[6].split()[-1]) == ("12,345", "650")
     assert float(rows[5].split()[6]) > 1
+    assert rows[5].split()[7:] == ["0.04", "%", "4.2", "ms", "12.8", "ms", "12,345"]
+    assert rows[6].split()[7:] == ["2.50", "%", "6.0", "ms", "1.25", "s", "650"]
+    assert not any("…" in row for row in rows[4:7]), "all of the table is to be seen"
     assert rows[8] == "stages: 1 %, [5 %], 25 %, 50 %?, watch"
     assert rows[9] == "waits: version 2 has had 650 of 1,000 requests"
     assert rows[10] == "gateways: 1 of 2 run epoch 9"

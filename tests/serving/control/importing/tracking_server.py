@@ -41,7 +41,7 @@ def tracking_server(folder: Path) -> Iterator[str]:
         _wait(f"http://127.0.0.1:{port}", server, folder / "server.log")
         yield f"http://127.0.0.1:{port}"
     finally:
-        stop(server, 5.0)
+        stop(server, 0.0)  # it has nothing to lose, and takes its time to end by itself
 
 
 def log_models(uri: str) -> None:

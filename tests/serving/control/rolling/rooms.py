@@ -13,6 +13,7 @@ from serving.control.fake_store import FakeStore
 from serving.control.publishing import Recorded
 from serving.control.rolling.document import document_from
 from serving.control.rolling.gates import Gatekeeper
+from serving.control.rolling.hooks import Courier
 from serving.control.rolling.records import Record
 from serving.control.rolling.service import Rollouts
 from serving.control.rolling.views import RolloutChange
@@ -76,6 +77,7 @@ class Room:
     walker: Walker
     gates: Gatekeeper
     fence: int = 0
+    set_s: float = 0.0
     requests: dict[str, int] = field(default_factory=dict)
     copied: dict[str, int] = field(default_factory=dict)
 
@@ -99,6 +101,11 @@ class Room:
         await self.follow()
         await self.walker.tick(self.fence)
         await self.settled()
+
+    def set_clock(self, by_s: float) -> None:
+        """Somebody sets the store's clock; a walker that subtracts `set_s` measures time by itself."""
+        self.clock.now_s += by_s
+        self.set_s += by_s
 
     async def settled(self) -> None:
         """Flips and questions that are under way come to their end, gateways following all along."""
@@ -159,6 +166,14 @@ async def fake_room() -> Room:
     clock = Clock()
     store = FakeStore(clock)
     return await room_on(store, store, clock)
+
+
+async def delivered(courier: Courier, room: Room) -> int:
+    """How many deliveries were begun, once they have ended."""
+    begun = await courier.begin(room.fence)
+    while courier._under_way:
+        await courier.wait(1)
+    return begun
 
 
 def epochs_in(entries: Sequence[Recorded]) -> list[int]:

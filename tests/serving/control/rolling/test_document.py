@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from router.errors import PlanError
 from router.plan import Does, End, Kind, Needs, Stalled
-from router.plan_form import plan_as_dict
+from router.plan_form import plan_as_document
 from router.rollout import Automation
 from serving.control.rolling.document import DOCUMENT_SCHEMA, document_from, with_secrets
 from serving.control.rolling.outward import GateKind
@@ -108,14 +108,34 @@ def test_yaml_reads_numbers_as_names() -> None:
 
 
 def test_a_plan_is_taken_as_it_is_but_for_what_its_stages_need() -> None:
-    """Minima, where it does not say; a verdict, where it asks for one."""
+    """Minima, where it does not say; and what is shown of a plan can be handed in again."""
     assert document_from(PLAN).plan.stages[0].needs is Needs.MINIMA
+    shown = document_from(CANARY).plan
+    assert document_from({"plan": plan_as_document(shown)}).plan == shown
+
+
+def test_a_plan_that_waits_for_a_verdict_is_refused() -> None:
+    """Nobody gives one, so it would never end; what may also be passed without one is taken."""
     asks = json.loads(json.dumps(PLAN))
     asks["plan"]["stages"][0]["needs"] = "verdict"
-    assert document_from(asks).plan.stages[0].needs is Needs.VERDICT
-    assert plan_as_dict(document_from({"plan": plan_as_dict(document_from(CANARY).plan)}).plan) == plan_as_dict(
-        document_from(CANARY).plan
-    )
+    with pytest.raises(PlanError, match=r"stages\[0\]: needs is 'verdict', and nobody gives verdicts.*'minima'"):
+        document_from(asks)
+    asks["plan"]["stages"][0]["needs"] = "either"
+    assert document_from(asks).plan.stages[0].needs is Needs.EITHER
+
+
+def test_no_strategy_waits_for_a_verdict() -> None:
+    """Not in its watch either: every document walks to its end on time and requests."""
+    for said in (CANARY, SHADOW, AB_TEST, {"ab_test": {**AB_TEST["ab_test"], "watch": "1h"}}, BLUE_GREEN, EVERYTHING):
+        assert {stage.needs for stage in document_from(said).plan.stages} <= {Needs.MINIMA, Needs.EITHER}
+
+
+def test_a_salt_can_be_named() -> None:
+    """Beside strategies, or in a plan, which says it itself; left out, it is drawn when the rollout starts."""
+    assert document_from({**CANARY, "salt": "mine"}).plan.salt == "mine"
+    assert document_from(CANARY).plan.salt == ""
+    with pytest.raises(PlanError, match="salt beside a plan"):
+        document_from({**PLAN, "salt": "mine"})
 
 
 @pytest.mark.parametrize(
@@ -233,20 +253,21 @@ def test_a_mistake_shows_no_secret(said: dict[str, Any]) -> None:
     ],
     ids=["steps", "approve", "sample", "arms"],
 )
-def test_a_bare_number_that_could_be_per_cent_is_refused(said: dict[str, Any], share: int) -> None:
-    """Whoever writes 5 means 5 %, and would get five in a million; both can be written so that nobody has to guess."""
-    with pytest.raises(PlanError, match=f"per cent or parts per million: write {share}% or {share}ppm"):
-        document_from(_with_share(said, share))
-    for written in (f"{share}ppm", 0, 1_000, 1_000_000):
+def test_a_share_without_its_unit_is_refused(said: dict[str, Any], share: float) -> None:
+    """Whoever writes 5 means 5 %, and would get five in a million: as a number, as text, whole or not."""
+    for bare in (share, str(share)):
+        with pytest.raises(PlanError, match="with its unit: write '10%' or '100000ppm'"):
+            document_from(_with_share(said, bare))
+    for written in (f"{int(share)}ppm", 0, "0"):
         with suppress(PlanError):
             document_from(_with_share(said, written))
             continue
         with pytest.raises(PlanError) as caught:
             document_from(_with_share(said, written))
-        assert "per cent" not in str(caught.value)
+        assert "unit" not in str(caught.value)
 
 
-def _with_share(said: Any, share: int | str) -> Any:  # noqa: ANN401 (any JSON)
+def _with_share(said: Any, share: float | str) -> Any:  # noqa: ANN401 (any JSON)
     if isinstance(said, dict):
         return {name: _with_share(one, share) for name, one in said.items()}
     if isinstance(said, list):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +13,15 @@ from standardwebhooks import Webhook
 from router.commands import Pause
 from router.errors import PlanError
 from router.phases import Phase
+from router.policy import Policy
+from serving.control.rolling.document import document_from
 from serving.control.rolling.hooks import PAUSES_S, Courier
 from serving.control.rolling.outward import Gate, GateKind, Hook, check_url, shown_url
 from serving.control.rolling.sending import Sender
+from serving.endpoint import Endpoint
 from serving.errors import SluiceError
 from serving.outgoing import CallFailed
-from tests.serving.control.rolling.rooms import MODEL, STEPS, Room, fake_room
+from tests.serving.control.rolling.rooms import MODEL, STEPS, Post, Room, delivered, fake_room
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 URL = "https://ci.example.com/gate?token=hush"
@@ -128,10 +132,71 @@ async def test_a_delivery_whose_call_breaks_is_put_off(room: Room) -> None:
     room.post.post = broken  # type: ignore[method-assign]
     await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
     courier = Courier(room.store, room.post)
-    assert await courier.deliver() == 1
-    assert await courier.deliver() == 0
+    assert await delivered(courier, room) == 1
+    assert await delivered(courier, room) == 0
     room.clock.now_s += PAUSES_S[0] + 1
-    assert await courier.deliver() == 1
+    assert await delivered(courier, room) == 1
+
+
+class Deaf(Post):
+    """Where some servers never answer."""
+
+    def __init__(self, *deaf: str) -> None:
+        super().__init__()
+        self.deaf = deaf
+        self.waiting: list[str] = []
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """As the others do, or never."""
+        if url.startswith(self.deaf):
+            self.waiting.append(url)
+            await asyncio.Event().wait()
+        return await super().post(url, body, headers)
+
+
+async def test_one_dead_hook_delays_nobody_else(room: Room) -> None:
+    """However much it is to be told: the others hear everything at once, and it is called a few times at a time."""
+    dead, alive = "https://dead.example.com/", "https://hooks.example.com/"
+    for number in range(12):
+        model = f"m{number}"
+        await room.store.hold(Endpoint("127.0.0.1", 9_002, 0, model, 2), 1e6)
+        await room.store.change(model, Policy(1, salt="s"), 0, who="settings")
+        hooks = [{"url": f"{dead if number < 10 else alive}{number}", "secret": SECRET}]
+        document = document_from({**STEPS, "webhooks": hooks})
+        await room.rollouts.start(model, document, who="ada")
+    post = Deaf(dead)
+    courier = Courier(room.store, post)
+    for _ in range(3):
+        await courier.begin(room.fence)
+        await courier.wait(0.05)
+    assert sorted(url for url, _, _ in post.sent) == [f"{alive}10", f"{alive}11"]
+    assert 0 < len(post.waiting) <= 4
+    await courier.close()
+    assert len(await room.store.due_jobs()) == 10
+
+
+async def test_a_hook_is_told_one_thing_at_a_time_in_order(room: Room) -> None:
+    """What happened first is heard first."""
+    record = await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
+    await room.tick(1)
+    await room.ask(record, Pause(who="ada"))
+    courier = Courier(room.store, room.post)
+    assert [await delivered(courier, room) for _ in range(4)] == [1, 1, 1, 0]
+    heard = [json.loads(body)["type"] for _, body, _ in room.post.sent]
+    assert heard == ["rollout.started", "rollout.entered", "rollout.paused"]
+
+
+async def test_a_deposed_conductor_leaves_its_deliveries_to_the_next(room: Room) -> None:
+    """It may have told the hook; that hears it once more, under the same id."""
+    await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
+    courier = Courier(room.store, room.post)
+    deposed, room.fence = room.fence, room.fence - 1
+    assert await delivered(courier, room) == 1
+    assert len(await room.store.due_jobs()) == 1
+    room.fence = deposed
+    assert await delivered(courier, room) == 1
+    assert await room.store.due_jobs() == []
+    assert len({headers["webhook-id"] for _, _, headers in room.post.sent}) == 1
 
 
 async def test_hooks_hear_of_what_they_asked_for(room: Room) -> None:
@@ -141,14 +206,14 @@ async def test_hooks_hear_of_what_they_asked_for(room: Room) -> None:
     await room.tick(1)
     await room.ask(record, Pause(who="ada", why="lunch"))
     courier = Courier(room.store, room.post)
-    assert await courier.deliver() == 1
+    assert await delivered(courier, room) == 1
     [(url, body, headers)] = room.post.sent
     assert url == "https://hooks.example.com/a"
     said = Webhook(SECRET).verify(body, dict(headers))
     assert (said["type"], said["data"]["who"], said["data"]["why"]) == ("rollout.paused", "ada", "lunch")
     assert said["data"]["rollout"]["id"] == record.id
     assert SECRET not in body.decode()
-    assert await courier.deliver() == 0
+    assert await delivered(courier, room) == 0
 
 
 async def test_a_delivery_is_tried_again_with_growing_pauses_under_one_id(room: Room) -> None:
@@ -158,13 +223,13 @@ async def test_a_delivery_is_tried_again_with_growing_pauses_under_one_id(room: 
     await room.ask(record, Pause(who="ada"))
     room.post.status = 503
     courier = Courier(room.store, room.post)
-    assert await courier.deliver() == 1
-    assert await courier.deliver() == 0
+    assert await delivered(courier, room) == 1
+    assert await delivered(courier, room) == 0
     for pause_s in PAUSES_S:
         room.clock.now_s += pause_s + 1
-        assert await courier.deliver() == 1
+        assert await delivered(courier, room) == 1
     room.clock.now_s += 1e6
-    assert await courier.deliver() == 0
+    assert await delivered(courier, room) == 0
     assert len(room.post.sent) == len(PAUSES_S) + 1
     assert len({headers["webhook-id"] for _, _, headers in room.post.sent}) == 1
 
@@ -175,9 +240,9 @@ async def test_a_hook_that_is_gone_for_good_is_not_asked_again(room: Room) -> No
     await room.start({**STEPS, "webhooks": hooks})
     room.post.status = 410
     courier = Courier(room.store, room.post)
-    await courier.deliver()
+    await delivered(courier, room)
     room.clock.now_s += 1e6
-    assert await courier.deliver() == 0
+    assert await delivered(courier, room) == 0
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x/y", "https://", "x", 3, None, "https://[::1", "http://x:0/"])

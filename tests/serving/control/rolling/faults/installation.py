@@ -36,7 +36,7 @@ from serving.endpoint import Endpoint
 from serving.errors import SluiceError
 from serving.gateway.config import WorkerConfig
 from serving.gateway.door import Shares
-from serving.gateway.supervisor import WorkerProcess
+from serving.gateway.supervisor import Doors, SharedDoor, WorkerProcess
 from serving.leases import GatewayLease
 from serving.sockets import open_listener
 from tests.serving.control.rolling.rooms import VERSIONS, Post, epochs_in, stages_in
@@ -106,7 +106,7 @@ class Gateway:
         """Its process is killed, and another one takes its place, as its supervisor would have it."""
         self.worker.kill()
         config = _with_id(self.config)
-        self.worker = await WorkerProcess.start(config, self.listener, self.shares, 0, 1)
+        self.worker = await WorkerProcess.start(config, Doors(SharedDoor(self.listener, self.shares), None), 0, 1)
 
 
 @dataclass
@@ -310,7 +310,7 @@ async def _add_gateway(here: Installation, stack: AsyncExitStack, nth: int) -> G
     listener = stack.enter_context(open_listener("127.0.0.1", 0, "The test", "port"))
     shares = Shares.create(1)
     stack.callback(shares.close)
-    worker = await WorkerProcess.start(_with_id(config), listener, shares, 0, 1)
+    worker = await WorkerProcess.start(_with_id(config), Doors(SharedDoor(listener, shares), None), 0, 1)
     gateway = Gateway(listener, config, shares, worker)
     stack.callback(lambda: gateway.worker.kill())  # noqa: PLW0108 - whichever is its worker by then
     here.gateways.append(gateway)

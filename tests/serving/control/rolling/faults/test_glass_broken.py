@@ -20,7 +20,7 @@ STAGES_S = 5.0
 """Longer than all stages together."""
 
 
-@pytest.mark.parametrize("what", [MODEL, "--all"])
+@pytest.mark.parametrize("what", [pytest.param(MODEL, marks=pytest.mark.slow), "--all"])
 async def test_without_api_and_conductor(tmp_path: Path, what: str) -> None:
     """Every gateway gives all to stable and says so, the rollout is over, and a new conductor changes nothing of it."""
     async with installed(tmp_path) as here, steadily(here.ports) as steady:

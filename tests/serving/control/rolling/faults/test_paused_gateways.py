@@ -11,7 +11,7 @@ from tests.serving.control.rolling.faults.steady import asking, noted, steadily
 from tests.serving.gateway.rig import Client
 
 PATIENCE_S = 10.0
-TIMES = 5
+TIMES = 2
 
 
 async def test_it_is_counted_out_and_catches_up(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ async def test_it_is_counted_out_and_catches_up(tmp_path: Path) -> None:
                 await comes_to(here.all_run, "a gateway that is counted again")
         client.close()
         assert steady.failed == []
-        assert len(steady.answers) > 100
+        assert len(steady.answers) > 40
 
 
 async def test_a_pause_that_is_shorter_than_its_lease(tmp_path: Path) -> None:

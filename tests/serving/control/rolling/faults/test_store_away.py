@@ -16,7 +16,7 @@ from tests.serving.control.rolling.faults.steady import steadily, versions
 CANARY = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "hold": "2s", "watch": "1s"}}
 STAGES = ["enter stage '30 %'", "enter stage '60 %'", "enter stage 'watch'", "finish"]
 AWAY_S = 4.0
-"""Five times as long as a lease, and twice as long as a stage."""
+"""More than twice as long as a lease, and twice as long as a stage."""
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ async def goes_on_without(here: Installation, away: Away, away_s: float) -> None
     await here.tells_one_story(STAGES)
 
 
-@pytest.mark.parametrize("away", [silent, gone])
+@pytest.mark.parametrize("away", [silent, pytest.param(gone, marks=pytest.mark.slow)])
 async def test_the_store_is_away(tmp_path: Path, away: Away) -> None:
     """Paused, or killed and started again with its data: requests are answered as they were, and none fails."""
     async with installed(tmp_path) as here:

@@ -13,8 +13,10 @@ import pytest
 
 from router.commands import RollBack
 from router.phases import Phase
+from serving.control.errors import NotNow
 from serving.control.rolling.records import Record
-from tests.serving.control.rolling.faults.installation import LEASE_S, Installation, comes_to, installed
+from serving.control.rolling.remembering import FILE
+from tests.serving.control.rolling.faults.installation import LEASE_S, MODEL, Installation, comes_to, installed
 from tests.serving.control.rolling.faults.steady import Steady, steadily, versions
 
 pytestmark = pytest.mark.slow
@@ -153,3 +155,32 @@ async def _is_down(here: Installation, version: int) -> bool:
 
 async def _holds(here: Installation) -> bool:
     return any(lease.held for lease in await here.leases())
+
+
+async def test_a_copy_from_before_the_rollout(tmp_path: Path) -> None:
+    """It knows nothing of it: the bad version gets nothing, and is not started again but by somebody who insists."""
+    async with installed(tmp_path) as here, steadily(here.ports) as steady:
+        await here.conduct()
+        await comes_to(here.leader, "a leader")
+        copy = await here.copy()
+        record = await here.start(LONG)
+        await comes_to(lambda: here.entered(record, "30 %"), "the first share")
+        await comes_to(here.all_run, "gateways that run it")
+        since_s = await rolled_back(here, record)
+        await comes_to(lambda: _is_kept(here, record), "a memory on disk")
+        await here.put_back(copy)
+        await comes_to(lambda: _is_barred(here, record), "a store that was told again")
+        await comes_to(here.all_run, "gateways that hold nothing")
+        assert await here.store.rollout(record.id) is None
+        with pytest.raises(NotNow, match=record.id):
+            await here.start(CANARY)
+        await stays_with_stable(here, steady, since_s)
+
+
+async def _is_kept(here: Installation, record: Record) -> bool:
+    file = here.folder / "ledger" / FILE
+    return file.is_file() and record.id in await asyncio.to_thread(file.read_text)
+
+
+async def _is_barred(here: Installation, record: Record) -> bool:
+    return (await here.store.barred(MODEL)).get(2) == record.id

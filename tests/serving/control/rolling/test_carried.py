@@ -1,0 +1,95 @@
+"""Where the policy clamps, stages give what versions carry: held there, raised later, and said all along."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.commands import Promote, SetShares
+from router.phases import Phase
+from router.policy import OverCapacity
+from serving.control.api.rollout_shapes import detail_out
+from serving.control.errors import NotNow
+from serving.control.views import Wanted
+from serving.endpoint import Endpoint, Load
+from tests.serving.control.rolling.rooms import MODEL, Room, fake_room
+
+SMALL = Endpoint("127.0.0.1", 9_002, 0, MODEL, 2)
+HALVES = {"candidate": 2, "canary": {"steps": ["1%", "50%"], "hold": "10s"}}
+WORDS = "version 2 gets 10 % of its 50 %: that is what it carries"
+
+
+@pytest.fixture
+async def room() -> Room:
+    """A room in memory, whose policy clamps; its model gets 1,000 requests/s, of which version 2 carries 100."""
+    made = await fake_room()
+    await made.service.set_policy(
+        MODEL, Wanted(1, {}, over_capacity=OverCapacity.CLAMP), None, who="ada", why="", wait_s=0, force=False
+    )
+    await carries(made, 100)
+    for total in (0, 5_000):
+        made.requests[f"{MODEL}/1"] = total
+        await made.follow()
+        made.service.rates = made.service.rates.with_totals(await made.store.gateways(), made.clock())
+        made.clock.now_s += 5
+    return made
+
+
+async def carries(room: Room, per_s: float) -> None:
+    """Version 2 carries so many requests per second."""
+    await room.store.hold(SMALL, 1e6, Load(0, per_s))
+
+
+async def test_a_stage_gives_what_is_carried_and_more_once_more_is(room: Room) -> None:
+    """Desired and given are both shown, the ledger has the figures, and the stage is passed with its whole share."""
+    record = await room.start(HALVES)
+    for _ in range(30):
+        await room.tick(1)
+    shown = detail_out(await room.rollouts.rollout(record.id))
+    assert (shown.shares, shown.desired) == ({"1": 900_000, "2": 100_000}, {"1": 500_000, "2": 500_000})
+    assert (shown.stage, WORDS in shown.waits) == ("50 %", True)
+    assert await room.shares() == {1: 900_000, 2: 100_000}
+    assert WORDS in (await room.entries())[-1].entry.why
+    await carries(room, 300)
+    await room.tick(1)
+    assert await room.shares() == {1: 700_000, 2: 300_000}
+    assert (await room.entries())[-1].entry.facts["what"] == "set: version 2 gets 30 %"
+    await carries(room, 2_000)
+    await room.tick(1)
+    assert await room.shares() == {1: 500_000, 2: 500_000}
+    assert (await room.walked(record, 30)).rollout.phase is Phase.PROMOTED
+
+
+async def test_what_becomes_stable_is_not_cut_down(room: Room) -> None:
+    """All traffic cannot be given in part: the end waits, and an operator is refused with the figures."""
+    record = await room.start({"candidate": 2, "canary": {"steps": ["5%"], "hold": "1s"}})
+    for _ in range(10):
+        await room.tick(1)
+    waits = (await room.rollouts.rollout(record.id)).waits
+    assert any("would get 1000 requests/s" in one and "carries 100" in one for one in waits), waits
+    with pytest.raises(NotNow, match="carries 100"):
+        await room.ask(record, Promote(who="ada"))
+    assert await room.shares() == {1: 950_000, 2: 50_000}
+
+
+async def test_shares_set_by_hand_are_cut_down_unless_somebody_insists(room: Room) -> None:
+    """As a policy set by hand would be; what was asked for stands beside it."""
+    record = await room.start(HALVES)
+    await room.tick(1)
+    asked = SetShares(who="ada", shares={2: 400_000})
+    shown = detail_out((await room.ask(record, asked)).view)
+    assert (shown.shares["2"], shown.desired["2"], shown.by_hand) == (100_000, 400_000, True)
+    done = await room.rollouts.ask(record.id, lambda _: asked, expected=None, wait_s=0, force=True)
+    assert done.view.shares == done.view.desired == {1: 600_000, 2: 400_000}
+
+
+async def test_a_policy_that_refuses_holds_as_before(room: Room) -> None:
+    """Cutting down is asked for, never done on its own."""
+    await room.service.set_policy(
+        MODEL, Wanted(1, {}, over_capacity=OverCapacity.REFUSE), None, who="ada", why="", wait_s=0, force=False
+    )
+    record = await room.start(HALVES)
+    for _ in range(30):
+        await room.tick(1)
+    view = await room.rollouts.rollout(record.id)
+    assert view.shares == view.desired == {1: 990_000, 2: 10_000}
+    assert any("carries 100" in one for one in view.waits)
