@@ -14,13 +14,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtests.compare import figures, report, wrk
+from loadtests.compare import figures, h2load, report, wrk
 from loadtests.compare.bench import Bench, Found
 from loadtests.compare.errors import NotStarted, Void
 from loadtests.compare.machine import settings, surroundings
 from loadtests.compare.peers import envoy_program
-from loadtests.compare.plan import ACCESS, FULL, QUICK, Plan
-from loadtests.compare.targets import ACCESS_TARGETS, QUICK_TARGETS, TARGETS, Target, judge
+from loadtests.compare.plan import ACCESS, FULL, GRPC, GRPC_QUICK, QUICK, Plan
+from loadtests.compare.targets import ACCESS_TARGETS, GRPC_TARGETS, QUICK_TARGETS, TARGETS, Target, judge
 from serving.errors import SluiceError
 
 _RESULTS = Path(__file__).with_name("results")
@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="sluice-compare-") as folder:
             plan, _ = _kind(arguments)
-            if plan.points:
+            if plan.points or plan.grpc:
                 envoy_program()
-            bench = Bench(plan, wrk.find(Path(folder)), Path(folder), notes.print)
+            bench = Bench(plan, wrk.find(Path(folder)), h2load.find(Path(folder)), Path(folder), notes.print)
             found = bench.run()
     except (NotStarted, SluiceError) as error:
         notes.print(f"error: {error}")
@@ -74,19 +74,22 @@ def _kind(arguments: argparse.Namespace) -> tuple[Plan, tuple[Target, ...]]:
     """What is measured, and what it is held to."""
     if arguments.access:
         return ACCESS, ACCESS_TARGETS
+    if arguments.grpc:
+        return GRPC_QUICK if arguments.quick else GRPC, GRPC_TARGETS
     return (QUICK, QUICK_TARGETS) if arguments.quick else (FULL, TARGETS)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.compare", description="The gateway beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="under four minutes: 1 and 32 connections, and the mirror")
+    parser.add_argument("--quick", action="store_true", help="under six minutes: fewer points and fewer rounds")
+    parser.add_argument("--grpc", action="store_true", help="six minutes: only the gRPC rows (with --quick: two)")
     parser.add_argument("--access", action="store_true", help="seven minutes: only what keys and tokens cost")
     parser.add_argument("--record", action="store_true", help="write the table of this full run to docs/benchmarks.md")
     arguments = parser.parse_args(argv)
-    if (arguments.quick or arguments.access) and arguments.record:
+    if (arguments.quick or arguments.access or arguments.grpc) and arguments.record:
         parser.error("--record keeps full runs only")
-    if arguments.quick and arguments.access:
-        parser.error("--quick and --access are two kinds of run: choose one")
+    if arguments.access and (arguments.quick or arguments.grpc):
+        parser.error("--access is a kind of run of its own: choose one")
     return arguments
 
 

@@ -18,20 +18,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtests.compare import peers, usage
+from loadtests.compare.calls import CALLS, Call, ask
 from loadtests.compare.doors import OPEN, Door, doors
 from loadtests.compare.figures import Sample, added
+from loadtests.compare.grpc_peers import address, grpc_peers
+from loadtests.compare.h2load import H2load
 from loadtests.compare.payloads import PAYLOADS, UNITS
 from loadtests.compare.peers import Peer
 from loadtests.compare.plan import DIRECT, ENVOY, ENVOY_MIRROR, GATEWAY, GATEWAY_SHADOW, SERVE, Plan, Point
 from loadtests.compare.targets import Fact
-from loadtests.compare.tritons import Tritons, tritons
-from loadtests.compare.wrk import Wrk
+from loadtests.compare.tritons import REPEAT, Tritons, tritons
+from loadtests.compare.wrk import Report, Wrk
 
 _WARM = Point("json", 32, ())
 _WARM_S = 2
 _MORE_MODELS = 1_000
 _PAIR_S = 4
-_LIKE_OR_NOT = (_WARM, Point(UNITS, _WARM.connections, ()))
+_LIKE_OR_NOT = (_WARM, Point(UNITS, _WARM.in_flight, ()))
 """Requests that are each like the one before, and such as name another unit each."""
 _TURNS, _TURN_S = 6, 1
 _SETTLE_S = 2.0
@@ -56,13 +59,15 @@ class Bench:
 
     Args:
         plan: what to measure.
-        wrk: with what.
+        wrk: with what, over HTTP.
+        h2load: with what, over gRPC.
         folder: where configurations and logs go.
         tell: who hears how it goes.
     """
 
     plan: Plan
     wrk: Wrk
+    h2load: H2load
     folder: Path
     tell: Tell
 
@@ -83,12 +88,18 @@ class Bench:
                 self.tell("starting the Serve graph")
                 with peers.serve(behind, self.folder) as graph:
                     found.samples += self._rounds({SERVE: graph}, self.plan.serve)
+            if self.plan.grpc:
+                found.samples += self._over_grpc(behind, self.plan.grpc)
             if self.plan.pairs:
                 found.facts[Fact.MODELS] = added(self._pairs(behind))
             if self.plan.access:
                 found.facts |= self._access(behind)
             if self.plan.requests:
                 found.facts |= self._memory(behind, *self.plan.requests)
+        if self.plan.streams:
+            self.tell("starting two Triton servers with a model that answers many times")
+            with tritons(self.folder, REPEAT) as behind:
+                found.samples += self._over_grpc(behind, self.plan.streams)
         return found
 
     @contextmanager
@@ -107,9 +118,14 @@ class Bench:
                 GATEWAY_SHADOW: shadow,
             }
 
-    def _rounds(self, standing: Mapping[str, Peer], points: Sequence[Point]) -> Iterator[Sample]:
+    def _over_grpc(self, behind: Tritons, points: Sequence[Point]) -> Sequence[Sample]:
+        self.tell("starting Envoy and the gateway for gRPC")
+        with grpc_peers(behind, self.folder, CALLS[points[0].payload]) as standing:
+            return tuple(self._rounds(standing, points, Point(points[0].payload, _WARM.in_flight, ())))
+
+    def _rounds(self, standing: Mapping[str, Peer], points: Sequence[Point], warm: Point = _WARM) -> Iterator[Sample]:
         for peer in standing.values():
-            self._warm(peer)
+            self._drive(peer, warm, _WARM_S)
         for number in range(self.plan.rounds):
             self.tell(f"round {number + 1} of {self.plan.rounds}: {', '.join(standing)}")
             for point in points:
@@ -119,20 +135,32 @@ class Bench:
 
     def _measure(self, path: str, peer: Peer, point: Point, seconds: int) -> Sample:
         before = usage.cpu(peer.pid) if peer.pid else None
-        payload = PAYLOADS[point.payload].shown_with(peer.headers)
-        report = self.wrk.drive(peer.url, payload, point.connections, seconds)
+        report = self._drive(peer, point, seconds)
         figures = (report.rps, report.p50_ms, report.p99_ms)
         self.tell(
-            f"  {path:15}{point.payload:>6} c={point.connections:<3} {report.rps:9,.0f} requests/s  "
+            f"  {path:15}{point.payload:>11} c={point.in_flight:<3} {report.rps:9,.0f} requests/s  "
             f"p50 {report.p50_ms:7.2f} ms  p99 {report.p99_ms:7.2f} ms"
         )
         if peer.pid is None or before is None:
-            return Sample(path, point.payload, point.connections, *figures)
+            return Sample(path, point.payload, point.in_flight, *figures)
         cpu_s = usage.cpu(peer.pid).since(before) / report.requests * _THOUSAND
-        return Sample(path, point.payload, point.connections, *figures, cpu_s, usage.resident_mb(peer.pid))
+        return Sample(path, point.payload, point.in_flight, *figures, cpu_s, usage.resident_mb(peer.pid))
+
+    def _drive(self, peer: Peer, point: Point, seconds: int) -> Report:
+        """Load over the protocol that the point is of."""
+        if point.payload in CALLS:
+            return self._call(peer, CALLS[point.payload], point.in_flight, seconds)
+        return self.wrk.drive(peer.url, PAYLOADS[point.payload].shown_with(peer.headers), point.in_flight, seconds)
+
+    def _call(self, peer: Peer, call: Call, in_flight: int, seconds: int) -> Report:
+        """Load between two calls that are looked at."""
+        size = ask(address(peer), call)
+        report = self.h2load.drive(peer.url, call, size, in_flight, seconds)
+        ask(address(peer), call)
+        return report
 
     def _warm(self, peer: Peer) -> None:
-        self.wrk.drive(peer.url, PAYLOADS[_WARM.payload], _WARM.connections, _WARM_S)
+        self._drive(peer, _WARM, _WARM_S)
 
     def _pairs(self, behind: Tritons) -> Iterator[tuple[float, float]]:
         """CPU seconds for 1,000 requests without and with more models; new processes for each, in changing order."""
@@ -200,5 +228,5 @@ class Bench:
         """Sends until `goal` requests have been answered; how many there were in the end."""
         while count < goal:
             self.tell(f"memory of a worker: {count:,} of {goal:,} requests")
-            count += self.wrk.drive(peer.url, PAYLOADS[_WARM.payload], _WARM.connections, seconds).requests
+            count += self.wrk.drive(peer.url, PAYLOADS[_WARM.payload], _WARM.in_flight, seconds).requests
         return count

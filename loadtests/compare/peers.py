@@ -6,7 +6,6 @@ inference. What is measured on it, and when, is `bench.py`'s.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import socket
@@ -27,11 +26,15 @@ from loadtests.compare.payloads import MODEL, PAYLOADS
 from loadtests.compare.tritons import Tritons
 from serving import child
 
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _TEMPLATE = Path(__file__).with_name("envoy.yaml")
 _READY_S = 120.0
 _LOOK_S = 0.1
 _STOP_S = 30.0
+_ASK_S = 10.0
+
+Probe = Callable[[], str | None]
+"""Asks once: None where the answer was right, and otherwise what it was instead."""
 
 SPLIT = (f"--traffic={MODEL}:2=10%",)
 """The gateway's options for the weighted split."""
@@ -69,8 +72,8 @@ def envoy(behind: Tritons, folder: Path) -> Iterator[tuple[Peer, Peer]]:
     config = folder / "envoy.yaml"
     config.write_text(Template(_TEMPLATE.read_text()).substitute(ports, **versions))
     argv = [str(envoy_program()), "--config-path", str(config), "--concurrency", "1", "--disable-hot-restart"]
-    with _running([*argv, "--log-level", "warning"], _url(split), folder / "envoy.log") as pid:
-        _await_answer(_url(mirror), lambda: True, folder / "envoy.log")
+    with running([*argv, "--log-level", "warning"], _over_http(_url(split)), folder / "envoy.log") as pid:
+        await_answer(_over_http(_url(mirror)), lambda: True, folder / "envoy.log")
         yield Peer(_url(split), pid), Peer(_url(mirror), pid)
 
 
@@ -83,24 +86,24 @@ def gateway(
     `headers` are what it asks of every request, such as a key.
     """
     port = free_port()
-    versions = [f"--static={MODEL}/{version}={_HOST}:{behind.port(version)}" for version in (1, 2)]
-    argv = [sys.executable, "-m", "serving.gateway", "--host", _HOST, "--port", str(port), *versions, *options]
-    with _running(argv, _url(port), folder / f"gateway-{port}.log", headers) as pid:
+    versions = [f"--static={MODEL}/{version}={HOST}:{behind.port(version)}" for version in (1, 2)]
+    argv = [sys.executable, "-m", "serving.gateway", "--host", HOST, "--port", str(port), *versions, *options]
+    with running(argv, _over_http(_url(port), headers), folder / f"gateway-{port}.log") as pid:
         yield Peer(_url(port), pid, headers)
 
 
 def more_models(behind: Tritons, count: int) -> Sequence[str]:
     """The gateway's options for so many models that nobody asks, each with a policy of its own."""
-    return [f"--static=unasked-{number}/1={_HOST}:{behind.version_1}" for number in range(count)]
+    return [f"--static=unasked-{number}/1={HOST}:{behind.version_1}" for number in range(count)]
 
 
 @contextmanager
 def serve(behind: Tritons, folder: Path) -> Iterator[Peer]:
     """The obvious Serve graph, with a Ray of its own."""
     port = free_port()
-    addresses = [f"{_HOST}:{behind.port(version)}" for version in (1, 2)]
+    addresses = [f"{HOST}:{behind.port(version)}" for version in (1, 2)]
     argv = [sys.executable, "-m", "loadtests.compare.serve_peer", str(port), MODEL, *addresses]
-    with _running(argv, _url(port), folder / "serve.log") as pid:
+    with running(argv, _over_http(_url(port)), folder / "serve.log") as pid:
         yield Peer(_url(port), pid)
 
 
@@ -121,41 +124,48 @@ def envoy_program() -> Path:
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
 @contextmanager
-def _running(
-    argv: Sequence[str], url: str, log: Path, headers: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[int]:
-    """The process, by its id, answering at `url`; ended when the block ends."""
+def running(argv: Sequence[str], probe: Probe, log: Path) -> Iterator[int]:
+    """The process, by its id, answering the probe; ended when the block ends."""
     with log.open("wb") as said:
         process = child.spawn(argv, env=_environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
     try:
-        _await_answer(url, lambda: child.alive(process), log, headers)
+        await_answer(probe, lambda: child.alive(process), log)
         yield process.pid
     finally:
         child.stop(process, _STOP_S)
 
 
-def _await_answer(
-    url: str, alive: Callable[[], bool], log: Path, headers: Mapping[str, str] = MappingProxyType({})
-) -> None:
-    """Returns when an inference was answered with 2xx."""
-    payload, answered = PAYLOADS["json"].shown_with(headers), "nothing"
+def await_answer(probe: Probe, alive: Callable[[], bool], log: Path) -> None:
+    """Returns when an inference was answered as it should be."""
+    wrong: str | None = "nothing"
     deadline = time.monotonic() + _READY_S
-    with httpx.Client(trust_env=False, timeout=10.0) as client:
-        while time.monotonic() < deadline and alive():
-            with contextlib.suppress(httpx.TransportError):
-                answer = client.post(url, content=payload.body, headers=payload.headers)
-                if answer.is_success:
-                    return
-                answered = f"{answer.status_code} {answer.text[:200]}"
-            time.sleep(_LOOK_S)
+    while time.monotonic() < deadline and alive():
+        wrong = probe()
+        if wrong is None:
+            return
+        time.sleep(_LOOK_S)
     said = log.read_text(errors="replace").strip().splitlines()[-1:]
-    raise NotStarted(f"{log.stem} did not come up. It answered {answered} and said {' '.join(said) or 'nothing'}")
+    raise NotStarted(f"{log.stem} did not come up. It answered {wrong} and said {' '.join(said) or 'nothing'}")
+
+
+def _over_http(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Probe:
+    """Whether an inference is answered with 2xx."""
+    payload = PAYLOADS["json"].shown_with(headers)
+
+    def probe() -> str | None:
+        try:
+            answer = httpx.post(url, content=payload.body, headers=payload.headers, trust_env=False, timeout=_ASK_S)
+        except httpx.TransportError:
+            return "nothing"
+        return None if answer.is_success else f"{answer.status_code} {answer.text[:200]}"
+
+    return probe
 
 
 def _environment() -> Mapping[str, str]:
@@ -164,4 +174,4 @@ def _environment() -> Mapping[str, str]:
 
 
 def _url(port: int) -> str:
-    return f"http://{_HOST}:{port}/v2/models/{MODEL}/infer"
+    return f"http://{HOST}:{port}/v2/models/{MODEL}/infer"

@@ -1,11 +1,11 @@
-"""What is measured, as data: which paths, with which payloads, at how many connections, how often and how long.
+"""What is measured, as data: which paths, with which payloads, how many in flight, how often and how long.
 
 A path is what a request goes through on its way to Triton. `bench.py` walks a plan; `targets.py` judges what it found.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DIRECT, ENVOY, GATEWAY = "direct", "envoy", "gateway"
 ENVOY_MIRROR, GATEWAY_SHADOW = "envoy-mirror", "gateway-shadow"
@@ -17,10 +17,10 @@ REFERENCE = {GATEWAY_SHADOW: ENVOY_MIRROR, ENVOY_MIRROR: ENVOY_MIRROR}
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One payload at so many connections, for each of these paths, turn about."""
+    """One payload, or one gRPC call, with so many in flight, for each of these paths, turn about."""
 
     payload: str
-    connections: int
+    in_flight: int
     paths: tuple[str, ...]
 
 
@@ -33,6 +33,8 @@ class Plan:
         seconds: how long each time.
         points: with all peers but Serve up.
         serve: with Serve up, whose many processes are never quite idle: apart from the others.
+        grpc: calls that have one answer, with the gRPC peers up.
+        streams: calls that have many, of another model.
         pairs: how often the gateway with 1,000 more models is measured beside the gateway without; 0: not at all.
         access: how often a gateway that asks for a key is measured beside one that lets everybody in; 0: not at all.
         requests: after how many requests a worker's memory is looked at, first and last; None: not at all.
@@ -42,6 +44,8 @@ class Plan:
     seconds: int
     points: tuple[Point, ...]
     serve: tuple[Point, ...]
+    grpc: tuple[Point, ...] = ()
+    streams: tuple[Point, ...] = ()
     pairs: int = 0
     access: int = 0
     requests: tuple[int, int] | None = None
@@ -50,6 +54,7 @@ class Plan:
 _SPLIT = (DIRECT, ENVOY, GATEWAY)
 _MIRROR = (ENVOY_MIRROR, GATEWAY_SHADOW)
 _CONNECTIONS = (1, 8, 32, 64)
+_GRPC_CALLS = tuple(Point(call, count, _SPLIT) for call in ("grpc", "grpc-shared") for count in (8, 32))
 
 FULL = Plan(
     rounds=5,
@@ -60,6 +65,8 @@ FULL = Plan(
         *(Point(payload, count, _SPLIT) for payload in ("100KB", "1MB") for count in _CONNECTIONS),
     ),
     serve=tuple(Point("json", count, (SERVE,)) for count in _CONNECTIONS),
+    grpc=(*_GRPC_CALLS, Point("grpc-1MB", 4, _SPLIT)),
+    streams=(Point("grpc-stream", 8, _SPLIT),),
     pairs=6,
     access=8,
     requests=(100_000, 1_000_000),
@@ -70,7 +77,14 @@ QUICK = Plan(
     seconds=3,
     points=(Point("json", 1, _SPLIT), Point("json", 32, _SPLIT), Point("json", 32, _MIRROR)),
     serve=(Point("json", 32, (SERVE,)),),
+    grpc=_GRPC_CALLS[:2],
 )
+
+GRPC = Plan(rounds=FULL.rounds, seconds=FULL.seconds, points=(), serve=(), grpc=FULL.grpc, streams=FULL.streams)
+"""The gRPC rows, alone."""
+
+GRPC_QUICK = replace(GRPC, rounds=2, seconds=2)
+"""Enough to see whether all is well, not to judge by."""
 
 ACCESS = Plan(rounds=0, seconds=0, points=(), serve=(), access=FULL.access)
 """What keys and tokens cost, alone."""

@@ -15,7 +15,7 @@ from loadtests.compare.plan import DIRECT, ENVOY, GATEWAY
 from loadtests.compare.targets import Facts, Verdict
 
 _HEADINGS = (
-    *("path", "payload", "connections", "requests/s", "p50 ms", "p99 ms"),
+    *("path", "payload", "in flight", "requests/s", "p50 ms", "p99 ms"),
     *("CPU s per 1,000", "resident MB", "to Envoy", "to direct"),
 )
 _TEXTS = 2
@@ -27,6 +27,8 @@ _INTRODUCTION = """\
 What `make bench` found in its last full run: the gateway beside its peers, on one machine that load, peer and model
 servers share. Hold on to the ratios; absolute figures are the machine's. Medians over the rounds, in brackets how far
 the rounds lie apart ((highest - lowest) / median). CPU and memory are those of what stands between client and Triton.
+Over HTTP/1 each request in flight has a connection of its own. Payloads that begin with `grpc` are calls over gRPC:
+8 floats with a connection each or on one that they share, 1 MB, and a stream of 100 answers, which counts as one call.
 How it is measured: [loadtests/compare](../loadtests/compare/README.md).
 """
 
@@ -75,7 +77,7 @@ def write_json(table: Rows, file: Path) -> None:
 
 
 def draw(table: Rows, file: Path) -> None:
-    """Requests/s over connections, a panel for each payload."""
+    """Requests/s over how many were in flight, a panel for each payload."""
     import matplotlib as mpl  # noqa: PLC0415 (slow to import, and only wanted at the end)
 
     mpl.use("Agg")
@@ -87,8 +89,8 @@ def draw(table: Rows, file: Path) -> None:
         for path in dict.fromkeys(row.path for row in table.values() if row.payload == payload):
             line = [row for row in table.values() if row.payload == payload and row.path == path]
             _draw_line(panel, path, line)
-        panel.set(title=payload, xlabel="connections", ylabel="requests/s", xscale="log", ylim=(0, None))
-        counts = sorted({row.connections for row in table.values() if row.payload == payload})
+        panel.set(title=payload, xlabel="in flight", ylabel="requests/s", xscale="log", ylim=(0, None))
+        counts = sorted({row.in_flight for row in table.values() if row.payload == payload})
         panel.set_xticks(counts, [str(count) for count in counts])
         panel.minorticks_off()
         panel.legend(fontsize="small")
@@ -99,14 +101,14 @@ def draw(table: Rows, file: Path) -> None:
 
 def _draw_line(panel, path: str, line: Sequence[Row]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     style = "-o" if path in {DIRECT, ENVOY, GATEWAY} else "--o"
-    panel.plot([row.connections for row in line], [row.rps for row in line], style, label=path)
+    panel.plot([row.in_flight for row in line], [row.rps for row in line], style, label=path)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.path,
         row.payload,
-        str(row.connections),
+        str(row.in_flight),
         f"{row.rps:,.0f} ({row.rps_spread:.0%})",
         f"{row.p50_ms:.2f} ({row.p50_spread:.0%})",
         f"{row.p99_ms:.2f} ({row.p99_spread:.0%})",

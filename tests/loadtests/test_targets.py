@@ -3,8 +3,9 @@
 import pytest
 
 from loadtests.compare.figures import Sample, rows
-from loadtests.compare.plan import FULL, QUICK, Plan
+from loadtests.compare.plan import FULL, GRPC, GRPC_QUICK, QUICK, Plan
 from loadtests.compare.targets import (
+    GRPC_TARGETS,
     QUICK_TARGETS,
     TARGETS,
     Fact,
@@ -49,19 +50,32 @@ def test_ratios_are_taken_from_the_rows_of_their_point() -> None:
     assert [verdict.value for verdict in verdicts] == [pytest.approx(1.2), 0.5, 42.0]
 
 
-@pytest.mark.parametrize(("plan", "targets"), [(FULL, TARGETS), (QUICK, QUICK_TARGETS)])
+@pytest.mark.parametrize(
+    ("plan", "targets"),
+    [(FULL, TARGETS), (QUICK, QUICK_TARGETS), (GRPC, GRPC_TARGETS), (GRPC_QUICK, GRPC_TARGETS)],
+    ids=["full", "quick", "grpc", "grpc-quick"],
+)
 def test_a_plan_measures_all_that_it_is_judged_by(plan: Plan, targets: tuple[Target, ...]) -> None:
     """A target that no run of this kind could meet would be a mistake of ours."""
-    points = [*plan.points, *plan.serve]
-    measured = {(path, point.payload, point.connections) for point in points for path in point.paths}
+    points = [*plan.points, *plan.serve, *plan.grpc, *plan.streams]
+    measured = {(path, point.payload, point.in_flight) for point in points for path in point.paths}
     ratios = [target.figure for target in targets if isinstance(target.figure, Ratio)]
-    wanted = {(path, figure.payload, figure.connections) for figure in ratios for path in (figure.path, figure.against)}
+    wanted = {(path, figure.payload, figure.in_flight) for figure in ratios for path in (figure.path, figure.against)}
     assert wanted <= measured
     assert len(ratios) == len(targets) or (plan.pairs >= 5 and plan.requests == (100_000, 1_000_000))
 
 
-def test_a_quick_run_judges_one_and_thirty_two_connections_only() -> None:
-    """And the mirror among them."""
-    figures = [target.figure for target in QUICK_TARGETS]
-    assert {figure.connections for figure in figures if isinstance(figure, Ratio)} == {1, 32}
-    assert any(isinstance(figure, Ratio) and figure.path == "gateway-shadow" for figure in figures)
+def test_a_quick_run_judges_few_points() -> None:
+    """Over HTTP one and thirty-two connections and the mirror among them; over gRPC eight and thirty-two."""
+    figures = [target.figure for target in QUICK_TARGETS if isinstance(target.figure, Ratio)]
+    assert {figure.in_flight for figure in figures if figure.payload == "json"} == {1, 32}
+    assert {figure.in_flight for figure in figures if figure.payload == "grpc"} == {8, 32}
+    assert any(figure.path == "gateway-shadow" for figure in figures)
+
+
+def test_small_calls_are_held_to_envoy_itself() -> None:
+    """At eight and at thirty-two in flight, on connections of their own and on one, the gateway makes no fewer."""
+    small = [target for target in GRPC_TARGETS if target.what.startswith("gRPC calls/s against Envoy, 8 floats")]
+    assert [target.bound for target in small] == [1.0] * 4
+    assert all(target.at_least for target in GRPC_TARGETS)
+    assert set(GRPC_TARGETS) <= set(TARGETS)

@@ -1,0 +1,1 @@
+"""A Triton model that says one token after another."""
