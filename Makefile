@@ -9,11 +9,13 @@ PYTHON ?= $(firstword $(foreach command,python3.11 python3.12 python3,\
 VENV ?= .venv
 ARGS ?=
 JOBS ?= 2
+# How tests run in several processes; what stays together is said in tests/conftest.py.
+BESIDE := --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
 AUDIT := $(VENV)/.installed-audit
 
-.PHONY: help demo test test-slow fuzz bench proof-flips proof-rollouts proof-access proof-listing proof-evidence check audit clean
+.PHONY: help demo test test-slow conformance fuzz bench proof-flips proof-rollouts proof-access proof-listing proof-evidence check audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,15 +24,19 @@ demo: $(INSTALLED) ## start everything with a real model and show it working (AR
 	@$(VENV)/bin/sluice demo $(ARGS)
 
 test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
-	@$(VENV)/bin/pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/pytest $(BESIDE) $(ARGS)
 
 test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, properties on all of their examples
-	@$(VENV)/bin/pytest -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
+	@$(VENV)/bin/pytest -m "(slow or hypothesis) and not alone" --hypothesis-profile=thorough $(BESIDE) $(ARGS) || test $$? = 5 # none of those
+	@$(VENV)/bin/pytest -m alone $(ARGS) || test $$? = 5
+
+conformance: $(INSTALLED) ## the protocol's vectors against Triton alone and the gateway, answers side by side (ARGS=… goes to pytest)
+	@$(VENV)/bin/python -m tests.conformance $(ARGS)
 
 fuzz: $(INSTALLED) ## a hundred thousand byte streams against the HTTP front (FUZZ_CASES=… for another number)
 	@FUZZ_CASES=$${FUZZ_CASES:-100000} $(VENV)/bin/pytest tests/serving/gateway/test_fuzz.py $(ARGS)
 
-bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: under four minutes; --access: keys)
+bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: under six minutes; --access: keys; --grpc: gRPC)
 	@$(VENV)/bin/python -m loadtests.compare $(ARGS)
 
 proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)

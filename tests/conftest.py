@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from serving.demo.train import MODEL, DemoModels, Training
-from tests.examples import THOROUGH
+from serving.triton import scratch
+from tests.examples import SHORT, THOROUGH
 
-settings.register_profile(THOROUGH)
+for _profile in (SHORT, THOROUGH):  # how fast a machine is, is nothing that a property says
+    settings.register_profile(_profile, settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(SHORT)
+_BEGAN_S = time.time()
 
 
 @pytest.fixture(scope="session")
@@ -29,16 +34,37 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
     return DemoModels(MODEL, versions, out / MODEL / "rows.npz", trainings)
 
 
+_TOGETHER = ("tests/e2e/", "tests/serving/control/importing/")
+"""What starts Ray runs one by one; and tests that ask one MLflow server run where it is."""
+
+
 class Rooms(LoadScopeScheduling):  # type: ignore[misc]  # it has no types of its own
-    """Where tests run in several processes: a file stays together, and what starts Ray runs one by one."""
+    """Where tests run in several processes: a file stays together, and so do some folders."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/e2e" if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+        return next((folder for folder in _TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
+    items.sort(key=_turn)
+
+
+_SHARED = ("ray_cluster", "demo")
+"""What several files of tests/e2e share: it is up from the first that needs it until the last of that folder."""
+
+
+def _turn(item: pytest.Item) -> int:
+    if not item.nodeid.startswith("tests/e2e/"):
+        return len(_SHARED) + 1
+    needed = getattr(item, "fixturenames", ())
+    return max((turn for turn, name in enumerate(_SHARED, 1) if name in needed), default=0)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Servers that were killed while others ran have left folders in /tmp; by now nobody can be using them."""
+    if not hasattr(session.config, "workerinput"):
+        scratch.remove_orphans(_BEGAN_S)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Rooms:

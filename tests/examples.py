@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-THOROUGH = "thorough"
+SHORT, THOROUGH = "short", "thorough"
 _LEAST = 20
 
 

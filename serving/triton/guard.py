@@ -3,10 +3,10 @@
 A server dies with its owner (`serving.child`), but what the server has started for itself does not: its Python stubs
 ask every now and then whether a process with their parent's number is there, and one that has died and was not waited
 for still is. They may then run for ever, as large as the model. Nor does anybody remove shared memory and folders of a
-process that was killed. So a guard is started before them. Each server has a mark, an inherited environment variable
-that begins with its guard's; when the server has ended, the guard ends what carries exactly that mark, for the server
-that follows one which lost its port has another. When its owner has ended it ends and removes all the rest: that is
-when the pipe between them is closed, however the owner ended.
+process that was killed, nor what its Python backend has made in /tmp (`scratch.py`). So a guard is started before them.
+Each server has a mark, an inherited environment variable that begins with its guard's; when the server has ended, the
+guard ends what carries exactly that mark, for the server that follows one which lost its port has another. When its
+owner has ended it ends and removes all the rest: that is when the pipe between them is closed, however the owner ended.
 
 It runs alone (`serving.marks`), as nobody's child and without the mark of its run, so that neither whoever ends the
 owner's children nor the sweeper of the run (`serving.sweeper`) ends it as well.
@@ -19,11 +19,13 @@ import secrets
 import select
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from serving import marks
 from serving.sweeper import VARIABLE as RUN
+from serving.triton import scratch
 
 VARIABLE = "SLUICE_TRITON"
 """The environment variable that marks a server, its stubs, and whatever they start."""
@@ -97,12 +99,14 @@ def main(words: Sequence[str]) -> None:
     if os.fork():
         os._exit(0)
     mark, *folders = words
+    began_s = time.time()
     _guard()
     marks.end(marks.beginning(VARIABLE, mark))
     for region in _SHARED_MEMORY.glob(f"{mark}*"):
         region.unlink(missing_ok=True)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+    scratch.remove_orphans(began_s)
 
 
 def _guard() -> None:

@@ -14,6 +14,7 @@ Which server is run is `binary.py`'s, what it finds in its repository `layout.py
 import asyncio
 import os
 import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from tritonclient.http import aio
 from serving import child
 from serving.errors import StartFailed
 from serving.triton import guard as guarding
-from serving.triton import stubs
+from serving.triton import scratch, stubs
 from serving.triton.binary import TritonBinary
 from serving.triton.flags import server_flags
 from serving.triton.guard import Guard
@@ -115,6 +116,7 @@ class TritonProcess:
         self._identity = guard.server_mark() if guard else f"sluice-{secrets.token_hex(8)}"
         self._stubs: tuple[int, ...] = ()
         self._does = "was starting"
+        self._began_s = time.time()
         self._log = TritonLog(options.log_file)
         # What may fail comes before the child, which would otherwise run on without an owner.
         self._process = child.spawn(
@@ -235,7 +237,8 @@ class TritonProcess:
     async def stop(self, grace_s: float) -> int:
         """Ends the server: SIGTERM, which lets requests in flight end; after `grace_s` seconds SIGKILL.
 
-        Its Python stubs end with it, and what they kept in shared memory is removed. Stopping it twice is harmless.
+        Its Python stubs end with it, and what they kept in shared memory is removed; so is what a killed server's
+        backend has left in /tmp, where no other server's can be meant. Stopping it twice is harmless.
 
         Returns:
             Its return code, as Popen gives it.
@@ -246,6 +249,8 @@ class TritonProcess:
             code = await child.stop_async(self._process, grace_s)
             await asyncio.to_thread(self._log.close)
             self._clear_shared_memory()
+            if code == -signal.SIGKILL:
+                await asyncio.to_thread(scratch.remove_orphans, self._began_s)
         return code
 
     def _command(self, binary: TritonBinary, repository: Repository) -> list[str]:

@@ -1,8 +1,8 @@
-"""What the end-to-end tests share: one demo that is up for the whole session."""
+"""What the end-to-end tests share: one demo and one cluster of somebody else's, gone with the last of these tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from serving.demo.train import DemoModels
+from tests.e2e import cluster
 from tests.e2e.system import Installation, end, refuses
 
 
@@ -25,6 +26,13 @@ class Models:
 def models(digits: DemoModels) -> Models:
     """Trained once, by the demo's own command."""
     return Models(digits.rows.parents[1])
+
+
+@pytest.fixture(scope="package")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """A cluster that somebody else has started, with a token; the environment to reach it with."""
+    with cluster.ray_cluster(tmp_path_factory.mktemp("ray")) as environment:
+        yield environment
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,9 @@ class Demo:
         return self.http_url.removeprefix("http://")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """`sluice demo`, up until the session ends: by Ctrl-C, with 0, and nothing of it may be left over then."""
+    """`sluice demo`, up until the last of these tests: by Ctrl-C, with 0, and nothing of it may be left over then."""
     installation = Installation(tmp_path_factory.mktemp("demo"), {"SLUICE_GATEWAY__WORKERS": "2"})
     process = installation.start("demo")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +15,12 @@ import httpx
 import yaml
 
 from tests.e2e.load import MODEL, Load
+from tests.e2e.numbered import numbered
 from tests.e2e.receiver import Receiver, receiver
 from tests.e2e.system import PATIENCE_S, Installation, end, until
 
 GATEWAYS = 3
 OTHER = "other"
-_ARTIFACT = Path(__file__).parents[2] / "loadtests" / "flips" / "numbered"
 _VERSIONS = {MODEL: (1, 2, 3), OTHER: (1,)}
 
 
@@ -135,7 +134,9 @@ def _settings(folder: Path, trusted: str) -> dict[str, Any]:
     models = [
         {
             "name": model,
-            "versions": [{"version": one, "path": str(_artifact(folder, model, one))} for one in versions],
+            "versions": [
+                {"version": one, "path": str(numbered(folder / "models" / model / str(one), one))} for one in versions
+            ],
             "traffic": {1: "100%"},
         }
         for model, versions in _VERSIONS.items()
@@ -146,12 +147,3 @@ def _settings(folder: Path, trusted: str) -> dict[str, Any]:
         "gateway": {"workers": GATEWAYS},
         "triton": {"port_range": 0},
     }
-
-
-def _artifact(folder: Path, model: str, version: int) -> Path:
-    made = folder / "models" / model / str(version)
-    (made / "1").mkdir(parents=True)
-    shutil.copyfile(_ARTIFACT / "config.pbtxt", made / "config.pbtxt")
-    shutil.copyfile(_ARTIFACT / "model.py", made / "1" / "model.py")
-    (made / "1" / "number.txt").write_text(str(version))
-    return made

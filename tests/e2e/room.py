@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 import yaml
 
-from tests.e2e.conftest import Models
 from tests.e2e.hammer import Hammer
+from tests.e2e.numbered import ROW, numbered
 from tests.e2e.system import PATIENCE_S, Installation, end, refuses, until
 
 CONTROL_REPLICA = "ServeReplica:sluice:control"
@@ -90,36 +89,36 @@ class Room:
 
 
 @contextmanager
-def flip_room(models: Models, folder: Path, options: Mapping[str, Any] | None = None) -> Iterator[Room]:
+def flip_room(folder: Path, options: Mapping[str, Any] | None = None) -> Iterator[Room]:
     """Up for as long as the block lasts; ended by SIGTERM, which ends it with 0, and nothing of it may be left over.
 
+    A test may kill it before, and then it has to have looked itself at what is left over.
+
     Args:
-        models: the demo's.
         folder: where it comes to lie.
         options: of version 1.
     """
     installation = Installation(folder)
-    first = {"version": 1, "path": str(models.folder / "digits" / "1"), **(options or {})}
+    models = folder / "models"
+    first = {"version": 1, "path": str(numbered(models / "1", 1)), **(options or {})}
     settings = {
         "models": [{"name": "digits", "versions": [first]}],
-        "registry": {"sources": [str(models.folder)]},
+        "registry": {"sources": [str(models)]},
         "triton": {"port_range": 0},
     }
     (installation.folder / "sluice.yaml").write_text(yaml.safe_dump(settings))
     processes = [installation.start("up")]
     try:
         run = installation.ready(processes[0])
-        with np.load(models.folder / "digits" / "rows.npz") as kept:
-            row = kept["pixels"][0].tolist()
-        body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": row}]}
         with httpx.Client(base_url=f"{run['control_url']}/api/v1", timeout=30) as api:
             place = run["http_url"].removeprefix("http://")
-            room = Room(installation, processes, place, api, json.dumps(body).encode())
-            source = str(models.folder / "digits" / "2")
-            room.done("/registry/models/digits/versions", {"source": source, "number": 2})
+            room = Room(installation, processes, place, api, json.dumps(ROW).encode())
+            source = numbered(models / "2", 2)
+            room.done("/registry/models/digits/versions", {"source": str(source), "number": 2})
             yield room
     finally:
-        code = end(processes[-1], signal.SIGTERM)
+        killed = processes[-1].returncode == -signal.SIGKILL
+        code = 0 if killed else end(processes[-1], signal.SIGTERM)
         installation.gone()
     assert code == 0, installation.output()
     assert refuses(f"http://{place}")

@@ -19,7 +19,7 @@ from serving.triton.binary import find
 from serving.triton.layout import ModelVersion, write_repository
 from serving.triton.process import ServerOptions, TritonProcess
 from tests.e2e import cluster
-from tests.e2e.conftest import Models
+from tests.e2e.numbered import ROW, numbered
 from tests.e2e.system import PATIENCE_S, Installation, end, until
 
 pytestmark = pytest.mark.e2e
@@ -30,7 +30,7 @@ import json, sys
 import ray
 from ray import serve
 ray.init(address=sys.argv[1], log_to_driver=False)
-body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}]}
+body = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}]}
 answer = serve.get_app_handle("sluice").infer.remote("digits", body, headers={"sluice-unit": "inside"})
 print(json.dumps(answer.result(timeout_s=30)))
 try:
@@ -38,13 +38,6 @@ try:
 except Exception as error:
     print("There is no model 'nobody' here" in str(error))
 """
-
-
-@pytest.fixture(scope="module")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """A cluster that somebody else has started, with a token; the environment to reach it with."""
-    with cluster.ray_cluster(tmp_path_factory.mktemp("ray")) as environment:
-        yield environment
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +51,9 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def triton_place(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def triton_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Triton that somebody else runs, with version 2; host:port."""
-    spec = ModelVersion("digits", 2, models.folder / "digits" / "2")
+    spec = ModelVersion("digits", 2, numbered(tmp_path_factory.mktemp("models") / "2", 2))
     repository = write_repository(spec, tmp_path_factory.mktemp("repository"))
     with asyncio.Runner() as runner:
         server = runner.run(TritonProcess.start(find(), repository, "digits", 2, ServerOptions(first_port=20_000)))
@@ -70,12 +63,10 @@ def triton_place(models: Models, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def installation(
-    tmp_path: Path, models: Models, ray_cluster: Mapping[str, str], redis_url: str, triton_place: str
-) -> Installation:
+def installation(tmp_path: Path, ray_cluster: Mapping[str, str], redis_url: str, triton_place: str) -> Installation:
     """Settings in which only version 1's pool is ours."""
     versions = [
-        {"version": 1, "path": str(models.folder / "digits" / "1")},
+        {"version": 1, "path": str(numbered(tmp_path / "models" / "1", 1))},
         {"version": 2, "endpoints": [triton_place]},
     ]
     settings = {
@@ -104,7 +95,7 @@ def test_up_on_what_is_there_already(installation: Installation, ray_cluster: Ma
 
 
 def test_a_gpu_that_is_not_there_is_told_in_a_sentence(
-    installation: Installation, models: Models, ray_cluster: Mapping[str, str]
+    installation: Installation, ray_cluster: Mapping[str, str]
 ) -> None:
     """`device: gpu` on a cluster without one is refused instead of waited for."""
     installation.settings = {**installation.settings, "SLUICE_RAY__ADDRESS": ray_cluster["RAY_ADDRESS"]}
@@ -148,7 +139,6 @@ def _asked_from_inside(installation: Installation, address: str) -> str:
 
 
 def _versions(http_url: str) -> set[str]:
-    body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}]}
-    answers = [httpx.post(f"{http_url}/v2/models/digits/infer", json=body, timeout=10) for _ in range(60)]
+    answers = [httpx.post(f"{http_url}/v2/models/digits/infer", json=ROW, timeout=10) for _ in range(60)]
     assert {answer.status_code for answer in answers} == {200}
     return {answer.json()["model_version"] for answer in answers}

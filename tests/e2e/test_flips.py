@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import Models
 from tests.e2e.room import Room, flip_room
-from tests.e2e.system import end, until
+from tests.e2e.system import GONE_WITHIN_S, Installation, end, refuses, until
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def room(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     """Up for all of these tests."""
-    with flip_room(models, tmp_path_factory.mktemp("flips")) as room:
+    with flip_room(tmp_path_factory.mktemp("flips")) as room:
         yield room
 
 
@@ -83,7 +84,7 @@ def test_other_options_come_up_beside_the_old_ones(room: Room) -> None:
     """A version with traffic gets other servers: new before old, and no request fails."""
     [before] = [pool["digest"] for pool in room.get("/status")["pools"] if pool["version"] == 1]
     with room.hammer() as hammer:
-        room.done("/models/digits/versions/1/deploy", {"options": {"max_batch_size": 32}})
+        room.done("/models/digits/versions/1/deploy", {"options": {"instance_count": 2}})
         until(lambda: room.pools(1) == ["RUNNING"], "the end of the old servers")
         time.sleep(0.5)
     assert hammer.failures == []
@@ -119,3 +120,48 @@ def _run_of(room: Room) -> dict[str, Any]:
     process = room.processes[-1]
     assert process.poll() is None, room.installation.output()
     return room.installation.run_file()
+
+
+def test_a_killed_command_takes_everything_with_it(room: Room) -> None:
+    """SIGKILL of `sluice up`: no tritonserver, stub, Valkey or Ray process of it lives 15 s longer.
+
+    Nor is anything that it left lying about in the way of the next one, which runs in the background. It is the last
+    test of this file, and so the end of what all the others share.
+    """
+    installation = room.installation
+    run = installation.run_file()
+    assert httpx.get(f"{run['http_url']}/v2/models/digits/ready").status_code == 200
+    running = " ".join(installation.left_over())
+    for name in ("tritonserver", "triton_python_backend_stub", "valkey-server", "raylet", "serving.gateway"):
+        assert name in running
+    end(room.processes[-1], signal.SIGKILL)
+    until(lambda: not installation.left_over(), f"the end of {installation.left_over()}", GONE_WITHIN_S)
+    for url in (run["http_url"], run["control_url"]):  # an ending process gives its memory back before its sockets
+        until(partial(refuses, url), f"the end of the listener at {url}", GONE_WITHIN_S)
+    check_background(installation)
+
+
+def check_background(installation: Installation) -> None:
+    """Detached, it returns when all is ready; a second one names the first; `status` shows it; `down` ends it.
+
+    Without settings, and so without a model: what the store knows of one from before is in nobody's way.
+    """
+    (installation.folder / "sluice.yaml").unlink()
+    up = installation.run("up", "--detach")
+    assert up.returncode == 0, up.stdout + up.stderr
+    run = installation.run_file()
+    status = json.loads(installation.run("status", "--json").stdout)
+    assert status["store"]["reachable"]
+    assert status["gateways"][0]["http_port"] == httpx.URL(run["http_url"]).port
+    again = installation.run("up")
+    assert again.returncode == 1
+    assert f"already runs from {installation.folder / '.sluice'}" in again.stderr
+    assert run["http_url"] in again.stderr
+    down = installation.run("down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    installation.gone()
+    assert refuses(run["http_url"])
+    assert refuses(run["control_url"])
+    nothing = installation.run("down")
+    assert nothing.returncode == 1
+    assert "Nothing runs from" in nothing.stderr

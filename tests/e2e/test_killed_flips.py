@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from tests.e2e.conftest import Models
 from tests.e2e.room import Room, flip_room
 from tests.e2e.system import until
 
@@ -24,9 +23,9 @@ WITHIN_S = 240.0
 
 
 @pytest.fixture(scope="module")
-def room(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     """Up for all of these tests."""
-    with flip_room(models, tmp_path_factory.mktemp("killed"), TWO) as room:
+    with flip_room(tmp_path_factory.mktemp("killed"), TWO) as room:
         yield room
 
 

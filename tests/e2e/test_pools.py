@@ -29,7 +29,6 @@ from serving.errors import StartFailed
 from serving.pools import PoolKey, PoolOptions, PoolSpec, PoolState
 from serving.settings import Settings
 from serving.triton.layout import ArtifactRefused
-from tests.e2e.cluster import ray_cluster
 from tests.e2e.system import until
 
 if TYPE_CHECKING:
@@ -75,9 +74,10 @@ _CALLED_OFF = """
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """A Ray cluster of its own with Serve on it, to which this process is connected; what reaches it."""
-    with pytest.MonkeyPatch.context() as patch, ray_cluster(tmp_path_factory.mktemp("ray")) as environment:
+def cluster(ray_cluster: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """A Ray cluster with Serve on it, to which this process is connected; what reaches it."""
+    environment = ray_cluster
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         import ray  # noqa: PLC0415 - reads its environment when it is imported

@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_three_keys_and_a_signing_key_under_load() -> None:
     """Three gateways refuse what ended, go on without the issuer, follow its new key, and no request fails."""

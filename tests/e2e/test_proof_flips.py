@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_three_flips_under_load() -> None:
     """Every answer was right, at the rate that is promised, and only the last version runs."""

@@ -21,6 +21,7 @@ RIGHT = (
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_a_small_proof_of_the_rollouts() -> None:
     """Nothing failed, nothing was wrong, and each time has its line; on a slow machine only a time may fall short."""

@@ -71,7 +71,7 @@ def test_make_does_what_the_fixtures_do() -> None:
     makefile = (ROOT / "Makefile").read_text()
     recipes = dict(re.findall(r"^(\w+): .*\n\t@(.*)$", makefile, flags=re.MULTILINE))
     assert recipes["demo"] == "$(VENV)/bin/sluice demo $(ARGS)"
-    assert recipes["test"] == "$(VENV)/bin/pytest $(ARGS)"
+    assert recipes["test"] == "$(VENV)/bin/pytest $(BESIDE) $(ARGS)"
     assert {block.how: block.text for block in BLOCKS if block.how in {"demo", "suite"}} == {
         "demo": "make demo\n",
         "suite": "make test\n",

@@ -337,7 +337,7 @@ def _fifty(change: Callable[[int], httpx.Response]) -> list[httpx.Response]:
 
 
 def _patch(room: RollingRoom, rollout: str, etag: str, share_ppm: int) -> httpx.Response:
-    said = {"shares": {"2": share_ppm}, "why": "a race"}
+    said = {"shares": {"2": f"{share_ppm}ppm"}, "why": "a race"}
     return room.api.patch(f"/rollouts/{rollout}", json=said, headers={"If-Match": etag}, params={"wait_s": 0})
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.faults.load import Seen, load
 from tests.e2e.faults.servers import MODEL, FalseReplica, Mood, Replica, false_replica, gateway, replicas
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 TIMES = 20
 BODY = json.dumps(

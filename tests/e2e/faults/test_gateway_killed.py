@@ -16,7 +16,7 @@ from tests.e2e.faults.load import CONNECTIONS, load
 from tests.e2e.faults.test_faults import eventually
 from tests.e2e.system import Installation, end
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 TIMES = 20
 ROW = {"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}
