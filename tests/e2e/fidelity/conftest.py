@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.fidelity.recording import RECORD, Recording
-from tests.e2e.fidelity.servers import Pair
-from tests.e2e.fidelity.servers import pair as running
+from tests.conformance.recording import Recording, recorded
+from tests.conformance.servers import Pair
+from tests.conformance.servers import pair as running
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(scope="session")
 def recording() -> Iterator[Recording]:
-    """What Triton 2.51 answered when it was last recorded; written anew where the environment says so."""
-    kept = Recording(renew=bool(os.environ.get(RECORD)))
-    yield kept
-    kept.close()
+    """What Triton 2.51 answered to what kills it, when it was last recorded."""
+    with recorded(Path(__file__).with_name("recorded.json")) as kept:
+        yield kept

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fidelity.servers import Pair
+from tests.conformance.servers import Pair
+from tests.conformance.targets import Place
 
 pytestmark = pytest.mark.e2e
 
@@ -28,9 +29,9 @@ def java() -> str:
     return found
 
 
-def told(java: str, port: int) -> list[str]:
-    """What the client prints when it talks to that port."""
-    command = [java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", str(_SOURCE), f"http://127.0.0.1:{port}"]
+def told(java: str, place: Place) -> list[str]:
+    """What the client prints when it talks to that server."""
+    command = [java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", str(_SOURCE), place.url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fidelity.exchange import Vector, ask_gateway
-from tests.e2e.fidelity.requests import FINE, INFER, document, post, tensor
-from tests.e2e.fidelity.servers import gateway, triton
+from tests.conformance.http.exchange import Vector, ask
+from tests.conformance.http.requests import FINE, INFER, document, post, tensor
+from tests.conformance.servers import gateway, triton
+from tests.conformance.targets import Column, Place
 
 pytestmark = pytest.mark.e2e
 
@@ -23,28 +24,28 @@ _TOO_LONG = {
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
-    """The port of a gateway in front of two Tritons, and its log."""
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Path]]:
+    """A gateway in front of two Tritons, and its log."""
     one, other, front = (tmp_path_factory.mktemp(name) for name in ("one", "other", "front"))
     with (
-        triton(one, ["echo"]) as (first, _),
-        triton(other, ["echo"]) as (second, _),
-        gateway(front, [first, second], ["echo"]) as (port, _),
+        triton(one, ["echo"]) as first,
+        triton(other, ["echo"]) as second,
+        gateway(front, [first, second], ["echo"]) as worker,
     ):
-        yield port, front / "gateway.log"
+        yield worker.http, front / "gateway.log"
 
 
-def _code(port: int, request: bytes) -> int:
-    (answer,) = ask_gateway(port, Vector("", (request,))).answers
+def _code(place: Place, request: bytes) -> int:
+    (answer,) = ask(place, Vector("", (request,)), Column.GATEWAY).answers
     return answer.code
 
 
 @pytest.mark.parametrize("what", _TOO_LONG)
-def test_a_head_that_triton_cannot_read_condemns_nothing(two: tuple[int, Path], what: str) -> None:
+def test_a_head_that_triton_cannot_read_condemns_nothing(two: tuple[Place, Path], what: str) -> None:
     """A good request with the same body is answered afterwards, and no replica was left alone for it."""
-    port, log = two
-    bad = [_code(port, _TOO_LONG[what]) for _ in range(_OFTEN)]
-    assert _code(port, post(FINE)) == 200
-    assert _code(port, post(document(tensor("FP32", [7.0])))) == 200
+    place, log = two
+    bad = [_code(place, _TOO_LONG[what]) for _ in range(_OFTEN)]
+    assert _code(place, post(FINE)) == 200
+    assert _code(place, post(document(tensor("FP32", [7.0])))) == 200
     assert "left alone" not in log.read_text()
     assert set(bad) == {400}

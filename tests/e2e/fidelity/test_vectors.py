@@ -1,6 +1,6 @@
-"""Every HTTP vector, sent to Triton alone and through the gateway: a client cannot tell them apart.
+"""The vectors of the conformance kit one after another on one connection, and what no vector can say.
 
-Triton's column must be what `recorded.json` says; the gateway's is the same, save for the cases of `exchange.Why`.
+What kills Triton is here as well, for the kit may be aimed at servers that others need.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from serving import child
-from tests.e2e.fidelity import vectors as table
-from tests.e2e.fidelity.exchange import After, Outcome, Own, Vector, ask_gateway, ask_triton, send
-from tests.e2e.fidelity.recording import Recording
-from tests.e2e.fidelity.requests import FINE, document, nested, post, tensor
-from tests.e2e.fidelity.servers import Pair, triton
-from tests.e2e.fidelity.servers import pair as running
-from tests.e2e.fidelity.wire import Answer, Connection
+from tests.conformance.http import vectors as table
+from tests.conformance.http.exchange import After, Vector, as_seen, ask, send
+from tests.conformance.http.requests import FINE, document, nested, post, tensor
+from tests.conformance.http.wire import Connection
+from tests.conformance.recording import Recording
+from tests.conformance.servers import Pair, triton
+from tests.conformance.servers import pair as running
+from tests.conformance.targets import Column, Place
 from tests.e2e.system import until
 
 pytestmark = pytest.mark.e2e
@@ -43,42 +44,9 @@ _LETHAL = {"classes of strings": post(_STRINGS)}
 """Requests that it cannot."""
 
 
-def test_every_vector_has_a_name_of_its_own_and_is_recorded(recording: Recording) -> None:
-    """The table and the recording list the same vectors."""
-    names = [vector.name for vector in VECTORS]
-    assert len(names) == len(set(names))
-    assert recording.renew or recording.names() == {*names, *_DEADLY, *_LETHAL}
-
-
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
-def test_a_vector_is_answered_as_by_triton_alone(pair: Pair, recording: Recording, vector: Vector) -> None:
-    """Triton answers as recorded; the gateway answers the same, or what the protocol says in its place."""
-    alone = ask_triton(pair.triton, vector)
-    recording.check(vector.name, alone)
-    behind = ask_gateway(pair.gateway, vector)
-    if vector.gateway is None:
-        assert behind == alone
-    else:
-        check_own(vector.gateway, behind, vector)
-    assert pair.triton_lives
-
-
-def check_own(own: Own, behind: Outcome, vector: Vector) -> None:
-    """The gateway answered by itself, as the protocol says."""
-    assert behind.after == own.after, behind
-    assert len(behind.answers) == vector.count
-    for answer in behind.answers:
-        assert answer.code == own.code, answer
-        assert answer.header("content-type") == "application/json"
-        assert (answer.header("allow") or "") == own.allow
-        if vector.method == "HEAD":
-            assert answer.body == b""
-        elif own.document is not None:
-            assert json.loads(answer.body) == own.document
-        else:
-            said = json.loads(answer.body)
-            assert set(said) == {"error"}
-            assert own.says in said["error"]
+def test_what_kills_triton_is_recorded(recording: Recording) -> None:
+    """The tables and the recording list the same requests."""
+    assert recording.renew or recording.names() == {*_DEADLY, *_LETHAL}
 
 
 def test_one_connection_carries_them_all(pair: Pair) -> None:
@@ -88,11 +56,11 @@ def test_one_connection_carries_them_all(pair: Pair) -> None:
     connection = Connection(pair.gateway)
     try:
         for vector in simple:
-            alone = ask_triton(pair.triton, vector)
+            alone = ask(pair.triton, vector, Column.TRITON)
             send(connection, vector)
             answer = connection.answer(vector.method)
             assert answer is not None, vector.name
-            assert _as_seen(answer, vector) == alone.answers[0], vector.name
+            assert as_seen(answer, vector) == alone.answers[0], vector.name
             carried += 1
             if alone.after is After.CLOSED:
                 assert connection.ends()
@@ -108,8 +76,8 @@ def test_pipelined_vectors_are_answered_in_order(pair: Pair) -> None:
 
     Who has its body there when its turn comes is not told to go on, so interim answers are left out.
     """
-    simple = [vector for vector in VECTORS if vector.is_simple and sum(map(len, filter(None, vector.pieces))) < _LARGE]
-    alone = [ask_triton(pair.triton, vector) for vector in simple]
+    simple = [vector for vector in VECTORS if vector.is_simple and len(vector.sent) < _LARGE]
+    alone = [ask(pair.triton, vector, Column.TRITON) for vector in simple]
     lasting = [(vector, one) for vector, one in zip(simple, alone, strict=True) if one.after is After.OPEN]
     with Connection(pair.gateway) as connection:
         sender = threading.Thread(target=_send_all, args=(connection, [vector for vector, _ in lasting]))
@@ -118,7 +86,7 @@ def test_pipelined_vectors_are_answered_in_order(pair: Pair) -> None:
             for vector, one in lasting:
                 answer = connection.answer(vector.method)
                 assert answer is not None, vector.name
-                seen, expected = _as_seen(answer, vector), one.answers[0]
+                seen, expected = as_seen(answer, vector), one.answers[0]
                 assert seen._replace(interim=()) == expected._replace(interim=()), vector.name
         finally:
             sender.join()
@@ -127,10 +95,6 @@ def test_pipelined_vectors_are_answered_in_order(pair: Pair) -> None:
 def _send_all(connection: Connection, all_of_them: list[Vector]) -> None:
     for vector in all_of_them:
         send(connection, vector)
-
-
-def _as_seen(answer: Answer, vector: Vector) -> Answer:
-    return answer.without("sluice-")._replace(body=vector.seen(answer.body))
 
 
 def test_the_gateway_adds_four_headers_and_no_more(pair: Pair) -> None:
@@ -147,16 +111,16 @@ def test_the_gateway_adds_four_headers_and_no_more(pair: Pair) -> None:
 def test_a_stream_is_relayed_event_by_event(pair: Pair) -> None:
     """The first word is there before the model has said the last."""
     said = {}
-    for port in (pair.triton, pair.gateway):
-        with Connection(port) as connection:
+    for place in (pair.triton, pair.gateway):
+        with Connection(place) as connection:
             connection.send(post(b'{"text": "one two three"}', target="/v2/models/words/generate_stream"))
-            said[port] = connection.until_it_says(b'"word":"one"')
+            said[place] = connection.until_it_says(b'"word":"one"')
     assert all(b"three" not in came for came in said.values())
 
 
-def _counts(port: int) -> dict[str, int]:
+def _counts(place: Place) -> dict[str, int]:
     """What `counter` says: how many executions were begun, and how many given up."""
-    with Connection(port) as connection:
+    with Connection(place) as connection:
         connection.send(_counted(0))
         answer = connection.answer()
     assert answer is not None
@@ -171,7 +135,7 @@ def _counted(wait_ms: int) -> bytes:
 
 def test_an_inference_runs_once(pair: Pair) -> None:
     """The gateway sends a request to the model once."""
-    begun = [_counts(port)["begun"] for port in (pair.triton, pair.gateway, pair.triton)]
+    begun = [_counts(place)["begun"] for place in (pair.triton, pair.gateway, pair.triton)]
     assert begun == list(range(begun[0], begun[0] + 3))
 
 
@@ -179,7 +143,7 @@ def test_a_client_that_leaves_frees_its_place(pair: Pair) -> None:
     """Its connection to Triton is closed, and others are served, while the model is still at what it asked."""
     held = _leave(pair, pair.gateway)
     until(lambda: pair.upstream_connections() < held, "the end of the connection to Triton", 5.0)
-    prompt = ask_gateway(pair.gateway, Vector("prompt", (post(FINE),)))
+    prompt = ask(pair.gateway, Vector("prompt", (post(FINE),)), Column.GATEWAY)
     still_at_work = time.monotonic()
     _counts(pair.gateway)
     worked_on_s = time.monotonic() - still_at_work
@@ -190,18 +154,18 @@ def test_a_client_that_leaves_frees_its_place(pair: Pair) -> None:
 def test_a_client_that_leaves_is_to_triton_what_it_was(pair: Pair) -> None:
     """Triton 2.51 ends an inference whose HTTP client is gone as it began it: alone, and behind the gateway."""
     became = []
-    for port in (pair.triton, pair.gateway):
-        before = _counts(port)
-        _leave(pair, port)
-        after = _counts(port)
+    for place in (pair.triton, pair.gateway):
+        before = _counts(place)
+        _leave(pair, place)
+        after = _counts(place)
         became.append({name: after[name] - before[name] for name in after})
     assert became[1] == became[0]
     assert became[0]["begun"] == 2
 
 
-def _leave(pair: Pair, port: int) -> int:
+def _leave(pair: Pair, place: Place) -> int:
     """Asks for a long inference and goes; how many connections the gateway held to Triton meanwhile."""
-    with Connection(port) as leaving:
+    with Connection(place) as leaving:
         leaving.send(_counted(_WAIT_MS))
         time.sleep(3 * _A_MOMENT_S)
         return pair.upstream_connections()
@@ -221,7 +185,7 @@ def test_what_surely_kills_triton_never_reaches_it(
     """Such a request kills Triton alone; through the gateway it harms nobody."""
     vector = Vector(name, (_DEADLY[name],))
     check_kills(tmp_path / "alone", recording, vector)
-    behind = ask_gateway(endangered.gateway, vector)
+    behind = ask(endangered.gateway, vector, Column.GATEWAY)
     codes = [answer.code for answer in behind.answers]
     assert endangered.triton_lives, f"the gateway answered {codes}, and Triton is dead"
     assert (codes, behind.after) in (([200], After.OPEN), ([400], After.OPEN))
@@ -233,7 +197,7 @@ def test_a_body_that_kills_triton_is_answered_all_the_same(tmp_path: Path, recor
     vector = Vector(name, (_LETHAL[name],))
     check_kills(tmp_path / "alone", recording, vector)
     with running(tmp_path / "pair", ["echo"]) as pair:
-        behind = ask_gateway(pair.gateway, vector)
+        behind = ask(pair.gateway, vector, Column.GATEWAY)
         (answer,) = behind.answers
         assert answer.code in {502, 503}
         assert behind.after is After.OPEN
@@ -242,6 +206,6 @@ def test_a_body_that_kills_triton_is_answered_all_the_same(tmp_path: Path, recor
 def check_kills(folder: Path, recording: Recording, vector: Vector) -> None:
     """Triton alone ends without an answer."""
     folder.mkdir()
-    with triton(folder, ["echo"]) as (port, server):
-        recording.check(vector.name, ask_triton(port, vector))
-        until(lambda: not child.alive(server), "the end of Triton", 10.0)
+    with triton(folder, ["echo"]) as server:
+        recording.check(vector.name, ask(server.http, vector, Column.TRITON).plain())
+        until(lambda: not child.alive(server.process), "the end of Triton", 10.0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
+
+from tests.conformance.targets import Place
 
 PATIENCE_S = 15.0
 _HOP_BY_HOP = frozenset(("connection", "content-length", "keep-alive", "transfer-encoding"))
@@ -48,13 +51,16 @@ class Connection:
     """A client's connection.
 
     Args:
-        port: on this machine.
+        place: of the server.
         patience_s: how long it waits for bytes, in seconds.
     """
 
-    def __init__(self, port: int, patience_s: float = PATIENCE_S) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience_s)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, place: Place, patience_s: float = PATIENCE_S) -> None:
+        plain = socket.create_connection((place.host, place.port), timeout=patience_s)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = (
+            ssl.create_default_context().wrap_socket(plain, server_hostname=place.host) if place.tls else plain
+        )
         self._came = b""
         self._ended = False
 

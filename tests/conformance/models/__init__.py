@@ -1,0 +1,1 @@
+"""The models that the vectors ask, as a repository for Triton: `python -m tests.conformance.models FOLDER`."""

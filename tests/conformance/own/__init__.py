@@ -1,0 +1,1 @@
+"""Tests of the kit itself; left out where it is aimed at a server."""
