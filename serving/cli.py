@@ -48,13 +48,15 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return once everything is ready.")] = False,
     host: Annotated[str | None, typer.Option(help="Address for predictions; 0.0.0.0 is every one.")] = None,
     http_port: Annotated[int | None, typer.Option(help="Port for predictions; 0 is any free one.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="The same for gRPC.")] = None,
     control_host: Annotated[str | None, typer.Option(help="Address of the control API.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the control API; 0 is any free one.")] = None,
     state_dir: StateDir = None,
 ) -> None:
     """Start everything on this machine, and stay until Ctrl-C."""
     given = {
-        "listen.host": host, "listen.http_port": http_port, "control.host": control_host, "control.port": port
+        "listen.host": host, "listen.http_port": http_port, "listen.grpc_port": grpc_port,
+        "control.host": control_host, "control.port": port,
     }  # fmt: skip
     settings = settings_from(config, state_dir, given)
     from serving import local  # noqa: PLC0415 - brings Ray

@@ -168,7 +168,10 @@ class Gateway:
         url = url_of(self._listener, tls=settings.tls.on)
         self._inside = OwnListener(url, shown, settings.gateway.upstream_timeout_s)
         config = _worker_config(installation, own.record.encode() if own else "")
-        supervisor = Supervisor(self._listener, config, settings.gateway.workers)
+        self._grpc: socket.socket | None = None
+        if settings.listen.grpc:
+            self._grpc = _listener(installation, "grpc", settings.listen.host, settings.listen.grpc_port)
+        supervisor = Supervisor(self._listener, config, settings.gateway.workers, grpc=self._grpc)
         await supervisor.start()
         self._supervisor = supervisor
 
@@ -208,6 +211,8 @@ class Gateway:
             await supervisor.stop()
             await self._inside.close()
             self._listener.close()
+            if self._grpc is not None:
+                self._grpc.close()
 
 
 class Control:
@@ -283,7 +288,7 @@ class Control:
         await self._registry_store.close()
 
 
-_KEYS = {"http": "listen.http_port", "control": "control.port", "metrics": "metrics.port"}
+_KEYS = {"http": "listen.http_port", "grpc": "listen.grpc_port", "control": "control.port", "metrics": "metrics.port"}
 """The setting that chooses a listener's port."""
 
 

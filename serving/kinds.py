@@ -18,7 +18,9 @@ from serving.addresses import is_loopback
 
 _LARGEST_PORT = 65_535
 _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
-_ADDRESS = re.compile(r"(?P<tls>https://)?(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(
+    r"(?P<tls>https://)?(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})(?::(?P<grpc>\d{1,5}))?"
+)
 NUMERAL = re.compile(r"[+-]?\d{1,18}")
 
 
@@ -94,11 +96,15 @@ def _as_path(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens: written 'host:port', an IPv6 address in brackets, 'https://' before it for TLS."""
+    """Where a server listens: written 'host:port', an IPv6 address in brackets, 'https://' before it for TLS.
+
+    A third part is its port for gRPC, 0 where it has none.
+    """
 
     host: str
     port: int
     tls: bool = False
+    grpc_port: int = 0
 
     @classmethod
     def parse(cls, text: object) -> Self:
@@ -108,15 +114,18 @@ class Address:
             ValueError: it is not 'host:port' or 'https://host:port'.
         """
         found = _ADDRESS.fullmatch(text) if isinstance(text, str) else None
-        if not found or not 1 <= int(found["port"]) <= _LARGEST_PORT:
+        if not found or not all(1 <= int(port) <= _LARGEST_PORT for port in (found["port"], found["grpc"] or 1)):
             raise ValueError(
-                "it takes host:port, such as 127.0.0.1:9000, or https://host:port, with a port from 1 to 65535"
+                "it takes host:port, such as 127.0.0.1:9000, or https://host:port, with a port from 1 to 65535, and "
+                "maybe :port for gRPC after that"
             )
-        return cls(found["host"].strip("[]"), int(found["port"]), tls=found["tls"] is not None)
+        grpc_port = int(found["grpc"] or 0)
+        return cls(found["host"].strip("[]"), int(found["port"]), tls=found["tls"] is not None, grpc_port=grpc_port)
 
     def __str__(self) -> str:
         """The text that `parse` reads."""
         place = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        place = f"{place}:{self.grpc_port}" if self.grpc_port else place
         return f"https://{place}" if self.tls else place
 
 

@@ -58,6 +58,7 @@ class System:
     Attributes:
         http_url: where predictions go.
         control_url: where operators go.
+        grpc_url: where predictions go over gRPC, host and port as its clients take them; empty where they may not.
         state_dir: where it keeps its files.
         metrics_url: where Prometheus reads; empty where nobody may.
         said: what is open, and what should be changed about it, in sentences.
@@ -67,12 +68,16 @@ class System:
     control_url: str
     state_dir: Path
     metrics_url: str = ""
+    grpc_url: str = ""
     said: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
         """What whoever started it is told, a line each."""
-        lines = [f"predictions  {self.http_url}", f"control API  {self.control_url}/docs"]
+        lines = [f"predictions  {self.http_url}"]
+        if self.grpc_url:
+            lines.append(f"gRPC         {self.grpc_url}")
+        lines.append(f"control API  {self.control_url}/docs")
         if self.metrics_url:
             lines.append(f"metrics      {self.metrics_url}/metrics")
         return "\n".join((*lines, *self.said))
@@ -144,17 +149,21 @@ def running(settings: Settings, progress: Progress = lambda _: None) -> Iterator
         shown = Credentials(own.shown.text, certificate=settings.tls.certificate, insecure=True)
         await_ready(settings, system.control_url, shown, progress)
         system = replace(system, said=(*system.said, *_looked_at(settings, listeners)))
-        urls = {"http_url": system.http_url, "control_url": system.control_url, "metrics_url": system.metrics_url}
+        urls = {
+            "http_url": system.http_url, "grpc_url": system.grpc_url, "control_url": system.control_url,
+            "metrics_url": system.metrics_url,
+        }  # fmt: skip
         write_run_file(settings.state_dir, urls)
         yield system
 
 
 def _listeners(settings: Settings, stack: contextlib.ExitStack) -> dict[str, socket.socket]:
     """Every listener of ours, by the name under which it is handed over."""
-    wanted = {
-        "http": (settings.listen.host, settings.listen.http_port, "The gateway", "listen.http_port"),
-        "control": (settings.control.host, settings.control.port, "The control API", "control.port"),
-    }
+    listen, control = settings.listen, settings.control
+    wanted = {"http": (listen.host, listen.http_port, "The gateway", "listen.http_port")}
+    if listen.grpc:
+        wanted["grpc"] = (listen.host, listen.grpc_port, "The gateway's gRPC", "listen.grpc_port")
+    wanted["control"] = (control.host, control.port, "The control API", "control.port")
     if settings.metrics.enabled:
         wanted["metrics"] = (settings.metrics.host, settings.metrics.port, "Metrics", "metrics.port")
     listeners: dict[str, socket.socket] = {}
@@ -169,7 +178,8 @@ def _system(settings: Settings, listeners: Mapping[str, socket.socket], notices:
     ports = [listener.getsockname()[1] for listener in listeners.values()]
     opened = [replace(one, port=port) for one, port in zip(openings(settings), ports, strict=True)]
     said = (*map(str, opened), *(f"warning: {notice}" for notice in notices))
-    return System(urls["http"], urls["control"], settings.state_dir, urls.get("metrics", ""), said)
+    grpc_url = urls.get("grpc", "").partition("://")[2]
+    return System(urls["http"], urls["control"], settings.state_dir, urls.get("metrics", ""), grpc_url, said)
 
 
 def _looked_at(settings: Settings, listeners: Mapping[str, socket.socket]) -> tuple[str, ...]:

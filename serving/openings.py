@@ -58,10 +58,13 @@ class Opening:
 
 
 def openings(settings: Settings) -> tuple[Opening, ...]:
-    """Every listener of ours."""
+    """Every listener of ours, in the order in which they are opened."""
     both = {"keys": settings.access.required, "tls": settings.tls.on}
-    found = [
-        Opening("predictions", settings.listen.host, settings.listen.http_port, **both),
+    listen = settings.listen
+    found = [Opening("predictions", listen.host, listen.http_port, **both)]
+    if listen.grpc:
+        found.append(Opening("predictions over gRPC", listen.host, listen.grpc_port, **both))
+    found += [
         Opening("control API", settings.control.host, settings.control.port, **both),
     ]
     if settings.metrics.enabled:

@@ -161,7 +161,8 @@ def _gateway(one: GatewayStatus) -> tuple[str, ...]:
     late = "" if one["current"] else f" (behind{': ' + one['held'] if one['held'] else ''})"
     requests = ", ".join(f"{version}: {count:,}" for version, count in sorted(one["requests"].items()))
     figures = (str(one["workers"]), str(one["connections"]), str(one["in_flight"]))
-    return (one["id"], f"{one['host']}:{one['http_port']}", f"{one['epoch']}{late}", *figures, requests)
+    grpc = f", gRPC {one['grpc_port']}" if one.get("grpc_port") else ""
+    return (one["id"], f"{one['host']}:{one['http_port']}{grpc}", f"{one['epoch']}{late}", *figures, requests)
 
 
 def _shares(answer: PolicyAnswer) -> Table:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import ssl
 from pathlib import Path
+from typing import Final
 
 from serving.errors import StartFailed
 
@@ -20,7 +21,8 @@ _log = logging.getLogger(__name__)
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others."""
-_PROTOCOLS = ["http/1.1"]
+HTTP_1: Final = "http/1.1"
+HTTP_2: Final = "h2"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 _Looks = tuple[tuple[int, int, int], ...]
@@ -33,6 +35,7 @@ class ServerCertificate:
         certificate: PEM, the chain.
         key: PEM, without a passphrase.
         min_version: "1.2" or "1.3".
+        speaks: which HTTP there is on these listeners (ALPN).
 
     Attributes:
         context: for the listeners; the same for the life of this object.
@@ -41,9 +44,10 @@ class ServerCertificate:
         StartFailed: the files cannot be used; the sentence names them, and nothing of what they hold.
     """
 
-    def __init__(self, certificate: Path, key: Path, *, min_version: str = "1.2") -> None:
+    def __init__(self, certificate: Path, key: Path, *, min_version: str = "1.2", speaks: str = HTTP_1) -> None:
         self._files = (certificate, key)
         self._min_version = min_version
+        self._speaks = speaks
         self._looked = self._look()
         try:
             self._shown = self._loaded()
@@ -83,7 +87,7 @@ class ServerCertificate:
 
     def _loaded(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        _harden(context, self._min_version)
+        _harden(context, self._min_version, self._speaks)
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.load_cert_chain(*self._files, password=_no_passphrase)
         return context
@@ -92,12 +96,15 @@ class ServerCertificate:
         return tuple(map(_facts, self._files))
 
 
-def client_context(ca_file: Path | str | None = None, pair: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+def client_context(
+    ca_file: Path | str | None = None, pair: tuple[Path, Path] | None = None, *, speaks: str = HTTP_1
+) -> ssl.SSLContext:
     """For a server that we dial: its certificate must be good, and be its own.
 
     Args:
         ca_file: PEM, whom certificates must come from; None or empty for whom the system trusts.
         pair: PEM, our own certificate and its key, for a server that asks for one.
+        speaks: which HTTP it is asked for (ALPN).
 
     Raises:
         StartFailed: a file cannot be used.
@@ -108,7 +115,7 @@ def client_context(ca_file: Path | str | None = None, pair: tuple[Path, Path] | 
         raise StartFailed(
             f"The certificates in {ca_file} cannot be used: {_reason(error)}.", "The file takes certificates in PEM."
         ) from None
-    _harden(context, "1.2")
+    _harden(context, "1.2", speaks)
     if pair is not None:
         try:
             context.load_cert_chain(*pair, password=_no_passphrase)
@@ -120,11 +127,11 @@ def client_context(ca_file: Path | str | None = None, pair: tuple[Path, Path] | 
     return context
 
 
-def _harden(context: ssl.SSLContext, min_version: str) -> None:
+def _harden(context: ssl.SSLContext, min_version: str, speaks: str) -> None:
     context.minimum_version = _VERSIONS[min_version]
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols(_PROTOCOLS)
+    context.set_alpn_protocols([speaks])
 
 
 def _facts(file: Path) -> tuple[int, int, int]:

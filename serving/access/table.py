@@ -30,6 +30,7 @@ PREDICTION: Final[Mapping[Operation, Needs]] = MappingProxyType(
         Operation.ALL_STATS: Needs.PREDICT,
         Operation.INFER: Needs.PREDICT,
         Operation.GENERATE: Needs.PREDICT,
+        Operation.GENERATE_STREAM: Needs.PREDICT,
         Operation.NOT_OFFERED: Needs.PREDICT,
         Operation.UNKNOWN: Needs.PREDICT,
     }

@@ -1,11 +1,14 @@
 r"""A gateway worker as a process: `python -m serving.gateway`.
 
-Supervised, it inherits a listening socket and a channel: the first line on the channel is its configuration, every
+Supervised, it inherits listening sockets and a channel: the first line on the channel is its configuration, every
 later one a command that it answers; when the channel ends, so does the worker. With `--static` it runs alone, without
 Ray and without Redis, in front of Triton servers that somebody else started:
 
     python -m serving.gateway --port 8000 --static digits/1=127.0.0.1:9000 --static digits/2=127.0.0.1:9010 \
         --traffic digits:2=10%
+
+A Triton's gRPC port comes after its HTTP port (`--static digits/1=127.0.0.1:9000:9001`), and `--grpc-port` says where
+clients find it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import contextlib
 import json
 import logging
 import math
+import re
 import signal
 import socket
 import sys
@@ -33,7 +37,7 @@ from router.policy import Policy, Shadow, parse_share
 from serving.access.config import TokenRules
 from serving.addresses import is_loopback
 from serving.endpoint import Endpoint
-from serving.gateway.config import WorkerConfig
+from serving.gateway.config import INHERITED, INHERITED_FOR_GRPC, WorkerConfig
 from serving.gateway.credentials import Credentials
 from serving.gateway.door import Shares
 from serving.gateway.limits import Ask, Told
@@ -42,6 +46,8 @@ from serving.gateway.worker import Worker
 
 _log = logging.getLogger(__name__)
 _STATIC_HEAD = Head(1, "static", "")
+_STATIC_FORM = "MODEL/VERSION=HOST:PORT[:GRPC-PORT]"
+_PLACE = re.compile(r"(\[[^\]]+\]|[^:]*):([0-9]{1,5})(?::([0-9]{1,5}))?")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.channel_fd is not None:
-        shares = Shares(arguments.shares_fd, arguments.slots), arguments.slot
-        uvloop.run(_supervised(arguments.listener_fd, arguments.channel_fd, shares))
+        uvloop.run(_supervised(arguments))
         return
     if arguments.token_rules and not arguments.keys:
         parser.error("--token-rules goes with --keys, whose file holds the keys that tokens are signed with as well")
@@ -69,20 +74,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("name at least one Triton with --static MODEL/VERSION=HOST:PORT")
     if not (is_loopback(arguments.host) or arguments.keys):
         parser.error(f"other machines reach {arguments.host}, and nobody is asked for a key: give --keys FILE as well")
-    uvloop.run(_static(arguments.host, arguments.port, endpoints, policies, config))
+    ports = (arguments.port, arguments.grpc_port)
+    uvloop.run(_static(arguments.host, ports, endpoints, policies, config))
 
 
-async def _supervised(listener_fd: int, channel_fd: int, shares: tuple[Shares, int]) -> None:
-    channel = socket.socket(fileno=channel_fd)
+async def _supervised(inherited: argparse.Namespace) -> None:
+    channel = socket.socket(fileno=inherited.channel_fd)
     channel.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=channel)
     config = WorkerConfig.from_json(await reader.readline())
-    listener = socket.socket(fileno=listener_fd)
+    listener = socket.socket(fileno=inherited.listener_fd)
     worker = Worker(config, asyncio.get_running_loop())
+    grpc_fd = inherited.grpc_listener_fd
+    grpc = None if grpc_fd is None else socket.socket(fileno=grpc_fd)
     host, port = listener.getsockname()[:2]
-    follower = Follower(worker, host, port)
+    follower = Follower(worker, host, port, 0 if grpc is None else grpc.getsockname()[1])
     await follower.start()
-    worker.listen(listener, shares)
+    shares = Shares(inherited.shares_fd, inherited.slots), inherited.slot
+    grpc_shares = None if grpc is None else (Shares(inherited.grpc_shares_fd, inherited.slots), inherited.slot)
+    worker.listen(listener, shares, grpc=grpc, grpc_shares=grpc_shares)
     ended = asyncio.create_task(_obey(worker, reader, writer))
     _until_signalled(ended)
     with contextlib.suppress(asyncio.CancelledError):
@@ -107,25 +117,35 @@ def _say(writer: asyncio.StreamWriter, what: Mapping[str, object]) -> None:
 
 
 async def _static(
-    host: str, port: int, endpoints: Sequence[Endpoint], policies: dict[str, Policy], config: WorkerConfig
+    host: str,
+    ports: tuple[int, int | None],
+    endpoints: Sequence[Endpoint],
+    policies: dict[str, Policy],
+    config: WorkerConfig,
 ) -> None:
-    try:
-        listener = socket.create_server((host, port))
-    except OSError as error:
-        sys.exit(f"Nothing can listen on {host}:{port} ({error.strerror}): choose another with --port.")
+    listener = _listener(host, ports[0], "--port")
+    grpc = None if ports[1] is None else _listener(host, ports[1], "--grpc-port")
     worker = Worker(config, asyncio.get_running_loop())
     if config.keys_file:
         _let_in(worker, config)
     worker.swap(worker.table.build(_STATIC_HEAD, policies, endpoints))
-    worker.listen(listener)
+    worker.listen(listener, grpc=grpc)
     if not is_loopback(host):
         _log.warning("keys and requests travel in the clear here: have a proxy before it that speaks TLS")
-    print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 (told to who started it)
+    also = "" if grpc is None else f", gRPC on {host}:{grpc.getsockname()[1]}"
+    print(f"listening on http://{host}:{listener.getsockname()[1]}{also}", flush=True)  # noqa: T201 (told to who started it)
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     _until_signalled(ended)
     with contextlib.suppress(asyncio.CancelledError):
         await ended
     await worker.drain()
+
+
+def _listener(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        sys.exit(f"Nothing can listen on {host}:{port} ({error.strerror}): choose another with {option}.")
 
 
 def _let_in(worker: Worker, config: WorkerConfig) -> None:
@@ -160,10 +180,18 @@ def _endpoint(text: str) -> Endpoint:
     try:
         name, place = text.split("=", 1)
         model, version = name.rsplit("/", 1)
-        host, port = place.rsplit(":", 1)
-        return Endpoint(host.strip("[]"), int(port), 0, model, int(version))
+        host, port, grpc_port = _place(place)
+        return Endpoint(host, port, grpc_port, model, int(version))
     except ValueError as error:
-        raise ValueError(f"--static {text!r} is not MODEL/VERSION=HOST:PORT ({error})") from error
+        raise ValueError(f"--static {text!r} is not {_STATIC_FORM} ({error})") from error
+
+
+def _place(text: str) -> tuple[str, int, int]:
+    """Host, HTTP port and gRPC port; 0 where there is none."""
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        raise ValueError("an address of IPv6 stands in brackets, and a port is a number")
+    return found[1].strip("[]"), int(found[2]), int(found[3] or 0)
 
 
 def _limits(given: Sequence[str]) -> dict[str, Any]:
@@ -214,7 +242,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving.gateway", description="One gateway worker.")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 for any free one (%(default)s)")
-    parser.add_argument("--static", action="append", default=[], metavar="MODEL/VERSION=HOST:PORT", help="a Triton")
+    parser.add_argument("--grpc-port", type=int, metavar="PORT", help="the same for gRPC; without it, there is none")
+    parser.add_argument("--static", action="append", default=[], metavar=_STATIC_FORM, help="a Triton")
     parser.add_argument(
         "--traffic", action="append", default=[], metavar="MODEL:VERSION=SHARE", help="such as m:2=10%%"
     )
@@ -231,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keys", metavar="FILE", default="", help="ask everybody for one of these (JSON)")
     parser.add_argument("--token-rules", metavar="FILE", help="with --keys: take tokens by these rules as well (JSON)")
     parser.add_argument("--security-log", metavar="FILE", default="", help="where refused attempts are written")
-    for ours in ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot"):  # the supervisor's
+    for ours in (*INHERITED, *INHERITED_FOR_GRPC):  # the supervisor's
         parser.add_argument(ours, type=int, help=argparse.SUPPRESS)
     return parser
 

@@ -22,7 +22,7 @@ from serving.errors import Refusal
 from serving.gateway.request import Bad
 
 if TYPE_CHECKING:
-    from serving.gateway.request import RequestHead
+    from serving.gateway.request import Asked
 
 DOOR: Final = "prediction"
 MOST_KEPT: Final = 4096
@@ -75,7 +75,7 @@ class Admission:
         self._let_in.clear()
         self._turned_away.clear()
 
-    def admit(self, head: RequestHead, now_s: float, peer: Peer) -> Principal | Bad:
+    def admit(self, head: Asked, now_s: float, peer: Peer) -> Principal | Bad:
         """Whoever asks, if they may ask this; why not, if not.
 
         Args:
@@ -92,7 +92,7 @@ class Admission:
             return found
         return self._refuse(found, head, now_s, peer)
 
-    def _who(self, head: RequestHead, now_s: float) -> tuple[Principal | Denied | None, float]:
+    def _who(self, head: Asked, now_s: float) -> tuple[Principal | Denied | None, float]:
         """Whoever asks, and until when that holds; None where it cannot be told yet."""
         shown = head.fields.get(b"authorization")
         if not head.needs or (shown is None and not self._required):
@@ -116,7 +116,7 @@ class Admission:
         who = replace(found, limits=UNLIMITED) if found.limits.none else found
         return _keep(self._let_in, name, (who, math.inf if who.expires_s is None else who.expires_s))
 
-    def _refuse(self, found: Principal | Denied | None, head: RequestHead, now_s: float, peer: Peer) -> Bad:
+    def _refuse(self, found: Principal | Denied | None, head: Asked, now_s: float, peer: Peer) -> Bad:
         """Why not, for the client and for the security log."""
         if found is None:
             return _NOT_KNOWN_YET
@@ -133,7 +133,7 @@ class Admission:
         return bad
 
 
-def _forbidden(who: Principal, head: RequestHead) -> str:
+def _forbidden(who: Principal, head: Asked) -> str:
     if gives(who.role) >= head.needs:
         return f"This {who.kind} may not ask model '{head.target.model[:_LONGEST_NAME]}'."
     what = "A request marked synthetic" if head.synthetic else "This"

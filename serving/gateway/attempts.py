@@ -4,30 +4,28 @@ There is one attempt at a time. `failover` decides what follows a failure; here 
 charged, and it is settled who is to blame: never the replica alone for what may be the request's own fault. Each
 attempt is counted once, when it ends.
 
-What travels on an attempt's connection, in either direction, is the business of `exchange`.
+What travels on an attempt's connection, in either direction, is the business of `exchange` for HTTP and of `grpc` for
+gRPC: here a request is known by what both have in common.
 """
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from router.choose import Reason
 from serving.errors import Refusal
 from serving.gateway.counters import Outcome, Role, outcome_of
 from serving.gateway.failover import Failure, Next, next_step
 from serving.gateway.request import Bad
-from serving.gateway.upstream import Attempt
 
 if TYPE_CHECKING:
-    from serving.gateway.body import Body
     from serving.gateway.dispatch import Way
-    from serving.gateway.reply import Reply
-    from serving.gateway.request import RequestHead
+    from serving.gateway.request import Asked
     from serving.gateway.routing import VersionRoute
-    from serving.gateway.upstream import AnswerHead, Upstream, UpstreamConnection
+    from serving.gateway.upstream import Upstream
     from serving.gateway.worker import Worker
 
 SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)  # to look a member up costs more than to compare with it
@@ -36,16 +34,54 @@ _TRIALS = frozenset((Reason.ARM, Reason.CANARY, Reason.RULE))  # where the clien
 _OUTCOMES = {Failure.REFUSED: Outcome.REFUSED, Failure.BROKEN: Outcome.BROKEN, Failure.LATE: Outcome.LATE}
 
 
-class Spare(NamedTuple):
+class Answered(Protocol):
+    """The head of an answer, in either protocol."""
+
+    @property
+    def code(self) -> int:
+        """HTTP's status code, or the one that stands for gRPC's."""
+
+
+class Asks(Protocol):
+    """What has come of a request's body."""
+
+    ended: bool
+    """Whether it is complete."""
+    held: bool
+    """Whether it can be sent again."""
+    received: int
+    """Bytes so far."""
+    pieces: list[bytes]
+    """All that came, while `held`."""
+
+
+class Tells(Protocol):
+    """The answer half."""
+
+    begun: bool
+    """Whether the client has a part of it."""
+
+
+class Carrier(Protocol):
+    """What carries an attempt: a connection, or a stream of one."""
+
+    def close(self) -> None:
+        """Gives the attempt up, without a word to it."""
+
+
+Answer = TypeVar("Answer", bound=Answered)
+
+
+class Spare(NamedTuple, Generic[Answer]):
     """A 5xx that is the client's answer unless another attempt does better."""
 
     route: VersionRoute
     role: Role
-    answer: AnswerHead
+    answer: Answer
     pieces: list[bytes]
 
 
-class Attempts(Attempt):
+class Attempts(ABC, Generic[Answer]):
     """The attempts at one request; what is said on the connection of each is left to the exchange."""
 
     __slots__ = (
@@ -54,7 +90,7 @@ class Attempts(Attempt):
         "reply",
     )  # fmt: skip
 
-    def __init__(self, worker: Worker, head: RequestHead, body: Body, reply: Reply) -> None:
+    def __init__(self, worker: Worker, head: Asked, body: Asks, reply: Tells) -> None:
         self._worker = worker
         self._head = head
         self.body = body
@@ -64,7 +100,7 @@ class Attempts(Attempt):
         self._route: VersionRoute | None = None
         self._role = Role.FIRST
         self._upstream: Upstream | None = None
-        self._connection: UpstreamConnection | None = None
+        self._connection: Carrier | None = None
         self._began = 0.0
         self._held: list[bytes] = []  # of its answer, until that is complete
         self._patience = math.inf  # when it is given up for another
@@ -72,7 +108,7 @@ class Attempts(Attempt):
         self._started = False
         self._attempts_here = 0  # at the version of the latest
         self._repeated = False
-        self._spare: Spare | None = None
+        self._spare: Spare[Answer] | None = None
         self._on_trial: Upstream | None = None  # who answered with that error
         self._broke_at: Upstream | None = None
         self.deadline = 0.0
@@ -85,8 +121,15 @@ class Attempts(Attempt):
         """The client gets an error of the gateway's own."""
 
     @abstractmethod
-    def _answer_whole(self, answer: AnswerHead, pieces: list[bytes]) -> None:
+    def _answer_whole(self, answer: Answer, pieces: list[bytes]) -> None:
         """The client gets this answer."""
+
+    @abstractmethod
+    def _ask(self, upstream: Upstream, *, fresh: bool) -> None:
+        """Sends the request to this replica, as soon as there is a connection; on one that nobody has used, if so told.
+
+        What comes of it is told to `on_refused`, `on_upstream_lost` and `_on_server_error` or `_conclude`.
+        """
 
     # One attempt.
 
@@ -116,9 +159,7 @@ class Attempts(Attempt):
         if route.state.in_flight >= config.max_in_flight_per_version:
             self._after(Failure.REFUSED, Bad(Refusal.OVERLOADED, self._sentence("has as many requests as it may")))
             return
-        upstream = route.pick(failed)
-        if upstream is None and not self._has_stable:
-            upstream = route.pick_any(failed)
+        upstream = self._pick(route, failed)
         if upstream is None:
             self._after(Failure.REFUSED, Bad(Refusal.NO_REPLICA, self._sentence("has no ready replica")))
             return
@@ -128,10 +169,12 @@ class Attempts(Attempt):
         self._upstream = upstream
         upstream.in_flight += 1
         route.state.in_flight += 1
-        if failed is upstream:  # what broke off may have been an old connection's end
-            upstream.dial(self)
-        else:
-            upstream.carry(self)
+        self._ask(upstream, fresh=failed is upstream)  # what broke off may have been an old connection's end
+
+    def _pick(self, route: VersionRoute, failed: Upstream | None) -> Upstream | None:
+        """The replica to ask; None where none is fit, or where stable may answer better than one that is not."""
+        upstream = route.pick(failed)
+        return route.pick_any(failed) if upstream is None and not self._has_stable else upstream
 
     def _patience_s(self, now: float) -> float:
         """How long this attempt may take before another is made; a candidate leaves stable half of what is left."""
@@ -217,7 +260,7 @@ class Attempts(Attempt):
             self._blame(upstream, at_once=True)
             self._after(Failure.REFUSED, Bad(Refusal.NO_REPLICA, self._sentence("cannot be reached")))
 
-    def on_upstream_lost(self, connection: UpstreamConnection) -> None:
+    def on_upstream_lost(self, connection: Carrier) -> None:
         """The connection broke before the answer was complete."""
         upstream = self._upstream
         if connection is not self._connection or upstream is None:
@@ -256,7 +299,7 @@ class Attempts(Attempt):
         self._patience = math.inf
         self.deadline = min(self._began + self._worker.config.upstream_timeout_s, self._latest)
 
-    def _on_server_error(self, answer: AnswerHead, pieces: list[bytes]) -> None:
+    def _on_server_error(self, answer: Answer, pieces: list[bytes]) -> None:
         """The client's answer, unless another attempt does better."""
         upstream, route = self._upstream, self._route
         if upstream is None or route is None:

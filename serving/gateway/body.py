@@ -11,7 +11,7 @@ from serving.gateway.nesting import Gauge, gauge_for, surely_shallow
 from serving.gateway.paths import Operation
 from serving.gateway.request import Bad, RequestHead, is_compressed
 
-_WITH_JSON = frozenset((Operation.INFER, Operation.GENERATE))
+_WITH_JSON = frozenset((Operation.INFER, Operation.GENERATE, Operation.GENERATE_STREAM))
 _PLAIN = frozenset((b"", b"identity"))
 
 

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+INHERITED: Final = ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot")
+"""Options of a worker process with which its supervisor names what it inherits."""
+INHERITED_FOR_GRPC: Final = ("--grpc-listener-fd", "--grpc-shares-fd")
+"""The same where gRPC is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,7 @@ class WorkerConfig:
         worker: this worker's id, unique among all gateways.
         redis_url: where epochs and leases come from; empty for a worker with static routing.
         snapshot_file: where the last good snapshot is kept; empty for nowhere.
+        max_held: bytes of large gRPC messages that may be held at once until they are whole.
         max_in_flight: requests of this worker that may be at a model at once.
         max_in_flight_per_version: the same for each version of a model.
         max_shadows: copies for shadows that may be under way at once; further ones are dropped and counted.
@@ -50,6 +57,7 @@ class WorkerConfig:
     max_connections: int = 10_000
     max_body: int = 64 * 1024 * 1024
     max_header: int = 64 * 1024
+    max_held: int = 512 * 1024 * 1024
     max_in_flight: int = 1_000
     max_in_flight_per_version: int = 1_000
     max_shadows: int = 256

@@ -20,7 +20,7 @@ from serving.access.principal import ANONYMOUS, Principal
 from serving.errors import Refusal
 from serving.gateway import answers
 from serving.gateway.paths import Operation, Target
-from serving.gateway.request import Bad, RequestHead
+from serving.gateway.request import Asked, Bad
 
 if TYPE_CHECKING:
     from serving.gateway.routing import ModelRoute, Routing, VersionRoute
@@ -67,22 +67,36 @@ class Standing(NamedTuple):
     version: str
 
 
-def find_way(routing: Routing, head: RequestHead, nonce: int, who: Principal = ANONYMOUS) -> Way | Bad:
-    """The version that answers this request, by the model's policy; `who` is told of models that they may know."""
+def find_way(
+    routing: Routing, head: Asked, nonce: int, who: Principal = ANONYMOUS, *, sequence: bytes | None = None
+) -> Way | Bad:
+    """The version that answers this request, by the model's policy.
+
+    Args:
+        routing: at the request's epoch.
+        head: of the request.
+        nonce: the request's own number, and its unit where it names none.
+        who: asks: they are told of models that they may know.
+        sequence: what it is part of: that is its unit, whatever else it names, for no part of it may go astray.
+    """
     model = routing.models.get(head.target.model)
     if model is None:
         return _unknown_model(routing, head.target.model, who)
-    named = head.fields.get(model.unit_header) or (_named_further(model, head) if model.early_sources else None)
+    named = (
+        sequence
+        or head.fields.get(model.unit_header)
+        or (_named_further(model, head) if model.policy.unit_sources else None)
+    )
     unit = named or nonce.to_bytes(8, "big")
     choice = choose(model.policy, _facts(model, head, unit))
     route = model.versions.get(choice.version)
     if route is None:
         return _no_such_version(model, choice, head.target)
-    awaits = 0 if named else model.body_needed
+    awaits = 0 if named or head.grpc else model.body_needed  # what JSON says, no other body does
     return Way(model, route, choice, routing.head.epoch, nonce, unit, named is not None, awaits)
 
 
-def settled(way: Way, head: RequestHead, json: bytes | None) -> Way:
+def settled(way: Way, head: Asked, json: bytes | None) -> Way:
     """The same request's way, now that the JSON that it awaited is there, or that there is none to be read."""
     model = way.model
     named = unit_of(model.policy.unit_header, model.policy.unit_sources, said_in(head), json)
@@ -93,9 +107,9 @@ def settled(way: Way, head: RequestHead, json: bytes | None) -> Way:
     return way._replace(route=route, choice=choice, unit=named, has_unit=True, awaits=0)
 
 
-def said_in(head: RequestHead) -> Said:
+def said_in(head: Asked) -> Said:
     """What a request says in its fields, as conditions and sources of units ask for it."""
-    return Said(head.fields)
+    return Said(head.fields, head.grpc)
 
 
 def own_answer(standing: Standing, target: Target, who: Principal = ANONYMOUS) -> bytes | Bad | None:
@@ -104,14 +118,25 @@ def own_answer(standing: Standing, target: Target, who: Principal = ANONYMOUS) -
     return None if own is None else own(standing, target, who)
 
 
-def _facts(model: ModelRoute, head: RequestHead, unit: bytes) -> Facts:
+def index_rows(standing: Standing, who: Principal) -> list[Mapping[str, str]]:
+    """Every version of every model that `who` may know: `name`, `version`, `state` and, where it has one, `reason`."""
+    return [
+        _index_row(model.name, version, ready=bool(route.upstreams))
+        for name, model in sorted(standing.routing.models.items())
+        if who.sees(name)
+        for version, route in sorted(model.versions.items())
+    ]
+
+
+def _facts(model: ModelRoute, head: Asked, unit: bytes) -> Facts:
     """What the policy is asked about; only rules look at fields."""
     pinned = None if head.target.version is None else head.target.number
     return Facts(unit, pinned, head.version_asked, said_in(head) if model.policy.rules else SILENT)
 
 
-def _named_further(model: ModelRoute, head: RequestHead) -> bytes | None:
-    return unit_of(model.policy.unit_header, model.early_sources, said_in(head))
+def _named_further(model: ModelRoute, head: Asked) -> bytes | None:
+    sources = model.policy.unit_sources if head.grpc else model.early_sources
+    return unit_of(model.policy.unit_header, sources, said_in(head))
 
 
 def _unknown_model(routing: Routing, name: str, who: Principal) -> Bad:
@@ -142,14 +167,7 @@ def _server(standing: Standing, _target: Target, _who: Principal) -> bytes:
 
 
 def _index(standing: Standing, _target: Target, who: Principal) -> bytes:
-    return answers.document(
-        [
-            _index_row(model.name, version, ready=bool(route.upstreams))
-            for name, model in sorted(standing.routing.models.items())
-            if who.sees(name)
-            for version, route in sorted(model.versions.items())
-        ]
-    )
+    return answers.document(index_rows(standing, who))
 
 
 def _index_row(model: str, version: int, *, ready: bool) -> Mapping[str, str]:

@@ -15,24 +15,22 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from router.choose import Reason
-from router.request_id import flags_of
 from serving.access.principal import UNLIMITED, Principal
 from serving.errors import STATUS, Refusal
 from serving.gateway import answers, shadow
-from serving.gateway.attempts import SERVER_ERROR, Attempts
+from serving.gateway.attempts import SERVER_ERROR
 from serving.gateway.body import Body, chunk
-from serving.gateway.counters import Outcome, Role
 from serving.gateway.dispatch import Way, find_way, own_answer, settled
 from serving.gateway.fetch import statistics
 from serving.gateway.paths import Operation
 from serving.gateway.reply import Reply, with_versions
 from serving.gateway.request import Bad, RequestHead
+from serving.gateway.served import Served
+from serving.gateway.upstream import AnswerHead, Attempt
 
 if TYPE_CHECKING:
     from serving.gateway.http import ClientConnection
-    from serving.gateway.limits import Meter
-    from serving.gateway.upstream import AnswerHead, UpstreamConnection
+    from serving.gateway.upstream import Upstream, UpstreamConnection
     from serving.gateway.worker import Worker
 
 STREAM_FROM = 256 * 1024
@@ -40,25 +38,22 @@ STREAM_FROM = 256 * 1024
 _JOIN_UP_TO = 64 * 1024
 _LONGEST_METADATA = 1024 * 1024
 _END_OF_CHUNKS = b"0\r\n\r\n"
-_REASON_BYTES = {reason: reason.value.encode() for reason in Reason}
-_FULL = Bad(Refusal.OVERLOADED, "The gateway is full: try again in a second.")
-_DEADLY = Bad(Refusal.QUERY_OF_DEATH, "This body has just broken two replicas: change it before you send it again.")
 
 
-class Exchange(Attempts):
+class Exchange(Served[AnswerHead], Attempt):
     """One request and its answer."""
 
-    __slots__ = ("_client", "_failed", "_in_flight", "_meter", "answered", "opened")
+    _head: RequestHead
+    body: Body
+    reply: Reply
+    _connection: UpstreamConnection | None
+
+    __slots__ = ("_client", "opened")
 
     def __init__(self, client: ClientConnection, worker: Worker, head: RequestHead) -> None:
         super().__init__(worker, head, Body(head, worker.config.max_body), Reply(client, head))
         self._client = client
         self.opened = False
-        self._in_flight = False
-        self._meter: Meter | None = None  # of whoever asks, while it counts this request
-        self.answered = False
-        """Whether the client has all of its answer, or will never have."""
-        self._failed = False
 
     @property
     def keep_alive(self) -> bool:
@@ -66,9 +61,10 @@ class Exchange(Attempts):
         return self._head.keep_alive
 
     @property
-    def takes_interim(self) -> bool:
-        """Whether a `100 Continue` may be written now."""
-        return self._way is not None and self._head.http_1_1 and not self.reply.begun and not self.answered
+    def probe(self) -> bytes:
+        """What may be written now and every client has to skip; empty where there is no such thing."""
+        interim = self._way is not None and self._head.http_1_1 and not self.reply.begun and not self.answered
+        return answers.CONTINUE if interim else b""
 
     # The request half, driven by the client's connection.
 
@@ -80,7 +76,9 @@ class Exchange(Attempts):
         if isinstance(who, Bad):
             self.refuse(who)
             return
-        bad = head.bad if who.limits is UNLIMITED else self._count_in(who) or head.bad
+        if who.limits.max_body is not None:  # first: what is refused is drained up to this as well
+            self.body.limit(who.limits.max_body)
+        bad = head.bad if who.limits is UNLIMITED else self._count_in(who, head.length) or head.bad
         if head.target.operation is Operation.ALL_STATS and bad is None:
             worker.run(self._answer_statistics(who))
             return
@@ -95,17 +93,6 @@ class Exchange(Attempts):
             self.refuse(found)
         else:
             self._answer_by_itself(found, last=self._awaits_leave)
-
-    def _count_in(self, who: Principal) -> Bad | None:
-        """Counts it among the requests of somebody who has limits; why it exceeds them, if so."""
-        if who.limits.max_body is not None:  # first: what is refused is drained up to this as well
-            self.body.limit(who.limits.max_body)
-        meter = self._worker.meters.of(who)
-        bad = meter.enter()
-        if bad is not None:
-            return bad
-        self._meter = meter
-        return meter.too_long(self._head.length)
 
     async def _answer_statistics(self, who: Principal) -> None:
         """The one answer that is put together from those of many."""
@@ -175,6 +162,12 @@ class Exchange(Attempts):
         if self.body.held and self.body.received > self._worker.config.repeat_max_request:
             self.body.let_go()
 
+    def _ask(self, upstream: Upstream, *, fresh: bool) -> None:
+        if fresh:
+            upstream.dial(self)
+        else:
+            upstream.carry(self)
+
     def on_connected(self, connection: UpstreamConnection) -> None:
         """A connection stands: the request goes out, as far as it has come."""
         self._connection = connection
@@ -234,25 +227,30 @@ class Exchange(Attempts):
             connection.rest()
         else:  # the rest of the body has nowhere to go
             connection.close()
-        if self.reply.begun:
-            self.reply.end(pieces)
-            self._failed = answer.code >= SERVER_ERROR
-            self._conclude(answer.code)
-            self._finish()
-            return
         if self._held:
             pieces, self._held = [*self._held, *pieces], []
-        if answer.code >= SERVER_ERROR:
+        code = self._counts_as(answer, pieces)
+        if self.reply.begun:
+            self.reply.end(pieces)
+            self._failed = code >= SERVER_ERROR
+            self._conclude(code)
+            self._finish()
+        elif code >= SERVER_ERROR:
             self._on_server_error(answer, pieces)
         else:
-            self._conclude(answer.code)
+            self._conclude(code)
             self._answer_whole(answer, pieces)
+
+    def _counts_as(self, answer: AnswerHead, pieces: list[bytes]) -> int:
+        """The status that stands for what became of it; `pieces` are what the client has not got of its body."""
+        del pieces
+        return answer.code
 
     def _answer_whole(self, answer: AnswerHead, pieces: list[bytes]) -> None:
         way = self._way
+        self._failed = self._spare is not None and pieces is self._spare.pieces
         if way is not None and self._rewrites(answer):
             pieces = [with_versions(b"".join(pieces), way.model.versions)]
-        self._failed = answer.code >= SERVER_ERROR
         self.reply.whole(answer, self._sluice_headers(), pieces)
         self._finish()
 
@@ -265,7 +263,7 @@ class Exchange(Attempts):
             return True
         most = self._worker.config.repeat_max_response
         failed = answer.code >= SERVER_ERROR  # an error is no stream, whatever was asked for
-        streams = not failed and (self._head.target.operation is Operation.GENERATE or not self.body.ended)
+        streams = not (failed or self.body.ended)  # both at once
         return not streams and size <= most and (answer.length or 0) <= most and self._may_repeat
 
     def _rewrites(self, answer: AnswerHead) -> bool:
@@ -274,21 +272,10 @@ class Exchange(Attempts):
 
     def _sluice_headers(self) -> bytes:
         """What the gateway adds: which version answered and why, by the policy of which epoch, and the request's id."""
-        way, worker, route = self._way, self._worker, self._route
-        if way is None or route is None:
+        said = self._signature()
+        if said is None:
             return b""
-        assigned, reason, _ = way.choice
-        key = worker.key
-        flags = flags_of(reason, has_unit=way.has_unit, synthetic=self._head.synthetic)
-        request_id = key.mint_fields(
-            flags, way.nonce, way.model.hash_by(key), assigned, route.version,
-            way.epoch, worker.now_s, key.unit_hash(way.unit),
-        )  # fmt: skip
-        if self._role is Role.FALLBACK:
-            reason = Reason.FALLBACK
-        return b"sluice-version: %d\r\nsluice-request-id: %s\r\nsluice-reason: %s\r\nsluice-epoch: %d\r\n" % (
-            route.version, request_id, _REASON_BYTES[reason], way.epoch,
-        )  # fmt: skip
+        return b"sluice-version: %d\r\nsluice-request-id: %s\r\nsluice-reason: %s\r\nsluice-epoch: %d\r\n" % said
 
     def refuse(self, bad: Bad) -> None:
         """An error of the gateway's own; where the answer has begun, all that is left is to cut it."""
@@ -318,18 +305,6 @@ class Exchange(Attempts):
 
     # Its place, and its end.
 
-    def _take_place(self, way: Way) -> Bad | None:
-        """A place among the gateway's requests; why it gets none."""
-        worker = self._worker
-        if len(worker.in_flight) >= worker.config.max_in_flight:
-            return _FULL
-        quarantine = worker.quarantine
-        if quarantine and quarantine.holds(way.model.name, b"".join(self.body.pieces), worker.loop.time()):
-            return _DEADLY
-        worker.in_flight.add(self)
-        self._in_flight = True
-        return None
-
     def _finish(self) -> None:
         self.answered = True
         way = self._way
@@ -348,21 +323,3 @@ class Exchange(Attempts):
         self.answered = self._failed = True
         self._leave_upstream()
         self._client.cut()
-
-    def _leave_upstream(self) -> None:
-        self._drop_attempt(Outcome.CANCELLED)
-        self._give_back_place()
-
-    def _give_back_place(self) -> None:
-        meter, self._meter = self._meter, None
-        if meter is not None:
-            meter.leave()
-        if self._in_flight and self._way is not None:
-            self._in_flight = False
-            self._worker.in_flight.discard(self)
-            state = self._way.route.state
-            if self._head.synthetic:
-                state.synthetic += 1
-            else:
-                state.requests += 1
-                state.failed += self._failed

@@ -1,26 +1,29 @@
 """The gateway's side that faces the client: one `asyncio.Protocol` per connection, requests answered in order.
 
-Turns bytes into exchanges and keeps the connection's rules: limits, pipelining, `Expect`, HTTP/1.0, and an `Upgrade`
-that is ignored (every stock Java client offers h2c; Triton answers it 200). What becomes of a request is the
-exchange's business.
+Keeps the connection's rules: whose turn it is, when it reads on and when it waits, how long a client may owe bytes, and
+how it ends, well or not. How bytes become requests is `framing`'s business, what becomes of a request the exchange's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
-
-from serving.errors import STATUS, Refusal
+from serving.errors import Refusal
 from serving.gateway import answers
 from serving.gateway.config import WorkerConfig
 from serving.gateway.exchange import STREAM_FROM, Exchange
-from serving.gateway.request import Bad, HeadBuilder, RequestHead, broken
+from serving.gateway.framing import RequestReader
+from serving.gateway.generate import exchange_of
+from serving.gateway.paths import Operation
+from serving.gateway.request import Bad, RequestHead, broken
 
 if TYPE_CHECKING:
     from serving.gateway.worker import Worker
@@ -28,39 +31,27 @@ if TYPE_CHECKING:
 _MOST_PIPELINED = 16
 LINGER_S = 2.0
 """How long what a refused client still sends is read and dropped, so that the answer reaches it before a reset."""
+_INFER = Operation.INFER  # to look a member up costs more than to compare with it
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(RequestReader):
     """One client."""
 
     __slots__ = (
-        "_builder", "_closing", "_deaf", "_draws_head", "_ends", "_eof", "_exchanges", "_fed", "_held",
-        "_left", "_lingers_until", "_moved", "_parsed", "_parser", "_passes", "_reading", "_receiving", "_resuming",
-        "_transport", "_upgrading", "_waits_since", "_worker", "_writable",
+        "_closing", "_ends", "_eof", "_exchanges", "_held", "_lingers_until", "_reading", "_transport", "_waits_since",
+        "_writable",
     )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+        super().__init__(worker)
         self._transport: asyncio.Transport
-        self._parser = HttpRequestParser(self)
         self._exchanges: deque[Exchange] = deque()
-        self._receiving: Exchange | None = None  # the exchange whose body is coming
-        self._builder = HeadBuilder()
-        self._draws_head = False
-        self._moved = False  # a head, a body or a part of one was completed by the read under way
-        self._fed = 0  # bytes since then: the parser itself sets no limit to heads, chunk extensions and trailers
-        self._left = 0  # bytes of the body still to come, where its length is known
-        self._passes = False  # they go past the parser, which would copy each
-        self._upgrading: RequestHead | None = None
-        self._resuming = False  # the next head is our own synthetic one
         self._reading = True
         self._held = False  # the exchange whose turn it is wants no more for now
         self._writable = True
         self._eof = False
         self._ends = False  # the answer under way is the last
-        self._parsed: RequestHead | None = None  # what the read under way is the head of, if of one only
-        self._deaf = False  # framing is lost, or the last request is in: nothing more is parsed
         self._closing = False
         self._waits_since = 0.0
         """Since when the client owes us bytes (a head, a body, or the next request), by the loop's clock."""
@@ -145,64 +136,6 @@ class ClientConnection(asyncio.Protocol):
             self._next()
         self._steer()
 
-    # What the parser tells it.
-
-    def on_message_begin(self) -> None:
-        """A head begins."""
-        self._draws_head = True
-        if not self._resuming:
-            self._builder = HeadBuilder()
-
-    def on_url(self, url: bytes) -> None:
-        """May come in pieces."""
-        self._builder.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of the head; those after the body (trailers) end here."""
-        if self._draws_head and not self._resuming:
-            self._builder.add(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The head is complete: an exchange begins."""
-        self._draws_head = False
-        self._moved = True
-        if self._deaf or self._resuming:
-            self._resuming = False
-            return
-        parser, builder = self._parser, self._builder
-        self._parsed = None
-        if not self._check_head_size(builder.size + len(builder.url), parser.get_method()):
-            return
-        head = builder.build(
-            parser.get_method(), parser.get_http_version(), self._worker.config.max_body,
-            keep_alive=parser.should_keep_alive(),
-        )  # fmt: skip
-        if head.bad is not None and STATUS[head.bad.kind].closes:
-            self._end_with(head)
-            return
-        if parser.should_upgrade():
-            self._upgrading = head
-        else:
-            self._parsed = head
-        self._left = head.length or 0
-        self._begin(Exchange(self, self._worker, head))
-
-    def on_body(self, piece: bytes) -> None:
-        """A piece of the body, chunk framing removed."""
-        self._moved = True
-        self._left -= len(piece)
-        if self._receiving is not None:
-            self._receiving.receive(piece)
-
-    def on_message_complete(self) -> None:
-        """The body is complete, unless this is an upgrade's empty message."""
-        self._moved = True
-        if self._upgrading is not None and self._parser.should_upgrade():
-            return
-        exchange, self._receiving = self._receiving, None
-        if exchange is not None:
-            exchange.receive_end()
-
     # What an exchange asks of it.
 
     def write(self, data: bytes) -> bool:
@@ -246,6 +179,20 @@ class ClientConnection(asyncio.Protocol):
             self._worker.loop.call_soon(self._next)  # not from here: a thousand pipelined answers would nest
         elif self._eof or self._worker.closes_idle:
             self._close()
+
+    @property
+    def full(self) -> bool:
+        """Whether the client is to be given a rest, for it reads too slowly."""
+        return not self._writable
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were written and that the client's side has not taken, here and in the kernel."""
+        waiting = self._transport.get_write_buffer_size()
+        with contextlib.suppress(OSError):
+            own = self._transport.get_extra_info("socket")
+            waiting += int.from_bytes(fcntl.ioctl(own.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return waiting
 
     def ends_with_this(self) -> None:
         """The answer under way has no other end than the connection's."""
@@ -308,11 +255,11 @@ class ClientConnection(asyncio.Protocol):
     def probe(self) -> None:
         """Finds out whether a client that sends no more still reads.
 
-        A closed socket and one that is closed for sending look the same until something is written to it; an interim
-        answer is what every client has to skip, and one that is gone answers it with a reset.
+        A closed socket and one that is closed for sending look the same until something is written to it: what every
+        client has to skip, an interim answer or a comment in a stream, and one that is gone answers it with a reset.
         """
-        if self._exchanges and self._exchanges[0].takes_interim:
-            self._transport.write(answers.CONTINUE)
+        if self._exchanges and self._writable:
+            self._transport.write(self._exchanges[0].probe)
 
     def overdue(self, now: float, config: WorkerConfig) -> bool:
         """Whether the client owes bytes (a head, a body, the next request), or its attention, longer than it may."""
@@ -342,91 +289,13 @@ class ClientConnection(asyncio.Protocol):
 
     # Its own steps.
 
-    def _take(self, data: bytes) -> None:
-        """What came, whatever it is."""
-        self._moved = False
-        self._parsed = None
-        self._parse(data)
-        if self._moved:
-            self._fed = 0
-            self._passes = self._left > 0 and self._receiving is not None
-        else:
-            self._fed += len(data)
-            self._check_head_size(self._fed)
-
-    def _take_body(self, data: bytes) -> bytes:
-        """More of a body that has nothing to parse; what came after it, if this was its end."""
-        exchange = self._receiving
-        if exchange is None:
-            return b""
-        piece, data = data[: self._left], data[self._left :]
-        self._left -= len(piece)
-        exchange.receive(piece)
-        if self._left or self._receiving is None:
-            return b""
-        self._passes = False
-        self._parser = HttpRequestParser(self)  # the old one waits for the body
-        self._receiving = None
-        exchange.receive_end()
-        self._deaf |= bool(data) and not exchange.keep_alive
-        return b"" if self._deaf else data
-
-    def _take_whole(self, head: RequestHead, body: bytes) -> None:
-        """A whole request whose head is known: what the parser would have made of it, without the parser."""
-        exchange = Exchange(self, self._worker, head)
-        self._begin(exchange)
-        if body:
-            exchange.receive(body)
-        self._receiving = None
-        exchange.receive_end()
-
-    def _remember(self, data: bytes) -> None:
-        """Keeps the head of what was one plain request, whole in one read."""
-        head, self._parsed = self._parsed, None
-        if head is not None and head.plain:
-            self._worker.heads.put(data, head)
-
-    def _parse(self, data: bytes | memoryview) -> None:
-        while True:
-            try:
-                self._parser.feed_data(data)
-            except HttpParserUpgrade as upgrade:
-                if not self._ignores_upgrade():
-                    return
-                data = memoryview(data)[upgrade.args[0] :]
-            except HttpParserCallbackError:  # a mistake of ours: the loop reports it and closes the connection
-                raise
-            except HttpParserError:
-                if not self._deaf:
-                    self._end_with(broken(Bad(Refusal.BROKEN_FRAMING, "This is no well-formed HTTP/1.1 request.")))
-                return
-            else:
-                return
-
-    def _ignores_upgrade(self) -> bool:
-        """Goes on as if `Upgrade` had not been there: a fresh parser gets a head with the same framing."""
-        head, self._upgrading = self._upgrading, None
-        if self._deaf or head is None:
-            return False
-        framing = b"Transfer-Encoding: chunked" if head.length is None else b"Content-Length: %d" % head.length
-        ending = b"" if head.keep_alive else b"Connection: close\r\n"
-        self._parser = HttpRequestParser(self)
-        self._resuming = True
-        self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: -\r\n%s%s\r\n\r\n" % (ending, framing))
-        return True
-
-    def _check_head_size(self, size: int, method: bytes = b"") -> bool:
-        limit = self._worker.config.max_header
-        if size > limit and not self._deaf:
-            large = f"The request's head is larger than {limit} bytes: send fewer or shorter headers."
-            self._end_with(broken(Bad(Refusal.BROKEN_FRAMING, large), method))
-        return size <= limit
-
-    def _begin(self, exchange: Exchange) -> None:
-        self._receiving = exchange
+    def _begin(self, head: RequestHead) -> Exchange:
+        new = Exchange if head.target.operation is _INFER else exchange_of
+        exchange = self._receiving = new(self, self._worker, head)
         self._exchanges.append(exchange)
         if len(self._exchanges) == 1 and self._writable:
             exchange.open()
+        return exchange
 
     def _next(self) -> None:
         """The turn of the first in line, once the client has room for its answer."""

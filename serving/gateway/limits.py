@@ -123,6 +123,13 @@ class Meter:
         self.in_flight += 1
         return None
 
+    def spend(self) -> Bad | None:
+        """One more message of a request that is in already; why it may not come, if not."""
+        bad = self.enter()
+        if bad is None:
+            self.in_flight -= 1
+        return bad
+
     def leave(self) -> None:
         """Counts it out."""
         self.in_flight -= 1

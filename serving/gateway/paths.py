@@ -30,6 +30,7 @@ class Operation(Enum):
     ALL_STATS = auto()
     INFER = auto()
     GENERATE = auto()
+    GENERATE_STREAM = auto()
     NOT_OFFERED = auto()
     UNKNOWN = auto()
 
@@ -74,7 +75,7 @@ _OF_A_MODEL = {
     b"stats": (Operation.STATS, b"GET"),
     b"infer": (Operation.INFER, b"POST"),
     b"generate": (Operation.GENERATE, b"POST"),
-    b"generate_stream": (Operation.GENERATE, b"POST"),
+    b"generate_stream": (Operation.GENERATE_STREAM, b"POST"),
     b"trace/setting": (Operation.NOT_OFFERED, b""),
 }
 _ELSEWHERE = frozenset((b"systemsharedmemory", b"cudasharedmemory", b"trace", b"logging"))

@@ -30,7 +30,9 @@ from router.epoch import NO_HEAD, Head, Snapshot, Step, step
 from router.errors import RouterError
 from router.request_id import Key
 from serving.endpoint import Endpoint
+from serving.gateway.counters import stream_counts
 from serving.gateway.credentials import Credentials
+from serving.gateway.figures import figures_of
 from serving.gateway.kept import Kept, keep, recall
 from serving.gateway.limits import FRESH_MS, SCRIPT, Ask, Told
 from serving.gateway.running import Running, Seen, endpoint_in, epoch_in, sound
@@ -59,13 +61,14 @@ class Follower:
         worker: whose routing it swaps.
         host: where the worker listens, for the lease.
         port: likewise.
+        grpc_port: likewise; 0 where it does not serve gRPC.
     """
 
-    def __init__(self, worker: Worker, host: str, port: int) -> None:
+    def __init__(self, worker: Worker, host: str, port: int, grpc_port: int = 0) -> None:
         config = worker.config
         self._worker = worker
         self._config = config
-        self._place = (host, port)
+        self._place = (host, port, grpc_port)
         self._keys = Keys(config.namespace)
         self._redis = self._client(_TIMEOUT_S)
         self._limits = self._client(_LIMITS_TIMEOUT_S)  # apart: what keys use up must not wait behind a look
@@ -94,7 +97,7 @@ class Follower:
         was kept was published, so the store has forgotten.
         """
         self._credentials.recall()
-        self._kept = recall(self._config.snapshot_file)
+        self._kept = recall(self._config.snapshot_file, self._config.namespace)
         await self._look()
         await self._look()
         if self._running.head == NO_HEAD:
@@ -360,7 +363,7 @@ class Follower:
         running, endpoints = self._running, self._endpoints.values()
         if running.head != NO_HEAD:
             self._worker.swap(self._worker.table.build(running.head, running.policies, endpoints))
-            keep(self._config.snapshot_file, running.recovery(), endpoints)
+            keep(self._config.snapshot_file, self._config.namespace, running.recovery(), endpoints)
 
     def _hold(self, sentence: str) -> None:
         if self._held != sentence:
@@ -382,12 +385,15 @@ class Follower:
 
     def _lease(self) -> GatewayLease:
         worker, head = self._worker, self._worker.routing.head  # what is in force, not what was fetched
-        host, port = self._place
+        host, port, grpc_port = self._place
         return GatewayLease(
-            id=self._config.worker, boot=self._boot, pid=os.getpid(), host=host, http_port=port, epoch=head.epoch,
-            digest=head.digest, held=self._held, workers=1, connections=len(worker.clients),
+            id=self._config.worker, boot=self._boot, pid=os.getpid(), host=host, http_port=port, grpc_port=grpc_port,
+            epoch=head.epoch, digest=head.digest, held=self._held, workers=1,
+            connections=len(worker.clients) + len(worker.grpc.lines),
             in_flight=len(worker.in_flight), requests=worker.table.totals(),
             in_flight_by=worker.table.in_flight(), copied=worker.table.copied(),
+            figures=figures_of(worker.table.series()),
+            streams=stream_counts(worker.table.series()),
             access=self._credentials.revision, reader=READER,
         )  # fmt: skip
 

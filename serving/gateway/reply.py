@@ -63,6 +63,22 @@ class Reply:
         """The last of it."""
         self._client.write(b"".join((*self._framed(pieces), _END_OF_CHUNKS if self._in_chunks else b"")))
 
+    def framed(self, words: bytes) -> bytes:
+        """This as a part of an answer that has begun; empty where its length does not allow for it."""
+        return chunk(words) if self._in_chunks else b""
+
+    def break_off(self, words: bytes) -> None:
+        """No more will come: the client must see that this is not all, and is told why where it can be.
+
+        Args:
+            words: the last of it; empty where nothing more may be said.
+        """
+        if self._in_chunks and words:
+            self._client.write(chunk(words))
+            self._client.hang_up()  # without the chunk that ends an answer
+        else:
+            self._client.cut()
+
     def _head_of(self, answer: AnswerHead, ours: bytes, framing: bytes) -> bytes:
         return b"%s%s%s%s%s\r\n" % (
             answers.status_line(answer.code, answer.phrase), answer.headers, ours, framing,

@@ -9,8 +9,9 @@ on are rebuilt from parsed fields.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from serving.access import table
 from serving.access.roles import Needs
@@ -29,7 +30,7 @@ _STAYS_HERE = frozenset(
 _OURS = b"sluice-"
 _CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"te", b"upgrade", b"http2-settings"))
 _JSON_LENGTH = b"inference-header-content-length"
-_HAS_BODY = frozenset((Operation.INFER, Operation.GENERATE))
+_HAS_BODY = frozenset((Operation.INFER, Operation.GENERATE, Operation.GENERATE_STREAM))
 _LONGEST_NUMBER = 18
 _MILLISECONDS = 1000
 _AROUND = len(b": \r\n")
@@ -50,6 +51,33 @@ class Bad(NamedTuple):
     allow: bytes = b""
     retry_after_s: int | None = None
     """Where the table's own is not the right one."""
+
+
+class Asked(Protocol):
+    """What is known of a request before its body, by whichever door it came; the members are `RequestHead`'s.
+
+    Attributes:
+        grpc: whether its fields are gRPC metadata.
+    """
+
+    grpc: ClassVar[bool]
+    fields: dict[bytes, bytes]
+    timeout_s: float | None
+    version_asked: int | None
+    synthetic: bool
+    admitted: tuple[Principal, float, Verifier | None] | None
+
+    @property
+    def method(self) -> bytes:
+        """HTTP's; for the security log."""
+
+    @property
+    def target(self) -> Target:
+        """What is asked."""
+
+    @property
+    def needs(self) -> Needs:
+        """The right that is asked for."""
 
 
 @dataclass(slots=True)
@@ -74,6 +102,7 @@ class RequestHead:
         admitted: `admission`'s own: who was let in with this head, until when, and by whose word.
     """
 
+    grpc: ClassVar[bool] = False
     method: bytes
     target: Target
     http_1_1: bool
@@ -225,12 +254,27 @@ def _read_fields(head: RequestHead) -> Bad | None:
         head.coding = fields.get(b"content-encoding", b"")
         head.expects = head.http_1_1 and fields.get(b"expect", b"").lower() == b"100-continue"
         head.json_length = _json_length(fields, head.length)
-        head.version_asked = _version_asked(fields)
-        head.timeout_s = _timeout_s(fields)
-        head.synthetic = _synthetic(fields)
+        head.version_asked, head.timeout_s, head.synthetic = wishes_in(fields)
     except ValueError as error:
         return Bad(Refusal.MALFORMED, str(error))
     return None
+
+
+class Wishes(NamedTuple):
+    """What a request asks of the gateway itself; the members are `RequestHead`'s."""
+
+    version_asked: int | None
+    timeout_s: float | None
+    synthetic: bool
+
+
+def wishes_in(fields: Mapping[bytes, bytes]) -> Wishes:
+    """What `sluice-version`, `sluice-timeout-ms` and `sluice-synthetic` say.
+
+    Raises:
+        ValueError: one says what it cannot, with the sentence for the client.
+    """
+    return Wishes(_version_asked(fields), _timeout_s(fields), _synthetic(fields))
 
 
 def _json_length(fields: dict[bytes, bytes], length: int | None) -> int | None:
@@ -246,7 +290,7 @@ def _json_length(fields: dict[bytes, bytes], length: int | None) -> int | None:
     return number
 
 
-def _version_asked(fields: dict[bytes, bytes]) -> int | None:
+def _version_asked(fields: Mapping[bytes, bytes]) -> int | None:
     text = fields.get(b"sluice-version")
     if text is None:
         return None
@@ -256,7 +300,7 @@ def _version_asked(fields: dict[bytes, bytes]) -> int | None:
     return number
 
 
-def _timeout_s(fields: dict[bytes, bytes]) -> float | None:
+def _timeout_s(fields: Mapping[bytes, bytes]) -> float | None:
     text = fields.get(b"sluice-timeout-ms")
     if text is None:
         return None
@@ -266,7 +310,7 @@ def _timeout_s(fields: dict[bytes, bytes]) -> float | None:
     return number / _MILLISECONDS
 
 
-def _synthetic(fields: dict[bytes, bytes]) -> bool:
+def _synthetic(fields: Mapping[bytes, bytes]) -> bool:
     text = fields.get(b"sluice-synthetic")
     if text is not None and text.lower() not in _TRUE:
         raise ValueError(f"sluice-synthetic is {_shown(text)}: it is 1, or the header is left out.")

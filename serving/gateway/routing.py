@@ -12,6 +12,8 @@ from random import random
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from xxhash import xxh3_64_intdigest
+
 from router.epoch import NO_HEAD, Head
 from router.policy import LARGEST_VERSION, Policy
 from router.request_id import Key
@@ -78,6 +80,14 @@ class VersionRoute:
         """The same, but an ejected replica, or even the one to avoid, is better than none."""
         others = tuple(upstream for upstream in self.upstreams if upstream is not avoid)
         return self.pick(avoid) or self.pick() or _less_loaded(others) or _less_loaded(self.upstreams)
+
+    def keeper_of(self, sequence: bytes, avoid: Upstream | None = None) -> Upstream | None:
+        """The replica that keeps this sequence's state: the same in every worker for as long as it is fit to be asked.
+
+        By rendezvous hashing (Thaler and Ravishankar 1998): where a replica comes or goes, only its own sequences move.
+        """
+        fit = self.others(avoid) or self.others(None) or self.upstreams
+        return max(fit, key=lambda upstream: xxh3_64_intdigest(upstream.place + sequence), default=None)
 
     def others(self, avoid: Upstream | None) -> tuple[Upstream, ...]:
         """The replicas that are fit to be asked beside this one."""

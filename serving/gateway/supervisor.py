@@ -17,11 +17,11 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving import child
 from serving.errors import StartFailed
-from serving.gateway.config import WorkerConfig
+from serving.gateway.config import INHERITED, INHERITED_FOR_GRPC, WorkerConfig
 from serving.gateway.door import Shares
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,25 @@ _READY_WITHIN_S = 20.0
 _SHORT_LIFE_S = 5.0
 _LONGEST_PAUSE_S = 5.0
 _LONGEST_LINE = 64 * 1024 * 1024
-_TOLD = ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot")
+
+
+class SharedDoor(NamedTuple):
+    """A listening socket, and how many connections of it each worker holds."""
+
+    listener: socket.socket
+    shares: Shares
+
+
+class Doors(NamedTuple):
+    """What all workers inherit; None where gRPC is not served."""
+
+    http: SharedDoor
+    grpc: SharedDoor | None
+
+    @property
+    def all(self) -> tuple[SharedDoor, ...]:
+        """Those that there are."""
+        return (self.http,) if self.grpc is None else (self.http, self.grpc)
 
 
 class WorkerProcess:
@@ -56,10 +74,14 @@ class WorkerProcess:
         self._asked = 0
 
     @classmethod
-    async def start(
-        cls, config: WorkerConfig, listener: socket.socket, shares: Shares, slot: int, slots: int
-    ) -> WorkerProcess:
+    async def start(cls, config: WorkerConfig, doors: Doors, slot: int, slots: int) -> WorkerProcess:
         """A worker that listens.
+
+        Args:
+            config: its own.
+            doors: what it inherits.
+            slot: its place in the shared counts of connections.
+            slots: how many there are.
 
         Raises:
             StartFailed: it ended, or did not get ready in time.
@@ -67,11 +89,19 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours, limit=_LONGEST_LINE)
-        fds = (listener.fileno(), theirs.fileno(), shares.fd)
-        told = zip(
-            ("--listener-fd", "--channel-fd", "--shares-fd", "--slots", "--slot"), (*fds, slots, slot), strict=True
+        told = dict(
+            zip(
+                INHERITED,
+                (doors.http.listener.fileno(), theirs.fileno(), doors.http.shares.fd, slots, slot),
+                strict=True,
+            )
         )
-        argv = [sys.executable, "-m", "serving.gateway", *(f"{option}={value}" for option, value in told)]
+        fds = [told[option] for option in INHERITED if option.endswith("-fd")]
+        if doors.grpc is not None:
+            further = (doors.grpc.listener.fileno(), doors.grpc.shares.fd)
+            told |= zip(INHERITED_FOR_GRPC, further, strict=True)
+            fds += further
+        argv = [sys.executable, "-m", "serving.gateway", *(f"{option}={value}" for option, value in told.items())]
         try:
             process = child.spawn(argv, pass_fds=fds, env=_environment(), stdin=subprocess.DEVNULL)
         except BaseException:
@@ -168,10 +198,12 @@ class Supervisor:
         listener: the socket that they share, bound and not yet listening, or listening.
         config: the same for all but the id, which gets the worker's number appended.
         count: how many workers.
+        grpc: the same for gRPC; None where that is not served.
     """
 
-    def __init__(self, listener: socket.socket, config: WorkerConfig, count: int) -> None:
-        self._listener = listener
+    def __init__(
+        self, listener: socket.socket, config: WorkerConfig, count: int, *, grpc: socket.socket | None = None
+    ) -> None:
         self._config = config
         self._count = count
         self._workers: dict[int, WorkerProcess] = {}
@@ -179,7 +211,10 @@ class Supervisor:
         self._replacing: asyncio.Task[None] | None = None
         self._started = 0
         self._slots = 2 * count  # a restart has new workers up before the old ones are gone
-        self._shares = Shares.create(self._slots)
+        self._doors = Doors(
+            SharedDoor(listener, Shares.create(self._slots)),
+            None if grpc is None else SharedDoor(grpc, Shares.create(self._slots)),
+        )
         self._taken: dict[int, str] = {}
         """By slot, the worker that has it."""
 
@@ -223,7 +258,8 @@ class Supervisor:
         await self._unwatch(*self._tasks)
         await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
         self._workers.clear()
-        self._shares.close()
+        for door in self._doors.all:
+            door.shares.close()
 
     async def _replace(self, slot: int) -> None:
         new = await self._begin()
@@ -268,16 +304,20 @@ class Supervisor:
         slot = min(set(range(self._slots)) - self._taken.keys())
         self._taken[slot] = config.worker
         try:
-            return await WorkerProcess.start(config, self._listener, self._shares, slot, self._slots)
+            return await WorkerProcess.start(config, self._doors, slot, self._slots)
         except BaseException:
             del self._taken[slot]
-            self._shares.leave(slot)
+            self._leave(slot)
             raise
 
     def _free(self, worker: WorkerProcess) -> None:
         if self._taken.get(worker.slot) == worker.config.worker:  # else freed already, and maybe another's by now
             del self._taken[worker.slot]
-            self._shares.leave(worker.slot)
+            self._leave(worker.slot)
+
+    def _leave(self, slot: int) -> None:
+        for door in self._doors.all:
+            door.shares.leave(slot)
 
     def _kill_all(self) -> None:
         for worker in self._workers.values():

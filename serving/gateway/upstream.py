@@ -1,8 +1,8 @@
 """The gateway's side that faces Triton: a pool of warm connections per replica, one `asyncio.Protocol` each.
 
-A connection carries one attempt at a time. What comes back is handed on as a head, pieces and an end; a whole answer
-that came in one read is handed on as one. Which replica a request goes to is decided elsewhere, and so is what happens
-when one breaks off.
+Here is what speaks HTTP/1.1; a replica's connections for gRPC are in `grpc.lines`. A connection carries one attempt at
+a time. What comes back is handed on as a head, pieces and an end; a whole answer that came in one read is handed on as
+one. Which replica a request goes to is decided elsewhere, and so is what happens when one breaks off.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import asyncio
 import logging
 import ssl
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, cast
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 from httptools import HttpParserError, HttpResponseParser
 
 from serving.endpoint import Endpoint
-from serving.gateway.counters import Outcome, Role, Series
+from serving.gateway.counters import Ended, Outcome, Role, Series
+from serving.gateway.grpc.lines import Lines
 from serving.gateway.health import Health
 from serving.gateway.remembered import Remembered
+from serving.gateway.streaming import StreamWatch
 
 _log = logging.getLogger(__name__)
 _HOP_BY_HOP = frozenset(
@@ -31,6 +33,14 @@ _NO_BODY = frozenset((204, 304))
 _FIRST_FINAL = 200
 _NAMES_NO_HEADER = frozenset((b"close", b"keep-alive"))
 _CHUNKED = -1  # in the place of a length
+_Connection = TypeVar("_Connection", bound=asyncio.Protocol)
+
+
+class Trust(NamedTuple):
+    """What an encrypted server's certificate is checked with, by the protocol that it is asked for."""
+
+    http_1: ssl.SSLContext
+    http_2: ssl.SSLContext
 
 
 class AnswerHead(NamedTuple):
@@ -102,8 +112,8 @@ class Upstream:
     """
 
     __slots__ = (
-        "_connect_timeout_s", "_dials", "_distrusted", "_loop", "_series", "_tls", "closed", "health", "host", "idle",
-        "in_flight", "known", "model", "port", "version",
+        "_connect_timeout_s", "_dials", "_distrusted", "_loop", "_series", "_tls", "closed", "grpc_port", "health",
+        "host", "idle", "in_flight", "known", "lines", "model", "place", "port", "version",
     )  # fmt: skip
 
     def __init__(
@@ -114,12 +124,17 @@ class Upstream:
         health: Health,
         known: Remembered[AnswerHead],
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Trust | None = None,
     ) -> None:
         self._tls = tls
         self._distrusted = False
         self.host = endpoint.host
         self.port = endpoint.http_port
+        self.grpc_port = endpoint.grpc_port
+        self.lines = Lines(self, loop) if endpoint.grpc_port else None
+        """Its connections for gRPC; None where it has no port for that."""
+        self.place = f"{endpoint.host}:{endpoint.http_port}\0".encode()
+        """Names it among the replicas of its version."""
         self.model = endpoint.model
         self.version = endpoint.version
         self.health = health
@@ -143,6 +158,13 @@ class Upstream:
         if series is None:
             series = self._series[role] = Series()
         series.add(outcome, seconds)
+
+    def count_stream(self, role: Role, watch: StreamWatch, how: Ended) -> None:
+        """The answer to an attempt, which is counted as any other, was a stream: what that was like."""
+        series = self._series[role]
+        if series is None:
+            series = self._series[role] = Series()
+        series.add_stream(watch, how)
 
     def counted(self) -> Iterator[tuple[Role, Series]]:
         """What was counted, by role."""
@@ -174,6 +196,8 @@ class Upstream:
     def retire(self) -> None:
         """No more requests: idle connections close now, busy ones after their answer."""
         self.closed = True
+        if self.lines is not None:
+            self.lines.retire()
         for connection in self.idle:
             connection.close()
         self.idle.clear()
@@ -197,14 +221,27 @@ class Upstream:
             connection.rest()
 
     async def _connect(self) -> UpstreamConnection:
-        new = lambda: UpstreamConnection(self, self._loop)  # noqa: E731 - a factory, which the loop calls
+        return await self.connect(lambda: UpstreamConnection(self, self._loop), self.port)
+
+    async def connect(self, new: Callable[[], _Connection], port: int, *, http_2: bool = False) -> _Connection:
+        """A connection to one of its ports.
+
+        Args:
+            new: makes its protocol.
+            port: which.
+            http_2: whether that is spoken there, which matters to an encrypted one.
+
+        Raises:
+            OSError: it did not come to stand in time, or is not trusted.
+        """
         async with asyncio.timeout(self._connect_timeout_s):
             if self._tls is None:
-                _, protocol = await self._loop.create_connection(new, self.host, self.port)
+                _, protocol = await self._loop.create_connection(new, self.host, port)
                 return protocol
+            trust = self._tls.http_2 if http_2 else self._tls.http_1
             try:
                 _, protocol = await self._loop.create_connection(
-                    new, self.host, self.port, ssl=self._tls, server_hostname=self.host
+                    new, self.host, port, ssl=trust, server_hostname=self.host
                 )
             except ssl.SSLError as error:
                 self._distrust(error)

@@ -11,34 +11,36 @@ import gc
 import logging
 import random
 import socket
-import ssl
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from router.request_id import SECRET_BYTES, Key
 from serving.access.security_log import SecurityLog
 from serving.access.verifier import Verifier
+from serving.errors import Refusal
 from serving.gateway.admission import Admission
 from serving.gateway.config import WorkerConfig
 from serving.gateway.dispatch import Standing
 from serving.gateway.door import Door, Encryption, Shares
 from serving.gateway.failover import Budget, Quarantine
 from serving.gateway.fetch import AT_ONCE, is_ready
+from serving.gateway.grpc.port import Port
 from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
 from serving.gateway.limits import Meters
 from serving.gateway.pauses import Pauses
 from serving.gateway.remembered import Remembered
+from serving.gateway.request import Bad
 from serving.gateway.routing import NOWHERE, Routing, Table, VersionRoute
-from serving.gateway.upstream import AnswerHead, Upstream
-from serving.tls import ServerCertificate, client_context
+from serving.gateway.upstream import AnswerHead, Trust, Upstream
+from serving.tls import HTTP_1, HTTP_2, ServerCertificate, client_context
 
 if TYPE_CHECKING:
     from serving.endpoint import Endpoint
-    from serving.gateway.exchange import Exchange
+    from serving.gateway.attempts import Attempts
     from serving.gateway.request import RequestHead
     from serving.gateway.shadow import Copy
 
@@ -46,6 +48,7 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.05
 _SWEEP_EVERY = 20
 _LAST_WORD_S = 1.0
+_LEAVING = Bad(Refusal.OVERLOADED, "The gateway is being stopped, and has waited as long as it may: ask again.")
 
 
 class Worker:
@@ -59,7 +62,7 @@ class Worker:
         self.key = Key(0, random.SystemRandom().randbytes(SECRET_BYTES))
         """Mints request ids: a key of its own until the store's are known."""
         self.clients: set[ClientConnection] = set()
-        self.in_flight: set[Exchange] = set()
+        self.in_flight: set[Attempts[Any]] = set()
         self.shadows: set[Copy] = set()
         self.heads: Remembered[RequestHead] = Remembered()
         self._answer_heads: Remembered[AnswerHead] = Remembered()
@@ -82,8 +85,9 @@ class Worker:
         self.standing = Standing(NOWHERE, False, self._version)
         self._bits = random.Random(random.SystemRandom().getrandbits(128)).getrandbits  # noqa: S311 (a draw, no secret)
         self._ticks = 0
-        self._certificate = _certificate(config)
-        self._trusted: ssl.SSLContext | None = client_context(config.triton_ca_file) if config.triton_ca_file else None
+        self._certificates = {speaks: _certificate(config, speaks) for speaks in (HTTP_1, HTTP_2)}
+        self._trusted = _trust(config) if config.triton_ca_file else None
+        self.grpc = Port(self)
         self._door: Door | None = None
         self._shares: tuple[Shares, int] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,12 +146,14 @@ class Worker:
         tls = self._trust() if endpoint.tls else None
         upstream = Upstream(endpoint, self.loop, config.connect_timeout_s, health, self._answer_heads, tls=tls)
         self.run(upstream.warm_up())
+        if upstream.lines is not None:
+            self.run(upstream.lines.warm_up())
         return upstream
 
-    def _trust(self) -> ssl.SSLContext:
+    def _trust(self) -> Trust:
         """What encrypted replicas are checked with; whom the system trusts is read only where there is one."""
         if self._trusted is None:
-            self._trusted = client_context()
+            self._trusted = _trust(self.config)
         return self._trusted
 
     def run(self, work: Coroutine[None, None, None]) -> None:
@@ -158,20 +164,32 @@ class Worker:
 
     def _restate(self) -> None:
         self.standing = Standing(self.routing, self.routing is not NOWHERE and not self._leaving, self._version)
+        self.grpc.standing_changed()
 
     # Its life.
 
-    def listen(self, listener: socket.socket, shares: tuple[Shares, int] | None = None) -> None:
-        """Serves on a socket that is bound already.
+    def listen(
+        self,
+        listener: socket.socket,
+        shares: tuple[Shares, int] | None = None,
+        *,
+        grpc: socket.socket | None = None,
+        grpc_shares: tuple[Shares, int] | None = None,
+    ) -> None:
+        """Serves on sockets that are bound already.
 
         Args:
             listener: maybe shared with other workers.
             shares: what they all hold, and this worker's slot in it.
+            grpc: the same for gRPC; None where that is not served.
+            grpc_shares: of its connections.
         """
         self._shares = shares
         self._tell_share()
-        self._door = Door(listener, lambda: ClientConnection(self), self._may_take, self._encryption())
+        self._door = Door(listener, lambda: ClientConnection(self), self._may_take, self._encryption(HTTP_1))
         self._door.open()
+        if grpc is not None:
+            self.grpc.listen(grpc, grpc_shares, self._encryption(HTTP_2))
         self.loop.call_later(_TICK_S, self._tick)
         self._renew_certificate()
         gc.collect()
@@ -179,6 +197,7 @@ class Worker:
 
     def stop_listening(self) -> None:
         """Takes no more connections."""
+        self.grpc.stop_listening()
         if self._door is not None:
             self._door.close()
         if self._shares is not None:
@@ -186,18 +205,19 @@ class Worker:
             shares.leave(slot)
             self._shares = None
 
-    def _encryption(self) -> Encryption | None:
-        config = self.config
-        if self._certificate is None:
+    def _encryption(self, speaks: str) -> Encryption | None:
+        config, certificate = self.config, self._certificates[speaks]
+        if certificate is None:
             return None
         return Encryption(
-            self._certificate.context, config.header_timeout_s, config.upstream_timeout_s, config.max_connections
+            certificate.context, config.header_timeout_s, config.upstream_timeout_s, config.max_connections
         )
 
     def _renew_certificate(self) -> None:
-        if self._certificate is not None:
+        if self.config.tls_certificate:
             self.loop.call_later(self.config.tls_reload_s, self._renew_certificate)
-            self._certificate.renew()
+            for certificate in filter(None, self._certificates.values()):
+                certificate.renew()
 
     def _may_take(self) -> bool:
         return self._shares is None or self._shares[0].may_take(self._shares[1])
@@ -214,8 +234,13 @@ class Worker:
         await asyncio.sleep(config.drain_delay_s)
         self.draining = True
         self.stop_listening()
+        self.grpc.drain()
         give_up = self.loop.time() + config.drain_limit_s
         await self._until(lambda: not self.in_flight, give_up)
+        if self.in_flight:
+            for request in list(self.in_flight):
+                request.refuse(_LEAVING)
+            give_up = self.loop.time() + _LAST_WORD_S
         # A request may be on its way on any idle connection: each gets a moment to carry it.
         await self._until(lambda: not self.clients, min(self.loop.time() + _LAST_WORD_S, give_up))
         self.closes_idle = True
@@ -223,7 +248,8 @@ class Worker:
             copy.abandon()
         for client in list(self.clients):
             client.close_idle()
-        await self._until(lambda: not self.clients, give_up)
+        self.grpc.close_idle()
+        await self._until(lambda: not (self.clients or self.grpc.lines), give_up)
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
         while not done() and self.loop.time() < deadline:  # noqa: ASYNC110 (an event would cost every request)
@@ -237,6 +263,7 @@ class Worker:
             "digest": self.routing.head.digest,
             "ready": self.standing.ready,
             "connections": len(self.clients),
+            "grpc_connections": len(self.grpc.lines),
             "in_flight": len(self.in_flight),
             "requests": self.table.totals(),
         }
@@ -285,8 +312,11 @@ class Worker:
             client.time_out()
         for client in [client for client in self.clients if client.half_closed]:
             client.probe()
+        self.grpc.sweep(now)
         for upstream in self.table.upstreams:
             upstream.close_idle_since(now - config.upstream_idle_timeout_s)
+            if upstream.lines is not None:
+                upstream.lines.sweep(now, now - config.upstream_idle_timeout_s)
             if upstream.health.may_return(now):
                 self.run(self._probe(upstream))
         self.table.fold_gone()
@@ -298,8 +328,13 @@ class Worker:
             _log.info("%s/%d at %s:%d is well again", upstream.model, upstream.version, upstream.host, upstream.port)
 
 
-def _certificate(config: WorkerConfig) -> ServerCertificate | None:
+def _trust(config: WorkerConfig) -> Trust:
+    file = config.triton_ca_file or None
+    return Trust(client_context(file, speaks=HTTP_1), client_context(file, speaks=HTTP_2))
+
+
+def _certificate(config: WorkerConfig, speaks: str) -> ServerCertificate | None:
     if not config.tls_certificate:
         return None
     files = Path(config.tls_certificate), Path(config.tls_key)
-    return ServerCertificate(*files, min_version=config.tls_min_version)
+    return ServerCertificate(*files, min_version=config.tls_min_version, speaks=speaks)

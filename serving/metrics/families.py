@@ -10,20 +10,42 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from serving.control.views import Status
+from serving.stream_counts import BOUNDS_S, StreamCounts
 
 MOST_SERIES: Final = 10_000
 """Of one figure."""
 
-Row = tuple[tuple[str, ...], float]
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How many took how long.
+
+    Attributes:
+        counts: for each of `BOUNDS_S`, and for what took longer.
+        total_s: all of them together.
+    """
+
+    counts: tuple[int, ...]
+    total_s: float
+
+
+Row = tuple[tuple[str, ...], float | Spread]
 """The values of the labels, and the figure."""
 
 
@@ -49,7 +71,7 @@ class Figure:
     """One figure.
 
     Attributes:
-        kind: `gauge`, `counter` or `info`.
+        kind: `gauge`, `counter`, `histogram` or `info`.
         labels: names.
         words: what it means.
         rows: its series.
@@ -85,6 +107,22 @@ def _in_flight(facts: Facts) -> Iterator[Row]:
             yield (lease.id, *_model_and_version(name)), lease.in_flight_by.get(name, 0)
 
 
+def _streams(facts: Facts) -> Iterator[tuple[tuple[str, ...], StreamCounts]]:
+    for lease in facts.status.gateways:
+        for one in lease.streams:
+            yield (lease.id, *_model_and_version(one.of), one.role), one
+
+
+def _streams_ended(facts: Facts) -> Iterator[Row]:
+    for labels, one in _streams(facts):
+        for end, count in sorted(one.ended.items()):
+            yield (*labels, end), count
+
+
+def _spread(counts: tuple[int, ...], total_us: int) -> Spread:
+    return Spread(counts, total_us / _MICROSECONDS)
+
+
 def _model_and_version(name: str) -> tuple[str, str]:
     model, _, version = name.rpartition("/")
     return model, version
@@ -94,6 +132,9 @@ def _certificate(facts: Facts) -> Iterator[Row]:
     if facts.certificate_ends_s is not None:
         yield (), facts.certificate_ends_s
 
+
+_OF_STREAMS: Final = ("gateway", "model", "version", "role")
+_MICROSECONDS: Final = 1_000_000
 
 TABLE: Final[Mapping[str, Figure]] = MappingProxyType(
     {
@@ -133,6 +174,37 @@ TABLE: Final[Mapping[str, Figure]] = MappingProxyType(
             "Requests that a gateway worker is answering, by the version that they were assigned to.",
             _in_flight,
         ),
+        "sluice_streams_total": Figure(
+            "counter",
+            (*_OF_STREAMS, "end"),
+            "Streams of events that are over: complete, error (an event carried one), cancelled (by the client), "
+            "broken, late, drained.",
+            _streams_ended,
+        ),
+        "sluice_stream_events_total": Figure(
+            "counter",
+            _OF_STREAMS,
+            "Events of the streams that are over.",
+            lambda facts: [(labels, one.events) for labels, one in _streams(facts)],
+        ),
+        "sluice_stream_errors_total": Figure(
+            "counter",
+            _OF_STREAMS,
+            "Of these, the ones that carry an error.",
+            lambda facts: [(labels, one.errors) for labels, one in _streams(facts)],
+        ),
+        "sluice_stream_first_event_seconds": Figure(
+            "histogram",
+            _OF_STREAMS,
+            "How long after the model was asked the first event of a stream came.",
+            lambda facts: [(labels, _spread(one.first, one.first_us)) for labels, one in _streams(facts)],
+        ),
+        "sluice_stream_event_gap_seconds": Figure(
+            "histogram",
+            _OF_STREAMS,
+            "How long after the event before an event of a stream came.",
+            lambda facts: [(labels, _spread(one.gaps, one.gaps_us)) for labels, one in _streams(facts)],
+        ),
         "sluice_endpoints_ready": Figure(
             "gauge", ("model", "version"), "Servers of a version that are ready for requests.", _endpoints
         ),
@@ -152,6 +224,12 @@ TABLE: Final[Mapping[str, Figure]] = MappingProxyType(
     }
 )
 _LEFT_OUT: Final = "sluice_series_left_out"
+_BESIDE_BUCKETS: Final = 3
+"""Series of a histogram beside its bounds: what took longer, all of them, and their sum."""
+_KINDS: Final[Mapping[str, type[CounterMetricFamily | GaugeMetricFamily]]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+}
 
 
 def render(facts: Facts, most: int = MOST_SERIES) -> bytes:
@@ -185,9 +263,11 @@ def _families(facts: Facts, most: int) -> Iterator[Metric]:
     left_out: list[Row] = []
     for name, figure in TABLE.items():
         rows = left_out if name == _LEFT_OUT else list(figure.rows(facts))
-        if len(rows) > most:
-            left_out.append(((name,), len(rows) - most))
-        yield _family(name, figure, rows[:most])
+        each = len(BOUNDS_S) + _BESIDE_BUCKETS if figure.kind == "histogram" else 1
+        kept = rows[: most // each]
+        if len(rows) > len(kept):
+            left_out.append(((name,), each * (len(rows) - len(kept))))
+        yield _family(name, figure, kept)
 
 
 def _family(name: str, figure: Figure, rows: Iterable[Row]) -> Metric:
@@ -196,8 +276,19 @@ def _family(name: str, figure: Figure, rows: Iterable[Row]) -> Metric:
         for values, _ in rows:
             info.add_metric((), dict(zip(figure.labels, values, strict=True)))
         return info
-    kind = CounterMetricFamily if figure.kind == "counter" else GaugeMetricFamily
-    family = kind(name, figure.words, labels=figure.labels)
+    if figure.kind == "histogram":
+        return _histogram(name, figure, rows)
+    family = _KINDS[figure.kind](name, figure.words, labels=figure.labels)
     for values, count in rows:
-        family.add_metric(values, float(count))
+        if not isinstance(count, Spread):
+            family.add_metric(values, float(count))
+    return family
+
+
+def _histogram(name: str, figure: Figure, rows: Iterable[Row]) -> Metric:
+    family = HistogramMetricFamily(name, figure.words, labels=figure.labels)
+    for values, spread in rows:
+        if isinstance(spread, Spread):
+            counts = zip((*map(str, BOUNDS_S), "+Inf"), accumulate(spread.counts), strict=True)
+            family.add_metric(values, list(counts), spread.total_s)
     return family

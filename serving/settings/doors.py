@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from serving.access.keys import SHAPE, parse
 from serving.access.roles import Role
@@ -65,6 +65,16 @@ class ListenSettings(Section):
 
     host: Host = "127.0.0.1"
     http_port: Port = 8000
+    grpc: Switch = True
+    grpc_port: Port = 8001
+
+    @model_validator(mode="before")
+    @classmethod
+    def _free_both(cls, given: object) -> object:
+        """Who takes any free port for one takes any for the other, unless they say more."""
+        if isinstance(given, dict) and given.get("http_port") in {0, "0"} and given.get("grpc_port") is None:
+            return {**given, "grpc_port": 0}
+        return given
 
 
 class ControlSettings(Section):

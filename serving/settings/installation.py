@@ -56,8 +56,9 @@ class Settings(Section):
     @property
     def ports(self) -> Mapping[str, int]:
         """The ports of our listeners, by the setting that says so."""
+        grpc = {"listen.grpc_port": self.listen.grpc_port} if self.listen.grpc else {}
         metrics = {"metrics.port": self.metrics.port} if self.metrics.enabled else {}
-        return {"listen.http_port": self.listen.http_port, "control.port": self.control.port, **metrics}
+        return {"listen.http_port": self.listen.http_port, **grpc, "control.port": self.control.port, **metrics}
 
     @property
     def security_log(self) -> Path:

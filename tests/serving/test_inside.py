@@ -14,6 +14,7 @@ from serving.errors import SluiceError, StartFailed
 from serving.gateway.credentials import Credentials as KnownKeys
 from serving.inside import OwnListener
 from serving.own_keys import make
+from serving.tls import HTTP_1
 from tests.serving.certificates import Authority
 from tests.serving.gateway.rig import eventually, running
 from tests.serving.gateway.upstream import answers
@@ -70,8 +71,9 @@ async def test_it_trusts_the_certificate_that_is_there_now(tmp_path: Path) -> No
         asked = OwnListener(f"https://127.0.0.1:{rig.port}", Credentials(certificate=files.certificate), 5.0)
         assert await asked.infer("m", {}, None, {}) == {}
         authority.issue("gateway.example.com")
-        assert rig.worker._certificate is not None
-        assert rig.worker._certificate.renew()
+        certificate = rig.worker._certificates[HTTP_1]
+        assert certificate is not None
+        assert certificate.renew()
         for client in list(rig.worker.clients):
             client.cut()
         await eventually(lambda: not rig.worker.clients)

@@ -39,6 +39,7 @@ ASKED: dict[Operation, tuple[str, str]] = {
     Operation.ALL_STATS: ("GET", "/v2/models/stats"),
     Operation.INFER: ("POST", f"/v2/models/{MODEL}/infer"),
     Operation.GENERATE: ("POST", f"/v2/models/{MODEL}/generate"),
+    Operation.GENERATE_STREAM: ("POST", f"/v2/models/{MODEL}/generate_stream"),
     Operation.NOT_OFFERED: ("GET", "/v2/systemsharedmemory/status"),
     Operation.UNKNOWN: ("GET", "/v2/nothing"),
 }

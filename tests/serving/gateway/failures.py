@@ -86,4 +86,6 @@ def assert_unharmed(rig: Rig) -> None:
 async def the_exchange(rig: Rig) -> Exchange:
     """The one that is in flight."""
     await eventually(lambda: len(rig.worker.in_flight) == 1)
-    return next(iter(rig.worker.in_flight))
+    (exchange,) = rig.worker.in_flight
+    assert isinstance(exchange, Exchange)
+    return exchange

@@ -197,6 +197,7 @@ PATHS = {
     Operation.ALL_STATS: ("GET", "/v2/models/stats"),
     Operation.INFER: ("POST", "/v2/models/m/infer"),
     Operation.GENERATE: ("POST", "/v2/models/m/generate"),
+    Operation.GENERATE_STREAM: ("POST", "/v2/models/m/generate_stream"),
     Operation.NOT_OFFERED: ("GET", "/v2/systemsharedmemory/status"),
     Operation.UNKNOWN: ("GET", "/nothing"),
 }

@@ -10,7 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.gateway.counters import ANSWERED, Outcome, Role, Series, bucket_of, lower_edge_us, outcome_of
+from serving.gateway.counters import (
+    ANSWERED,
+    Durations,
+    Ended,
+    Outcome,
+    Role,
+    Series,
+    bucket_of,
+    lower_edge_us,
+    outcome_of,
+    stream_counts,
+)
+from serving.gateway.streaming import StreamWatch
+from serving.stream_counts import BOUNDS_S
 
 DAY_US = 86_400 * 1_000_000
 micros = st.integers(0, DAY_US) | st.integers(0, 2_000)
@@ -115,3 +128,62 @@ def test_roles_and_outcomes_index_lists() -> None:
     """Their values are places in a list, from 0 without a gap."""
     assert [role.value for role in Role] == list(range(len(Role)))
     assert [outcome.value for outcome in Outcome] == list(range(len(Outcome)))
+
+
+watches = st.lists(
+    st.tuples(st.sampled_from(Ended), st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.floats(0, 90))))
+)
+
+
+def relayed(some: list[tuple[Ended, list[tuple[int, bool, float]]]]) -> Series:
+    """A series with these streams: how each ended, and its events with the pauses between them."""
+    series = Series()
+    for how, reads in some:
+        watch, now = StreamWatch(0.0), 0.0
+        for events, failed, pause_s in reads:
+            now += pause_s
+            watch.saw(events, now, errors=int(failed and events > 0))
+        series.add_stream(watch, how)
+    return series
+
+
+@given(watches, watches)
+def test_streams_merge_into_those_of_all(
+    some: list[tuple[Ended, list[tuple[int, bool, float]]]], more: list[tuple[Ended, list[tuple[int, bool, float]]]]
+) -> None:
+    """Of two replicas as of one, and a series without streams says nothing of any."""
+    ours, theirs = relayed(some), relayed(more)
+    ours.merge(theirs)
+    assert ours.as_dict() == relayed(some + more).as_dict()
+    assert ("streams" in ours.as_dict()) is bool(some or more)
+
+
+@given(watches)
+def test_what_is_told_of_streams_is_what_was_counted(some: list[tuple[Ended, list[tuple[int, bool, float]]]]) -> None:
+    """Nothing is lost on the way to a histogram, and what took longer is in a later bucket."""
+    series = relayed(some)
+    told = stream_counts([(None, "a/b", 2, Role.FIRST, series), (None, "a/b", 2, Role.FIRST, Series())])
+    if not some:
+        assert told == ()
+        return
+    (one,) = told
+    assert (one.of, one.role) == ("a/b/2", "first")
+    assert sum(one.ended.values()) == len(some)
+    assert series.streams is not None
+    for counts, durations in ((one.first, series.streams.first), (one.gaps, series.streams.gaps)):
+        assert sum(counts) == sum(durations.buckets.values())
+    assert sum(one.first) + sum(one.gaps) == one.events
+
+
+@pytest.mark.parametrize("bound", range(len(BOUNDS_S)))
+def test_a_bound_belongs_to_its_bucket(bound: int) -> None:
+    """As Prometheus has it: less or equal. What is clearly longer is in the next one."""
+    durations = Durations()
+    durations.add(BOUNDS_S[bound])
+    durations.add(BOUNDS_S[bound] * 1.1, 2)
+    assert durations.told()[bound : bound + 2] == (1, 2)
+
+
+def test_ends_index_a_list() -> None:
+    """From 0 without a gap."""
+    assert [how.value for how in Ended] == list(range(len(Ended)))

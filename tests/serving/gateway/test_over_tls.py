@@ -17,6 +17,7 @@ import pytest
 from router.epoch import Head
 from router.policy import Policy
 from serving.endpoint import Endpoint
+from serving.tls import HTTP_1
 from tests.serving.certificates import Authority, Files, serial_of
 from tests.serving.gateway.rig import Client, Rig, eventually, running
 from tests.serving.gateway.test_halves import (
@@ -147,7 +148,8 @@ async def test_a_new_certificate_drops_nobody(authority: Authority) -> None:
     files = authority.issue()
     async with running(tls=files, tls_reload_s=0.01) as rig:
         rig.upstream.usual = ECHOES
-        over = asyncio.Event()
+        certificate, over = rig.worker._certificates[HTTP_1], asyncio.Event()
+        assert certificate is not None
         first = [await rig.client() for _ in range(8)]
         serials = [shown_to(client) for client in first]
         loads = [asyncio.create_task(_busy(client, over)) for client in first]
@@ -157,7 +159,7 @@ async def test_a_new_certificate_drops_nobody(authority: Authority) -> None:
             probe = await rig.client()
             assert shown_to(probe) == serials[-1]
             authority.issue()
-            await eventually(lambda: rig.worker._certificate and rig.worker._certificate._looked[1][2] > 20)
+            await eventually(lambda: certificate._looked[1][2] > 20)
             await asyncio.sleep(0.05)
             newest = await rig.client()
             serials.append(shown_to(newest))

@@ -33,7 +33,7 @@ OF_A_MODEL = [
     ("/stats", Operation.STATS, "GET"),
     ("/infer", Operation.INFER, "POST"),
     ("/generate", Operation.GENERATE, "POST"),
-    ("/generate_stream", Operation.GENERATE, "POST"),
+    ("/generate_stream", Operation.GENERATE_STREAM, "POST"),
 ]
 NOWHERE = [
     "", "/", "*", "/v1", "/v2x", "/V2", "//v2", "/v2/health", "/v2/health/live/", "/v2/health/readyx", "/v2/loggings",

@@ -452,7 +452,7 @@ async def test_a_kept_snapshot_that_is_damaged(room: Room, tmp_path: Path, damag
             "deep": "[" * 100_000,
         }
         file.write_text(damaged[damage])
-    async with following(NOWHERE_URL, snapshot_file=str(file)) as one:
+    async with following(NOWHERE_URL, room.namespace, snapshot_file=str(file)) as one:
         assert (one.head, one.worker.standing.ready) == (NO_HEAD, False)
     async with following(room.server.url, room.namespace, snapshot_file=str(file)) as one:
         assert one.head == head

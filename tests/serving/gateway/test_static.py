@@ -18,6 +18,7 @@ import pytest
 from router.choose import Facts, choose
 from router.policy import Arm, Policy
 from serving.access.principal import Limits
+from serving.gateway.__main__ import main
 from serving.sockets import open_listener
 from tests.serving.gateway.callers import caller
 from tests.serving.gateway.rig import Client, eventually
@@ -67,16 +68,22 @@ async def gateway(*arguments: str) -> AsyncIterator[tuple[Process, int]]:
         (["--nonsense"], "--nonsense"),
     ],
 )
-def test_bad_arguments(arguments: list[str], word: str) -> None:
-    """What cannot be meant is refused with exit code 2 and one sentence that names it, without a traceback."""
-    done = subprocess.run(
-        [*GATEWAY, *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.returncode == 2
-    last = done.stderr.strip().splitlines()[-1]
+def test_bad_arguments(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be meant is refused with exit code 2 and one sentence that names it."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("python -m serving.gateway: error: ")
     assert word in last
-    assert "Traceback" not in done.stderr
+
+
+def test_a_refusal_is_no_traceback() -> None:
+    """Nor does the process say anything else after it."""
+    done = subprocess.run([*GATEWAY, "--nonsense"], cwd=REPOSITORY, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith(b"python -m serving.gateway: error: ")
+    assert b"Traceback" not in done.stderr
 
 
 async def test_keys(tmp_path: Path) -> None:

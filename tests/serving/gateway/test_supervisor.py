@@ -41,7 +41,7 @@ def keep_snapshot(file: Path, port: int) -> None:
     policy = encode_policy(Policy(1, salt="s"))
     snapshot = encode_snapshot(EMPTY.with_policy("m", digest_of(policy), parent=""))
     recovery = Recovery(Head(1, digest_of(snapshot), ""), snapshot, {digest_of(policy): policy})
-    keep(str(file), recovery, [Endpoint("127.0.0.1", port, 0, "m", 1)])
+    keep(str(file), "sluice", recovery, [Endpoint("127.0.0.1", port, 0, "m", 1)])
 
 
 @dataclass

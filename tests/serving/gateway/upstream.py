@@ -63,6 +63,7 @@ class ScriptedUpstream:
         script: what is done about the next requests, in order.
         requests: what came, complete requests only.
         heads: the heads of all requests, whole or not.
+        latest: the connection that the latest request came on.
         mistakes: what came and is no request: must stay empty.
         reads: whether it reads at all; a slow one can be made by switching this.
 
@@ -78,6 +79,7 @@ class ScriptedUpstream:
         self.heads: list[Request] = []
         self.mistakes: list[str] = []
         self.connections: set[Connection] = set()
+        self.latest: Connection | None = None
         self.accepted = 0
         self.reads = True
         self.drops_at_once = False
@@ -174,6 +176,7 @@ class Connection(asyncio.Protocol):
         if head is None:
             return
         self._upstream.heads.append(head)
+        self._upstream.latest = self
         self._reply = self._upstream.next_reply()
         if self._reply.early:
             self._answer(self._reply, head)

@@ -12,12 +12,13 @@ from router.epoch import NO_HEAD, Head
 from serving.control.views import ModelView, PoolView, Status, VersionView
 from serving.leases import GatewayLease
 from serving.metrics.families import MOST_SERIES, TABLE, Facts, render
+from serving.stream_counts import BOUNDS_S, StreamCounts
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 _UNITS = ("seconds", "bytes", "ratio", "total", "info")
 
 
-def lease(number: int, **more: dict[str, int]) -> GatewayLease:
+def lease(number: int, **more: object) -> GatewayLease:
     """Of one gateway worker."""
     return GatewayLease(f"gateway-{number}", "boot", 1, "h", 8000, 7, "digest", connections=3, **more)  # type: ignore[arg-type]
 
@@ -29,9 +30,26 @@ def status(*gateways: GatewayLease) -> Status:
     return Status(Head(8, "d", "p"), gateways, (), (model,), pools, reachable=True, warnings=())
 
 
+FIRST = (0, 2, *[0] * (len(BOUNDS_S) - 2), 1)
+GAPS = (7, *[0] * len(BOUNDS_S))
+STREAMS = StreamCounts("digits/2", "first", {"complete": 2, "error": 1}, 10, 1, FIRST, 80_004_000, GAPS, 1_500)
+OF_STREAMS = (("gateway", "gateway-2"), ("model", "digits"), ("role", "first"), ("version", "2"))
+
+
+def histogram(
+    name: str, counts: tuple[int, ...], total_s: float
+) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Its samples: each bucket holds those before it."""
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {
+        (f"{name}_bucket", tuple(sorted((*OF_STREAMS, ("le", str(bound)))))): sum(counts[: number + 1])
+        for number, bound in enumerate((*BOUNDS_S, "+Inf"))
+    }
+    return found | {(f"{name}_count", OF_STREAMS): sum(counts), (f"{name}_sum", OF_STREAMS): total_s}
+
+
 FULL = Facts(
     "1.2.3",
-    status(lease(1, requests={"digits/1": 5, "a/b/2": 7}, in_flight_by={"digits/1": 2}), lease(2)),
+    status(lease(1, requests={"digits/1": 5, "a/b/2": 7}, in_flight_by={"digits/1": 2}), lease(2, streams=(STREAMS,))),
     {("control", "wrong"): 4},
     1_900_000_000.0,
 )
@@ -57,6 +75,12 @@ def test_figures_are_what_is_known() -> None:
         ("sluice_requests_total", (("gateway", "gateway-1"), ("model", "a/b"), ("version", "2"))): 7,
         ("sluice_requests_in_flight", (("gateway", "gateway-1"), ("model", "digits"), ("version", "1"))): 2,
         ("sluice_requests_in_flight", (("gateway", "gateway-1"), ("model", "a/b"), ("version", "2"))): 0,
+        ("sluice_streams_total", (("end", "complete"), *OF_STREAMS)): 2,
+        ("sluice_streams_total", (("end", "error"), *OF_STREAMS)): 1,
+        ("sluice_stream_events_total", OF_STREAMS): 10,
+        ("sluice_stream_errors_total", OF_STREAMS): 1,
+        **histogram("sluice_stream_first_event_seconds", FIRST, 80.004),
+        **histogram("sluice_stream_event_gap_seconds", GAPS, 0.0015),
         ("sluice_endpoints_ready", (("model", "digits"), ("version", "1"))): 2,
         ("sluice_endpoints_ready", (("model", "digits"), ("version", "2"))): 0,
         ("sluice_pools", (("state", "RUNNING"),)): 2,
@@ -77,6 +101,14 @@ def test_no_figure_grows_without_end() -> None:
     found = samples(Facts("1", status(*(lease(number) for number in range(10)))), most=4)
     assert sum(name == "sluice_gateway_epoch" for name, _ in found) == 4
     assert found["sluice_series_left_out", (("figure", "sluice_gateway_epoch"),)] == 6
+
+
+def test_a_histogram_counts_as_what_it_costs() -> None:
+    """Each of its lines is a series: it is left out whole, and with all of them."""
+    each = len(BOUNDS_S) + 3
+    found = samples(Facts("1", status(*(lease(number, streams=(STREAMS,)) for number in range(5)))), most=2 * each + 1)
+    assert sum(name.startswith("sluice_stream_event_gap_seconds") for name, _ in found) == 2 * each
+    assert found["sluice_series_left_out", (("figure", "sluice_stream_event_gap_seconds"),)] == 3 * each
 
 
 def test_the_text_is_as_it_should_be() -> None:
