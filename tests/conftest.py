@@ -36,13 +36,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
 
 _TOGETHER = ("tests/e2e/", "tests/serving/control/importing/")
 """What starts Ray runs one by one; and tests that ask one MLflow server run where it is."""
+_BY_FILE = "tests/e2e/fidelity/"
+"""It starts a Triton, and no Ray."""
 
 
 class Rooms(LoadScopeScheduling):  # type: ignore[misc]  # it has no types of its own
     """Where tests run in several processes: a file stays together, and so do some folders."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in _TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
+        folders = () if nodeid.startswith(_BY_FILE) else _TOGETHER
+        return next((folder for folder in folders if nodeid.startswith(folder)), nodeid.partition("::")[0])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

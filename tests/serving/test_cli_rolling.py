@@ -134,7 +134,7 @@ def test_stop_ends_a_rollout_with_redis_alone(
         (["--candidate", "2", "--blue-green", "--preview", "x-tier=staff", "--bake", "0"], "blue-green"),
         (
             [
-                *("--candidate", "2", "--shadow", "5", "--shadow-for", "1h", "--canary", "1,50", "--hold", "1h"),
+                *("--candidate", "2", "--shadow", "5%", "--shadow-for", "1h", "--canary", "1,50", "--hold", "1h"),
                 *("--freeze", "weekend=fri 16:00/mon 08:00 +01:00", "--deadline", "2h", "--automation", "approve"),
             ],
             "custom",
