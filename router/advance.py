@@ -58,7 +58,8 @@ def obstacles(rollout: Rollout, seen: Seen) -> Iterator[str]:
         return
     stage, evidence = rollout.entered, current(rollout, seen)
     if stage is not None:
-        yield from cut_words(rollout)
+        # A split that is kept is cut down again on its end, or has all that is carried by then: it need not wait here.
+        yield from cut_words(rollout) if rollout.phase is Phase.RUNNING else ()
         yield from _unpassed(rollout, stage, seen, evidence)
     yield from closed(rollout, ahead(rollout, seen), seen)
 
@@ -182,12 +183,13 @@ def _raised(rollout: Rollout, seen: Seen) -> Step | None:
     """More of the stage's own shares, where versions that carried less than those carry more by now.
 
     A stage that was cut down is not passed by itself: it has not shown what it is about. By less than a tenth nothing
-    is raised, for each time the stage begins anew.
+    is raised, for each time the stage begins anew; and nothing is that is not up, whatever it carried when it was.
     """
     if seen.carries is None or rollout.phase is not Phase.RUNNING or rollout.automation not in _ACTS:
         return None
     before = policy_of(rollout).shares()
-    after = rollout.with_shares(rollout.by_hand, seen.now_s, carries=seen.carries)
+    down = {one: before.get(one, 0) for one in rollout.carried if one not in seen.ready}
+    after = rollout.with_shares(rollout.by_hand, seen.now_s, carries={**seen.carries, **down})
     gets, whole = policy_of(after).shares(), policy_of(rollout.uncut).shares()
     enough = [one for one in rollout.carried if gets[one] == whole[one] or gets[one] * 10 >= before[one] * 11]
     more = [one for one in enough if gets[one] > before[one]]

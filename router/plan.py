@@ -145,6 +145,8 @@ class Plan:
         on_deadline: what becomes of it then.
         max_age_s: evidence older than this is no evidence.
         freezes: windows during which no share grows.
+        fixed: the first bucket of arms that a rollout took over from an earlier split, by version. Plans as people
+            write them have none: it is found when the rollout starts (`router.salts`), and kept with it.
     """
 
     kind: Kind
@@ -159,12 +161,14 @@ class Plan:
     on_deadline: Stalled = Stalled.PAUSE
     max_age_s: int = 60
     freezes: tuple[Freeze, ...] = ()
+    fixed: Mapping[int, int] = field(default_factory=dict)
     places: Mapping[int, int] = field(init=False, repr=False, compare=False)
     """The first bucket of each arm, by version."""
 
     def __post_init__(self) -> None:
         _refuse(_wrong_in_plan(self))
-        places = places_of([stage.shares for stage in self.stages])
+        object.__setattr__(self, "fixed", MappingProxyType(dict(self.fixed)))
+        places = places_of([stage.shares for stage in self.stages], self.fixed)
         if places is None:
             raise PlanError(
                 "the arms have no places that they could keep through all stages, so units would change hands between "

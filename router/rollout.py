@@ -238,7 +238,7 @@ class Rollout:
             progress_s=now_s,
             leg=self.leg + 1,
             by_hand=self.by_hand if keeps else None,
-            carried=_cut(carries),
+            carried=_cut(self.plan, target, carries),
             chosen=chosen,
         )
 
@@ -283,7 +283,7 @@ class Rollout:
         return self._changed(
             Event.SET,
             by_hand=shares,
-            carried=_cut(carries),
+            carried=_cut(self.plan, self.stage, carries),
             since_s=now_s,
             progress_s=now_s,
             leg=self.leg + 1,
@@ -378,14 +378,20 @@ def fact(before: Rollout, after: Rollout, seen: Seen, *, who: str, what: str, wh
 
 def cut_words(rollout: Rollout) -> Iterator[str]:
     """For each version that gets less than its share: 'version 2 gets 30 % of its 50 %: that is what it carries'."""
-    shares = policy_of(rollout.uncut).shares()
-    for version, most in sorted(rollout.carried.items()):
-        if most < (share := shares.get(version, 0)):
-            yield f"version {version} gets {format_share(most)} of its {format_share(share)}: that is what it carries"
+    if not rollout.carried:
+        return
+    shares, gets = policy_of(rollout.uncut).shares(), policy_of(rollout).shares()
+    for version in sorted(rollout.carried):
+        has, share = gets.get(version, 0), shares.get(version, 0)
+        if has < share:
+            yield f"version {version} gets {format_share(has)} of its {format_share(share)}: that is what it carries"
 
 
-def _cut(carries: Mapping[int, int] | None) -> Mapping[int, int]:
-    return _UNCUT if carries is None else carries
+def _cut(plan: Plan, stage: int, carries: Mapping[int, int] | None) -> Mapping[int, int]:
+    """What is carried, for a stage whose shares can be cut down: not for a policy set by hand, which runs as it is."""
+    splits = [one for one in plan.stages[: stage + 1] if one.does is not Does.WATCH]
+    by_hand = bool(splits) and splits[-1].policy is not None
+    return _UNCUT if carries is None or by_hand else carries
 
 
 def _check_position(rollout: Rollout) -> None:

@@ -6,6 +6,7 @@ A stored rollout is read back whole or refused: the value checks its own positio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from router.codec import policy_as_dict, policy_from_dict
@@ -25,6 +26,7 @@ def rollout_as_dict(rollout: Rollout) -> dict[str, Any]:
     """The rollout as plain values."""
     by_hand = rollout.by_hand
     carried = {str(version): share for version, share in rollout.carried.items()}
+    fixed = {str(version): begins for version, begins in rollout.plan.fixed.items()}
     return {
         "form": FORM,
         "plan": plan_as_dict(rollout.plan),
@@ -35,6 +37,7 @@ def rollout_as_dict(rollout: Rollout) -> dict[str, Any]:
         "by_hand": None if by_hand is None else {str(version): share for version, share in by_hand.items()},
         "approvals": [list(approval) for approval in rollout.approvals],
         "carried": carried,
+        **({"fixed": fixed} if fixed else {}),
         **{name: getattr(rollout, name) for name in _PLAIN},
     }
 
@@ -57,9 +60,10 @@ def _built(said: Mapping[str, Any]) -> Rollout:
     by_hand, resumes = said["by_hand"], said["resumes"]
     if said["form"] != FORM:
         raise RolloutError(f"it is written in form {said['form']!r}")
+    fixed = {int(version): begins for version, begins in said.get("fixed", {}).items()}
     fields: dict[str, Any] = {name: said[name] for name in _PLAIN}
     return Rollout(
-        plan=plan_from(said["plan"]),
+        plan=replace(plan_from(said["plan"]), fixed=fixed),
         base=policy_from_dict(said["base"]),
         automation=Automation(said["automation"]),
         phase=Phase(said["phase"]),

@@ -4,32 +4,68 @@ The salt is the rollout's name, which is drawn anew for each, or what the plan s
 starts, and stands in its plan from then on: every step, every share set by hand, a retry and the split that is kept at
 the end draw by it, so that whoever has the new version keeps it while its share grows.
 
-The policy from before draws by its own. Where it has a split already, which the rollout takes over, that salt stays:
-another one would deal out those units anew. So it does beside a policy set by hand, which has a salt of its own.
+The policy from before draws by its own. Where it has a split already, which the rollout takes over, that salt stays and
+each arm that has a share begins where it began: so nobody loses what an arm that grows has given them. Where the plan
+leaves no room for that (an arm that begins in the middle cannot grow to all traffic) nothing is kept: the units are
+dealt out anew, by a salt of its own, and it is said. Beside a policy set by hand the salt stays, for that has its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
+from router.errors import PlanError
 from router.plan import Plan
 from router.policy import Policy
 
+DEALT_ANEW: Final = (
+    "the arms of the earlier split cannot grow where they are, so its units are dealt out anew: who had a version may "
+    "get another"
+)
+
 
 def salted(plan: Plan, base: Policy, name: str) -> Plan:
-    """The plan with the salt that its rollout draws by.
+    """The plan with the salt that its rollout draws by, and where the arms begin that it takes over.
 
     Args:
         plan: that is to start; one that names a salt keeps it.
         base: the policy from before.
         name: of the rollout.
     """
-    return replace(plan, salt=name) if draws_anew(plan, base) else plan
+    return replace(plan, salt=name) if draws_anew(plan, base) else settled(plan, base)
+
+
+def settled(plan: Plan, base: Policy) -> Plan:
+    """The plan with the arms of an earlier split where they are, if it draws by the same salt and has room for that."""
+    if not _taken_over(base) or plan.salt not in {"", base.salt}:
+        return plan
+    return _around(plan, base) or plan
 
 
 def draws_anew(plan: Plan, base: Policy) -> bool:
     """Whether a rollout of this plan gets a salt of its own."""
     splits = any(share for stage in plan.stages for share in stage.shares.values())
     by_hand = any(stage.policy is not None for stage in plan.stages)
-    taken_over = any(arm.share_ppm for arm in base.arms)
-    return not plan.salt and splits and not by_hand and not taken_over
+    kept = bool(_taken_over(base)) and _around(plan, base) is not None
+    return not plan.salt and splits and not by_hand and not kept
+
+
+def deals_anew(plan: Plan, base: Policy) -> bool:
+    """Whether a rollout of this plan takes over a split, and has to deal out its units anew."""
+    return bool(_taken_over(base)) and draws_anew(plan, base)
+
+
+def _taken_over(base: Policy) -> Mapping[int, int]:
+    """Where the arms begin that have a share."""
+    return {arm.version: arm.offset_ppm for arm in base.arms if arm.share_ppm}
+
+
+def _around(plan: Plan, base: Policy) -> Plan | None:
+    """The plan around the arms of the earlier split; None where it has no room for them where they are."""
+    named = {version for stage in plan.stages for version in stage.shares}
+    try:
+        return replace(plan, fixed={one: at for one, at in _taken_over(base).items() if one in named})
+    except PlanError:
+        return None

@@ -25,6 +25,10 @@ class SluiceError(Exception):
         self.sentence = sentence
         self.hint = hint
 
+    def __str__(self) -> str:
+        """The sentence, whatever a subclass keeps in `args` so that it can be pickled."""
+        return self.sentence
+
 
 class SettingsError(SluiceError):
     """The settings cannot be used; `mistakes` holds every reason at once, one line each."""

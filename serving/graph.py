@@ -39,6 +39,7 @@ from serving.control.operations import Operations
 from serving.control.probe import TritonProbe
 from serving.control.registering import performers
 from serving.control.rolling.feed import Feed
+from serving.control.rolling.folder import ledger_folder
 from serving.control.rolling.rolling import Rolling
 from serving.control.service import ControlService, declared_in
 from serving.control.store import Store, connect
@@ -226,7 +227,7 @@ class Control:
         own = [decode_key(installation.own_key)] if installation.own_key else []
         self._entrance = Entrance(settings, self._store, own)
         self._registry_store = connect_registry(installation.redis_url, settings.redis.namespace)
-        archive = settings.state_dir / "ledger"
+        archive = ledger_folder(settings.state_dir, settings.redis.namespace)
         service = ControlService(self._store, declared_in(settings.models), ledger_folder=archive)
         service.notices = installation.notices
         users = Usage(service)
@@ -248,8 +249,8 @@ class Control:
         operations = Operations(self._store, {**of_the_registry, **deployments.performers()})
         users.operations = operations
         rolling = Rolling(
-            self._store, service.traffic, folder=archive, trusted=settings.control.trusted_addresses,
-            lease_s=settings.redis.lease_s,
+            self._store, service.traffic, folder=archive, namespace=settings.redis.namespace,
+            trusted=settings.control.trusted_addresses, lease_s=settings.redis.lease_s,
         )  # fmt: skip
         conductor = Conductor(
             service, self._store, pools, settings.models,

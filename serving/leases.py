@@ -6,6 +6,9 @@ is an answer too; whether it still holds is decided by the server's clock alone,
 Under which names they stand is `serving.store_keys`. To renew a gateway's lease, in one round trip: SET
 `keys.gateway(id)` value PX ttl, and SADD `keys.gateways` id, every time, for a reader takes an id whose lease lapsed
 out of that index. Endpoints go the same way. Reading, writing and expiring them is left to those who hold a connection.
+
+What a gateway says for people who watch stands beside its lease under `keys.gateway_figures(id)`, with the same ttl:
+it grows with every version and bucket, and leases are read fifty times a second while a change is waited for.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
 from router.epoch import Head
@@ -24,6 +27,7 @@ from serving.stream_counts import StreamCounts, stream_counts_from
 _GATEWAY_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_KEYS = 256
 _BY_VERSION = ("requests", "in_flight_by", "copied")
+_FIGURES = ("figures", "streams")
 _COUNTS = ("pid", "http_port", "grpc_port", "epoch", "workers", "connections", "in_flight", "access", "reader")
 
 
@@ -48,7 +52,8 @@ class GatewayLease:
         in_flight_by: requests that are being answered, by "model/version"; those without any are left out.
         copied: copies of requests that shadows have answered so far, by "model/version".
         figures: what became of first attempts and copies and how long they took, for people, by "model/version".
-        streams: what the streams were like that it has relayed so far, by version and role.
+            Not in the lease's own text, but in that of `encode_figures`.
+        streams: what the streams were like that it has relayed so far, by version and role. There as well.
         access: the revision of who is let in that it goes by (`Keys.access_revision`), 0 before the first.
         reader: the newest form of policies and snapshots that it can read.
     """
@@ -92,15 +97,22 @@ class GatewayLease:
         return self.epoch == head.epoch and self.digest == head.digest
 
     def encode(self) -> str:
-        """The lease as JSON, which `decode_gateway` reads."""
+        """The lease without its figures as JSON, which `decode_gateway` reads."""
         plain = {name: getattr(self, name) for name in _LEASE_FIELDS}
         plain |= {name: dict(plain[name]) for name in _BY_VERSION}
-        plain["figures"] = {name: one.plain() for name, one in self.figures.items()}
-        plain["streams"] = [one.as_dict() for one in self.streams]
+        return json.dumps(plain, separators=(",", ":"), sort_keys=True)
+
+    def encode_figures(self) -> str:
+        """The figures and streams as JSON, which `with_figures` reads."""
+        plain = {
+            "boot": self.boot,
+            "figures": {name: one.plain() for name, one in self.figures.items()},
+            "streams": [one.as_dict() for one in self.streams],
+        }
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
 
-_LEASE_FIELDS = tuple(one.name for one in fields(GatewayLease))
+_LEASE_FIELDS = tuple(one.name for one in fields(GatewayLease) if one.name not in _FIGURES)
 
 
 def decode_gateway(text: str | bytes) -> GatewayLease:
@@ -111,12 +123,25 @@ def decode_gateway(text: str | bytes) -> GatewayLease:
     """
     said = json.loads(text)
     try:
-        plain = {name: said[name] for name in _LEASE_FIELDS if name in said}
-        plain["figures"] = {name: figures_from(one) for name, one in said.get("figures", {}).items()}
-        plain["streams"] = tuple(stream_counts_from(one) for one in said.get("streams", ()))
-        return GatewayLease(**plain)
+        return GatewayLease(**{name: said[name] for name in _LEASE_FIELDS if name in said})
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(f"this is no gateway's lease: {error}") from error
+
+
+def with_figures(lease: GatewayLease, text: str | bytes) -> GatewayLease:
+    """The lease with what `GatewayLease.encode_figures` wrote beside it; without, where that is of another boot.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    said = json.loads(text)
+    try:
+        if said["boot"] != lease.boot:
+            return lease
+        figures = {name: figures_from(one) for name, one in said["figures"].items()}
+        return replace(lease, figures=figures, streams=tuple(map(stream_counts_from, said["streams"])))
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise ValueError(f"these are no figures of a gateway: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)

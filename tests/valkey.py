@@ -37,6 +37,7 @@ class Gateway:
 
     def gateway_says(self, lease: GatewayLease, ttl_s: float) -> None:
         """Renews its lease."""
+        self._redis.set(self._keys.gateway_figures(lease.id), lease.encode_figures(), px=round(ttl_s * 1000))
         self._redis.set(self._keys.gateway(lease.id), lease.encode(), px=round(ttl_s * 1000))
         self._redis.sadd(self._keys.gateways, lease.id)
 

@@ -54,6 +54,25 @@ class Excess:
         )
 
 
+def unknown(
+    model: str,
+    before: Policy | None,
+    after: Policy,
+    rate: float | None,
+    ready: Iterable[tuple[Endpoint, Load]],
+) -> frozenset[int]:
+    """The versions that would get more than before, and of which nobody knows whether they carry it.
+
+    That is so of all of them where the rate is not known or nothing is asked, and of those that have no ready replica,
+    or one that has not told what it carries. Arguments as those of `excesses`.
+    """
+    more = frozenset(_raised(before, after))
+    if not rate:
+        return more
+    known = _known(model, ready)
+    return frozenset(version for version in more if _told(known, version) is None)
+
+
 def excesses(
     model: str,
     before: Policy | None,
@@ -72,19 +91,32 @@ def excesses(
     """
     if not rate:
         return ()
+    known = _known(model, ready)
+    found = []
+    for version, share in sorted(_raised(before, after).items()):
+        each = _told(known, version)
+        if each is None:
+            continue
+        excess = Excess(model, version, rate, share, each)
+        if share > excess.carried_ppm:
+            found.append(excess)
+    return tuple(found)
+
+
+def _known(model: str, ready: Iterable[tuple[Endpoint, Load]]) -> Mapping[int, list[float | None]]:
+    """What each ready replica has told of what it carries, by version."""
     known: dict[int, list[float | None]] = {}
     for endpoint, load in ready:
         if endpoint.model == model:
             known.setdefault(endpoint.version, []).append(load.throughput)
-    found = []
-    for version, share in sorted(_raised(before, after).items()):
-        each = [one for one in known.get(version, []) if one is not None]
-        if not each or len(each) < len(known[version]):
-            continue
-        excess = Excess(model, version, rate, share, tuple(each))
-        if share > excess.carried_ppm:
-            found.append(excess)
-    return tuple(found)
+    return known
+
+
+def _told(known: Mapping[int, list[float | None]], version: int) -> tuple[float, ...] | None:
+    """What all of its replicas carry; None where there is none, or one that has not told."""
+    asked = known.get(version, [])
+    each = tuple(one for one in asked if one is not None)
+    return each if each and len(each) == len(asked) else None
 
 
 def _raised(before: Policy | None, after: Policy) -> Mapping[int, int]:

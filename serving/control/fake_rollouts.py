@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -9,7 +10,17 @@ from serving.control.errors import Deposed
 from serving.control.publication import Beside, Job, LedgerEntry, Recorded, RecordWrite, Refused
 from serving.control.publication_form import MOST_JOBS, MOST_ROLLOUTS, encode_entry, rollout_of
 from serving.control.rolling.archive import MOST_ENTRIES
-from serving.control.rolling.kept import EVERYTHING, Answered, Claim, Due, Look, Stop, damaged_record, stop_from
+from serving.control.rolling.kept import (
+    EVERYTHING,
+    MOST_DUE,
+    Answered,
+    Claim,
+    Due,
+    Look,
+    Stop,
+    damaged_record,
+    stop_from,
+)
 from serving.control.rolling.records import Record, decode_record
 from serving.control.rolling.remembering import Memory
 from serving.control.rolling.shelf import place_of
@@ -111,7 +122,8 @@ class FakeRollouts:
         alive = bool(before) and now < until
         if alive and before != holder:
             return None
-        self._fence += 0 if alive else 1
+        if not alive:
+            self._fence = max(self._fence + 1, await self._time_ms())
         self._leader = holder, now + ttl_s
         return self._fence
 
@@ -147,10 +159,17 @@ class FakeRollouts:
         return list(self._entries_about.get(rollout_id, ()))
 
     async def due_jobs(self) -> Sequence[str]:
-        """Ids of the deliveries that are due, the longest due first."""
+        """Ids of at most `MOST_DUE` deliveries that are due, the longest due first; no hook keeps others out."""
         self._at_hand()
         now_ms = await self._time_ms()
-        return [job for _, job in sorted((at, job) for job, (_, at, _) in self._jobs.items() if at <= now_ms)]
+        due = [job for _, job in sorted((at, job) for job, (_, at, _) in self._jobs.items() if at <= now_ms)]
+        seen: Counter[str] = Counter()
+        ranked: list[tuple[int, int]] = []
+        for place, job in enumerate(due):
+            hook = job.partition("/")[2]
+            seen[hook] += 1
+            ranked.append((seen[hook], place))
+        return [due[place] for place in sorted(place for _, place in sorted(ranked)[:MOST_DUE])]
 
     async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
         """These deliveries; of those that are over by now the entry is empty."""

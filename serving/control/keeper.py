@@ -160,7 +160,7 @@ class PoolKeeper:
             frozenset(routed) | self._service.traffic.kept,
             await self._store.wishes(),
             await self._store.touched(),
-            await self._store.gateways(),
+            await self._store.gateways_with_figures(),
             await self._store.endpoint_loads(),
             {key: replace(one, state=DELETING) if key in self._removing else one for key, one in states.items()},
         )

@@ -14,7 +14,7 @@ from serving.control.base_store import BaseStore, reply
 from serving.control.wishes import ModelVersion
 from serving.endpoint import Crash, Endpoint, Load, decode_load, encode_leased
 from serving.endpoint import decode as decode_endpoint
-from serving.leases import GatewayLease, Recovery, decode_gateway, decode_recovery
+from serving.leases import GatewayLease, Recovery, decode_gateway, decode_recovery, with_figures
 
 _Lease = TypeVar("_Lease")
 
@@ -39,6 +39,14 @@ class LeaseStore(BaseStore):
         """The gateways whose lease is alive, by id."""
         found = await self._leased(self.keys.gateways, lambda member: self.keys.gateway(member.decode()))
         return sorted(_readable(found, decode_gateway), key=lambda lease: lease.id)
+
+    async def gateways_with_figures(self) -> Sequence[GatewayLease]:
+        """The same with what they say for people, which is much; nothing of that where nobody can read it."""
+        leases = await self.gateways()
+        async with self._boundary():
+            keys = [self.keys.gateway_figures(lease.id) for lease in leases]
+            said = await reply(self._redis.mget(keys)) if keys else []
+        return [_with_figures(lease, one) for lease, one in zip(leases, said, strict=True)]
 
     async def endpoints(self) -> Sequence[Endpoint]:
         """The endpoints whose lease is alive, by model and version."""
@@ -125,6 +133,12 @@ def _readable(values: Iterable[bytes], decode: Callable[[bytes], _Lease]) -> Ite
     for value in values:
         with suppress(ValueError):
             yield decode(value)
+
+
+def _with_figures(lease: GatewayLease, said: bytes | None) -> GatewayLease:
+    with suppress(ValueError):
+        return lease if said is None else with_figures(lease, said)
+    return lease
 
 
 def _crash(entry_id: str, said: bytes) -> Crash:

@@ -11,6 +11,7 @@ from typing import Any
 from serving.control.base_store import BaseStore, reply
 from serving.control.publication import LedgerEntry, Recorded
 from serving.control.publication_form import decode_entry
+from serving.control.rolling.shelf import BEGINNING, place_of
 
 _TRIM = """
 redis.call('XTRIM', KEYS[2], 'MINID', ARGV[2])
@@ -32,7 +33,10 @@ class LedgerStore(BaseStore):
 
     async def ledger(self, limit: int, before: str = "") -> Sequence[Recorded]:
         """The newest entries, newest first; of those before that id, where one is given."""
-        newest = f"({before}" if before else "+"
+        place = place_of(before) if before else None
+        if place == BEGINNING:
+            return []  # nothing is before it, and Redis calls the question an error
+        newest = "+" if place is None else f"({place[0]}-{place[1]}"
         async with self._boundary():
             count = max(1, min(limit, MOST_ENTRIES))
             return _recorded(await reply(self._redis.xrevrange(self.keys.ledger, max=newest, count=count)))

@@ -42,6 +42,9 @@ class Leases(Protocol):
     async def gateways(self) -> Sequence[GatewayLease]:
         """The gateways."""
 
+    async def gateways_with_figures(self) -> Sequence[GatewayLease]:
+        """The same with what they say for people, which is much."""
+
     async def endpoints(self) -> Sequence[Endpoint]:
         """The endpoints."""
 

@@ -9,9 +9,18 @@ import json
 from collections.abc import Mapping, Sequence
 
 from serving.control.base_store import BaseStore, reply
-from serving.control.publication_form import MOST_JOBS
 from serving.control.rolling.archive import MOST_ENTRIES
-from serving.control.rolling.kept import Answered, Claim, Due, Look, Stop, claim_from, damaged_record, stop_from
+from serving.control.rolling.kept import (
+    MOST_DUE,
+    Answered,
+    Claim,
+    Due,
+    Look,
+    Stop,
+    claim_from,
+    damaged_record,
+    stop_from,
+)
 from serving.control.rolling.records import Record, decode_record
 from serving.control.rolling.remembering import Memory
 from serving.control.rolling.shelf import place_of
@@ -54,17 +63,51 @@ end
 return found
 """
 
-# The fence counts how often the lead changed hands; whoever holds the lease keeps the count that it was given.
+# The fence grows whenever the lead changes hands, and whoever holds the lease keeps the one that it was given. It is
+# no less than the time in milliseconds: a store that was put back from a copy would hand out a count once more, and
+# what a deposed conductor still has in hand would be taken. A double holds it exactly for longer than anybody lives.
 _LEAD = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return '' end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if not holder then redis.call('INCR', KEYS[2]) end
+if not holder then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local fence = math.max((tonumber(redis.call('GET', KEYS[2])) or 0) + 1, now)
+  redis.call('SET', KEYS[2], string.format('%.0f', fence))
+end
 return redis.call('GET', KEYS[2])
 """
 
 _RESIGN = """
 return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0
+"""
+
+# What is due, the longest due first, and of every hook as many as of the others: one with a long backlog must not
+# keep the others out of what is read at once.
+_DUE = """
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)
+local room, nth_of, last_of, number = tonumber(ARGV[1]), {}, {}, {}
+if #due <= room then return due end
+for place, job in ipairs(due) do
+  local hook = string.match(job, '/(.*)$') or ''
+  local nth = (last_of[hook] or 0) + 1
+  last_of[hook], nth_of[place], number[nth] = nth, nth, (number[nth] or 0) + 1
+end
+local all = 0
+while number[all + 1] and number[all + 1] <= room do
+  all = all + 1
+  room = room - number[all]
+end
+local found = {}
+for place, job in ipairs(due) do
+  local last = nth_of[place] == all + 1 and room > 0
+  if last then room = room - 1 end
+  if last or nth_of[place] <= all then found[#found + 1] = job end
+end
+return found
 """
 
 _CLAIM = """
@@ -207,11 +250,10 @@ class RolloutStore(BaseStore):
     # What hooks are to hear.
 
     async def due_jobs(self) -> Sequence[str]:
-        """Ids of the deliveries that are due, the longest due first; there are never more than `MOST_JOBS`."""
-        now_ms = await self.now_ms()
+        """Ids of at most `MOST_DUE` deliveries that are due, the longest due first; no hook keeps others out."""
         async with self._boundary():
-            asked = self._redis.zrangebyscore(self.keys.due_jobs, "-inf", now_ms, start=0, num=MOST_JOBS)
-            return [one.decode() for one in await reply(asked)]
+            found = await reply(self._redis.eval(_DUE, 1, self.keys.due_jobs, str(MOST_DUE)))
+            return [one.decode() for one in found]
 
     async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
         """These deliveries; of those that are over by now the entry is empty."""

@@ -256,7 +256,7 @@ class ControlService:
             warnings = await self._store.check()
             state = await self._store.state()
             endpoints = await self._store.endpoints()
-            gateways = await self._store.gateways()
+            gateways = await self._store.gateways_with_figures()
             models = await self._models(state, endpoints, await self._store.wishes())
         except StoreUnavailable as error:
             warned = (error.sentence, *map(_silent_words, self.silent), *self.notices)

@@ -15,7 +15,7 @@ from typing import Final
 
 from router.plan import grows
 from router.policy import WHOLE, OverCapacity, Policy, Shadow, format_share
-from serving.control.capacity import Excess, excesses
+from serving.control.capacity import Excess, excesses, unknown
 from serving.control.errors import Conflict, Unacceptable, Unknown
 from serving.control.ports import Routable, Store, all_routable
 from serving.control.publishing import Published, State
@@ -143,12 +143,25 @@ class Traffic:
         """How its versions answered within the last few seconds."""
         return self.rates.lately(model)
 
-    async def carried(self, model: str, before: Policy, after: Policy) -> Mapping[int, int]:
-        """The arms that would get more than they carry, by what they carry, where the policy says to give them that."""
+    async def carried(
+        self, model: str, before: Policy, after: Policy, *, surely: bool = False
+    ) -> Mapping[int, int] | None:
+        """The arms that would get more than they carry, by what they carry, where the policy says to give them that.
+
+        Args:
+            model: whose policies these are.
+            before: what it runs.
+            after: what it would run.
+            surely: whether to answer None where that is not known of an arm that would get more. Else such an arm is
+                none of those that carry too little.
+        """
         if after.over_capacity is not OverCapacity.CLAMP:
             return {}
         arms = {arm.version for arm in after.arms}
-        over = excesses(model, before, after, self.rates.of(model), await self._store.endpoint_loads())
+        rate, ready = self.rates.of(model), await self._store.endpoint_loads()
+        if surely and arms & unknown(model, before, after, rate, ready):
+            return None
+        over = excesses(model, before, after, rate, ready)
         return {one.version: one.carried_ppm for one in over if one.version in arms}
 
     def _drained(self, model: str, before: Policy | None, after: Policy) -> list[int]:
@@ -236,12 +249,19 @@ class Traffic:
             raise Unknown(f"There is no model {model!r}.", f"There is {_listed(known)}." if known else "There is none.")
 
 
-def opens(before: Policy, after: Policy) -> bool:
-    """Whether anybody but stable may get more requests, or copies of them, or is newly to be had for the asking."""
-    copies = [shadow for shadow in after.shadows if shadow.version != before.stable and shadow.sample_ppm]
+def opens(before: Policy, after: Policy, stable: int | None = None) -> bool:
+    """Whether anybody but stable may get more requests, or copies of them, or is newly to be had for the asking.
+
+    Args:
+        before: what runs.
+        after: what is to run.
+        stable: which version that is; None for what is stable in what runs.
+    """
+    stable = before.stable if stable is None else stable
+    copies = [shadow for shadow in after.shadows if shadow.version != stable and shadow.sample_ppm]
     copied = any(not any(_covers(had, shadow) for had in before.shadows) for shadow in copies)
     asked_for = after.allow_override and not before.allow_override
-    return copied or asked_for or bool(grows(before, after, before.stable))
+    return copied or asked_for or bool(grows(before, after, stable))
 
 
 def _covers(had: Shadow, gets: Shadow) -> bool:

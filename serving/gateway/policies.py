@@ -114,7 +114,8 @@ class Follower:
                 task.cancel()
             await asyncio.wait(going, timeout=_CANCELS_AGAIN_S)
         with contextlib.suppress(RedisError, OSError):
-            await self._await(self._redis.delete(self._keys.gateway(self._config.worker)))
+            worker = self._config.worker
+            await self._await(self._redis.delete(self._keys.gateway(worker), self._keys.gateway_figures(worker)))
         await self._redis.aclose()
         await self._limits.aclose()
 
@@ -375,6 +376,7 @@ class Follower:
         ttl_ms = int(config.lease_s * 1000)
         lease, asked_s = self._lease(), self._worker.loop.time()
         async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(keys.gateway_figures(lease.id), lease.encode_figures(), px=ttl_ms)
             pipe.set(keys.gateway(lease.id), lease.encode(), px=ttl_ms)
             pipe.sadd(keys.gateways, lease.id)
             if self._held is not None and self._running.head != NO_HEAD:

@@ -9,7 +9,7 @@ from enum import Enum, unique
 class Why(Enum):
     """A case, in a sentence."""
 
-    UNKNOWN_MODEL = "an unknown model or version is 404 or NOT_FOUND, whatever is asked about it"
+    UNKNOWN_MODEL = "an unknown model or version is 404 or NOT_FOUND, whatever is asked of it but `ModelReady`"
     UNKNOWN_PATH = "a path that is none of ours is 404 or UNIMPLEMENTED, with a sentence"
     WRONG_METHOD = "405 comes with Allow"
     TOO_LARGE = "a body over the limit is 413 or RESOURCE_EXHAUSTED"

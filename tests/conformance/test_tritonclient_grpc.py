@@ -120,6 +120,8 @@ QUESTIONS: dict[str, Question] = {
     "ready": (lambda client: client.is_server_ready(), bool, True),
     "model ready": (lambda client: client.is_model_ready("echo"), bool, True),
     "version ready": (lambda client: client.is_model_ready("echo", "1"), bool, True),
+    "unknown model ready": (lambda client: client.is_model_ready("nope"), bool, False),
+    "unknown version ready": (lambda client: client.is_model_ready("echo", "9"), bool, False),
     "metadata": (lambda client: client.get_model_metadata("compass"), lambda said: said.inputs[0].name, "fp32"),
     "metadata of a version": (lambda client: client.get_model_metadata("echo", "1"), lambda said: said.name, "echo"),
     "server metadata": (lambda client: client.get_server_metadata(), lambda said: bool(said.name), True),

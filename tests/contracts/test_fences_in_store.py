@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from serving.control.rolling.moving import move
 from serving.control.rolling.outward import Hook
 from serving.control.rolling.records import Record, decode_record
 from serving.control.rolling.stopping import stop
+from serving.control.store import Store
 from serving.control.traffic import Traffic
 from serving.leases import GatewayLease, Recovery
 from tests.contracts.conftest import Bench
@@ -38,6 +40,31 @@ async def leading(bench: Bench) -> tuple[int, int]:
     assert first is not None
     assert second is not None
     return first, second
+
+
+async def test_a_fence_is_not_handed_out_twice_by_a_store_that_was_put_back(bench: Bench) -> None:
+    """It is no less than the time, which no copy of the store puts back, and grows with every change of hands."""
+    first, second = await leading(bench)
+    assert first >= await _time_ms(bench) - 60_000
+    assert second > first
+
+
+async def _time_ms(bench: Bench) -> int:
+    return round((await bench.store.look()).now_s * 1000)
+
+
+@pytest.mark.parametrize("bench", ["valkey"], indirect=True)
+async def test_what_a_leader_of_a_copy_has_in_hand_is_refused(bench: Bench) -> None:
+    """The copy is from before it led, and another one leads now."""
+    store = bench.store
+    assert isinstance(store, Store)
+    copy, deposed = await leading(bench)
+    await store.resign("two")
+    await store._redis.set(store.keys.fence, copy)
+    await asyncio.sleep(0.002)
+    assert (await store.lead("three", 60) or 0) > deposed
+    with pytest.raises(Deposed):
+        await store.keep_watched(7.0, deposed)
 
 
 async def test_a_deposed_conductor_keeps_no_counts(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from router.policy import Arm, Policy
 from serving.control.errors import Conflict, StoreDamaged
 from serving.control.publishing import LedgerEntry, Publication, Published
 from serving.endpoint import Endpoint
+from serving.figures import Figures
 from serving.leases import GatewayLease, Recovery
 from tests.contracts.conftest import Bench
 
@@ -196,6 +198,15 @@ async def test_an_endpoint_that_is_not_renewed_lapses(bench: Bench) -> None:
     await bench.store.hold(ENDPOINT, 0.03)
     await asyncio.sleep(0.08)
     assert list(await bench.store.endpoints()) == []
+
+
+async def test_what_a_gateway_says_for_people_is_for_those_who_ask(bench: Bench) -> None:
+    """It is much, and most who read leases do not show it."""
+    assert list(await bench.store.gateways_with_figures()) == []
+    told = replace(lease(), figures={"digits/1": Figures(3, 1, {64: 2})})
+    bench.gateway.gateway_says(told, 60)
+    assert list(await bench.store.gateways_with_figures()) == [told]
+    assert list(await bench.store.gateways()) == [lease()]
 
 
 async def test_what_a_gateway_hands_back_is_read_whole(bench: Bench) -> None:

@@ -188,12 +188,13 @@ def test_callers_inside_ray_get_in_by_the_replicas_own_key(guarded: Guarded) -> 
 def test_nothing_is_open_that_was_not_said(guarded: Guarded) -> None:
     """Beside our listeners only Ray can be reached by others, behind its token; `up` says so."""
     ours = [httpx.URL(guarded.run[name]).port or 0 for name in ("http_url", "control_url", "metrics_url")]
+    ours.append(int(guarded.run["grpc_url"].rpartition(":")[2]))
     pid = guarded.process.pid
     found = judge(sockets_of(pid), ours, pid, "127.0.0.1", {"RAY_AUTH_MODE": "token"})
     assert (found.refused, found.warned) == ((), ())
     said = guarded.installation.output()
     assert "behind its token" in said
-    assert said.count("open to this machine alone, a key or a token is asked for, encrypted.") == 3
+    assert said.count("open to this machine alone, a key or a token is asked for, encrypted.") == 4
 
 
 @pytest.mark.slow

@@ -11,11 +11,11 @@ from router.advance import obstacles, tick
 from router.commands import Pause, Promote, Resume, RollBack, SetShares, ask
 from router.freeze import Dated
 from router.phases import Phase
-from router.plan import End
-from router.policy import OverCapacity, Policy
+from router.plan import Does, End, Kind, Needs, Plan, Stage
+from router.policy import Arm, OverCapacity, Policy
 from router.rollout import Automation, Evidence, Rollout, Seen, cut_words, policy_of, start
 from router.rollout_form import rollout_as_dict, rollout_from
-from router.strategies import CanaryStep, ab_test, canary
+from router.strategies import CanaryStep, ab_test, canary, manual
 
 BASE = Policy(1, salt="base", over_capacity=OverCapacity.CLAMP)
 UP = frozenset({1, 2, 3})
@@ -90,6 +90,39 @@ def test_nothing_is_raised_that_may_not_grow() -> None:
     assert policy_of(paused) == policy_of(rollout)
     by_hand = replace(rollout, automation=Automation.RECOMMEND)
     assert policy_of(ticked(by_hand, 100.0, {})) == policy_of(by_hand)
+
+
+def test_nothing_is_raised_that_is_not_up() -> None:
+    """What a version carried says nothing once it is gone; others that are up are given theirs."""
+    rollout = cut()
+    gone = seen(rollout, 100.0, {})._replace(ready=frozenset({1, 3}))
+    assert tick(rollout, gone).rollout is rollout
+    split = ab_test({2: 300_000, 3: 300_000}, duration_s=60)
+    both = ticked(start("r1", split, BASE, 0.0), 1.0, {2: 100_000, 3: 100_000})
+    one = tick(both, seen(both, 100.0, {})._replace(ready=frozenset({1, 3}))).rollout
+    assert policy_of(one).shares() == {1: 600_000, 2: 100_000, 3: 300_000}
+
+
+def test_a_policy_set_by_hand_is_not_said_to_be_cut_down() -> None:
+    """It runs as it is: whether it is carried is for whoever shows what holds it."""
+    plan = manual(replace(BASE, arms=(Arm(2, 500_000),)))
+    rollout = ticked(start("r1", plan, BASE, 0.0), 1.0, {2: 100_000})
+    assert (policy_of(rollout).shares()[2], rollout.carried, [*cut_words(rollout)]) == (500_000, {}, [])
+    assert [*cut_words(replace(rollout, carried={2: 100_000}))] == []
+    assert ticked(replace(rollout, carried={2: 100_000}), 10_000.0).phase is Phase.PROMOTED
+
+
+def test_a_kept_split_that_is_cut_down_on_its_watch_comes_to_its_end() -> None:
+    """There it has what is carried by then; nothing could ever raise it while it is watched."""
+    halves = Stage("half", shares={2: 500_000}, needs=Needs.MINIMA)
+    watch = Stage("watch", Does.WATCH, min_s=10, needs=Needs.MINIMA)
+    rollout = ticked(start("r1", Plan(Kind.CUSTOM, (halves, watch), End.KEEP), BASE, 0.0), 1.0)
+    watched = ask(rollout, Promote(who="ada"), seen(rollout, 5.0, {2: 100_000})).rollout
+    assert (watched.phase, policy_of(watched).shares()[2]) == (Phase.WATCHING, 100_000)
+    assert any("left" in one for one in obstacles(watched, seen(watched, 6.0)))
+    for carries, share in (({}, 500_000), ({2: 200_000}, 200_000)):
+        ended = ticked(watched, 100.0, carries)
+        assert (ended.phase, policy_of(ended).shares()[2]) == (Phase.PROMOTED, share)
 
 
 def test_shares_set_by_hand_are_cut_down_as_well() -> None:

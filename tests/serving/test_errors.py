@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import pytest
 
+from serving.control.errors import Deposed, GatewayTooOld, ModelStopped, RolloutActive
 from serving.errors import STATUS, ControlError, PortTaken, Refusal, SettingsError, SluiceError
 
 grpc = pytest.importorskip("grpc")
@@ -45,3 +46,10 @@ def test_errors_survive_the_way_from_another_process(error: SluiceError) -> None
     """Sentence, hint and what else they carry come out of a pickle as they went in."""
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+@pytest.mark.parametrize("error", [GatewayTooOld("g1"), RolloutActive("ro_1"), ModelStopped("m"), Deposed()], ids=repr)
+def test_an_error_is_shown_as_its_sentence(error: SluiceError) -> None:
+    """Not as what it keeps so that it can be pickled."""
+    assert str(error) == error.sentence
+    assert str(pickle.loads(pickle.dumps(error))) == error.sentence  # noqa: S301 - our own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from serving.leases import (
     id_keys_from,
     next_key_id,
     remembered,
+    with_figures,
 )
 from serving.store_keys import Keys
 from serving.stream_counts import BOUNDS_S, StreamCounts
@@ -63,9 +65,29 @@ leases = st.builds(
 
 @given(leases)
 def test_a_lease_comes_back_from_its_text(lease: GatewayLease) -> None:
-    """Every field, as text or as bytes."""
-    assert decode_gateway(lease.encode()) == lease
-    assert decode_gateway(lease.encode().encode()) == lease
+    """Every field, as text or as bytes; figures come from the text beside it."""
+    plain = replace(lease, figures={}, streams=())
+    assert decode_gateway(lease.encode()) == decode_gateway(lease.encode().encode()) == plain
+    assert with_figures(plain, lease.encode_figures()) == with_figures(plain, lease.encode_figures().encode()) == lease
+
+
+@given(leases)
+def test_figures_make_no_lease_longer(lease: GatewayLease) -> None:
+    """It is read many times a second by those who do not show them."""
+    assert lease.encode() == replace(lease, figures={}, streams=()).encode()
+
+
+def test_figures_of_another_boot_are_not_this_ones() -> None:
+    """A successor under the same id may have written its own already, or not yet."""
+    lease = GatewayLease("g", "b", 1, "h", 2, 3, "d", figures={"m/1": Figures(2, 1)})
+    assert with_figures(GatewayLease("g", "next", 1, "h", 2, 3, "d"), lease.encode_figures()).figures == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"boot": "b", "figures": [], "streams": []}', b"\xff"])
+def test_what_are_no_figures_is_refused(text: str | bytes) -> None:
+    """With a ValueError, which readers expect."""
+    with pytest.raises(ValueError, match=r".*"):
+        with_figures(GatewayLease("g", "b", 1, "h", 2, 3, "d"), text)
 
 
 def test_a_newer_release_may_say_more() -> None:
@@ -105,10 +127,11 @@ STREAMS = StreamCounts("m/1", "first", {"complete": 1}, 2, 0, NONE, 0, NONE, 0)
 )  # fmt: skip
 def test_what_is_said_of_streams_is_checked(name: str, value: object) -> None:
     """As all else that is added up."""
-    said = json.loads(GatewayLease("g", "b", 1, "h", 2, 3, "d", streams=(STREAMS,)).encode())
+    lease = GatewayLease("g", "b", 1, "h", 2, 3, "d", streams=(STREAMS,))
+    said = json.loads(lease.encode_figures())
     said["streams"][0][name] = value
     with pytest.raises(ValueError, match=r".*"):
-        decode_gateway(json.dumps(said))
+        with_figures(lease, json.dumps(said))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"id": "g"}', "[" * 9, b"\xff"])

@@ -19,7 +19,7 @@ from serving.control.rolling.story import story_of
 routes = APIRouter(tags=["records"])
 of_rollouts = APIRouter(tags=["rollouts"])
 
-ENTRY_ID = re.compile(r"\d{1,15}(-\d{1,15})?")
+ENTRY_ID = re.compile(r"[0-9]{1,15}(-[0-9]{1,15})?")
 _ID = f"^{ENTRY_ID.pattern}$"
 EntryId = Annotated[str | None, Query(pattern=_ID, description="only what is newer than this id")]
 OlderId = Annotated[str | None, Query(pattern=_ID, description="only what is older than this id")]

@@ -8,7 +8,9 @@ passed, and a little more (`ALLOWANCE_S`); the rest is taken out again by moving
 A conductor that begins to lead cannot measure what was before it. It finds until when its predecessor watched. A lead
 changes hands within a lease and a renewal, so that two leases count in full (`Watch`), and what is beyond them does not
 count: that was either an outage or a clock that was set, which nobody can tell apart, and in an outage nobody looked
-at gates and evidence either. The price is that a stage takes longer by the time in which nobody conducted.
+at gates and evidence either. The price is that a stage takes longer by the time in which nobody conducted. Where
+nothing was written down of who watched, as by a release that did not do so, all of it counts: stages in progress would
+begin anew otherwise.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Watch:
         return self._fence == fence
 
     def begin(self, fence: int, watched_s: float | None) -> None:
-        """Somebody watched until then by the store's clock (None: nobody knows); from now on it is this conductor."""
+        """Somebody watched until then by the store's clock, None where nothing is known of that; now this one does."""
         self._fence, self._before_s = fence, watched_s
         self._latest = None
         self._looks.clear()
@@ -83,7 +85,8 @@ def steadied(rollout: Rollout, watched_s: float | None, now_s: float, passed_s: 
 
     Args:
         rollout: one whose clock runs.
-        watched_s: when it was last looked at, by the store's clock; None where nobody knows.
+        watched_s: when it was last looked at, by the store's clock; None where nothing is known of that, and so all
+            of the time counts that is not in the future.
         now_s: the time, by the store's clock.
         passed_s: how much may have passed since, seconds.
     """
@@ -98,8 +101,9 @@ def _moved(at_s: float, watched_s: float | None, now_s: float, passed_s: float) 
     """A time that is remembered, moved so that it is neither in the future nor longer ago than can be."""
     if at_s > now_s + ALLOWANCE_S:
         return now_s
-    unseen_s = now_s - (at_s if watched_s is None else max(at_s, watched_s))
-    return at_s + max(0.0, unseen_s - passed_s)
+    if watched_s is None:
+        return at_s
+    return at_s + max(0.0, now_s - max(at_s, watched_s) - passed_s)
 
 
 def _said(before: Rollout, after: Rollout, now_s: float) -> Fact:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Protocol
 
 from standardwebhooks import Webhook
@@ -31,6 +33,10 @@ _log = logging.getLogger(__name__)
 PAUSES_S: Final = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
 """Between attempts; after the last of them a delivery is given up, some sixteen hours after the first."""
 
+STORE_PAUSES_S: Final = PAUSES_S[:3]
+"""Before a hook is told anything again whose delivery the store could not note, which would be told once more."""
+
+_READ_AGAIN_S: Final = 1.0
 _AT_ONCE: Final = 64
 _AT_ONE_PLACE: Final = 4
 _TIMEOUT_S: Final = 10.0
@@ -46,7 +52,7 @@ class Queue(Protocol):
     """What is to be told."""
 
     async def due_jobs(self) -> Sequence[str]:
-        """Ids of the deliveries that are due, the longest due first."""
+        """Ids of deliveries that are due, the longest due first; no hook keeps others out."""
 
     async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
         """These deliveries; of those that are over by now the entry is empty."""
@@ -64,19 +70,26 @@ class Queue(Protocol):
 class Courier:
     """Delivers what is due, each on its own: nobody waits for another's server.
 
-    A hook is told one thing at a time, in order; a server that several hooks share is called `_AT_ONE_PLACE` times at
-    once, so that one which does not answer leaves room for the others.
+    A hook is told one thing at a time, in order but for what is tried again; a server that several hooks share is
+    called `_AT_ONE_PLACE` times at once, so that one which does not answer leaves room for the others. What is due is
+    read once a second, or when all of that is told: a long backlog would else be read anew for each delivery.
 
     Args:
         queue: of deliveries.
         sends: how hooks are reached.
+        clock: seconds that only go forward.
     """
 
-    def __init__(self, queue: Queue, sends: Sends) -> None:
+    def __init__(self, queue: Queue, sends: Sends, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue = queue
         self._sends = sends
+        self._clock = clock
+        self._due: dict[_HookKey, deque[str]] = {}
+        self._read_at_s = 0.0
         self._under_way: dict[_HookKey, asyncio.Task[None]] = {}
+        self._telling: set[str] = set()
         self._places: dict[_HookKey, str] = {}
+        self._store_pauses: dict[_HookKey, tuple[int, float]] = {}
 
     async def begin(self, fence: int) -> int:
         """Begins deliveries that are due, as many as there is room for; how many.
@@ -84,15 +97,15 @@ class Courier:
         Args:
             fence: of the conductor that delivers.
         """
-        ids = await self._queue.due_jobs()
-        chosen = self._chosen(ids)
-        for due in await self._queue.jobs(list(chosen.values())):
+        if not self._due or self._clock() - self._read_at_s >= _READ_AGAIN_S:
+            await self._read()
+        chosen = self._chosen()
+        for due in await self._queue.jobs([self._taken(key) for key in chosen]):
             key = _hook_of(due.id)
             task = asyncio.create_task(self._delivered(due, fence), name=f"telling {due.id}")
             self._under_way[key] = task
-            task.add_done_callback(lambda _, key=key: self._under_way.pop(key, None))  # type: ignore[misc]
-        due_ones = {*map(_hook_of, ids)}
-        self._places = {key: place for key, place in self._places.items() if key in due_ones or key in self._under_way}
+            self._telling.add(due.id)
+            task.add_done_callback(partial(self._ended, due.id))
         return len(chosen)
 
     async def wait(self, at_most_s: float) -> None:
@@ -106,28 +119,62 @@ class Courier:
         """Delivers nothing any more; what was under way is tried again by whoever leads next."""
         await end(list(self._under_way.values()))
 
-    def _chosen(self, ids: Sequence[str]) -> Mapping[_HookKey, str]:
-        """The next delivery of each hook that there is room for."""
+    async def _read(self) -> None:
+        """What is due, by hook; what is being told is not, for it may end while the store answers."""
+        telling = frozenset(self._telling)
+        ids = await self._queue.due_jobs()
+        self._read_at_s = self._clock()
+        self._due = {}
+        for one in ids:
+            if one not in telling:
+                self._due.setdefault(_hook_of(one), deque()).append(one)
+        known = self._due.keys() | self._under_way.keys()
+        self._places = {key: place for key, place in self._places.items() if key in known}
+        self._store_pauses = {key: pause for key, pause in self._store_pauses.items() if key in known}
+
+    def _chosen(self) -> Sequence[_HookKey]:
+        """The hooks that something is due for, and that there is room for."""
         room = _AT_ONCE - len(self._under_way)
         busy = Counter(self._places[key] for key in self._under_way if key in self._places)
-        chosen: dict[_HookKey, str] = {}
-        for one in ids:
-            key = _hook_of(one)
+        chosen: list[_HookKey] = []
+        for key in self._due:
             place = self._places.get(key, "")
             if len(chosen) == room:
                 break
-            if key in chosen or key in self._under_way or (place and busy[place] >= _AT_ONE_PLACE):
+            if key in self._under_way or self._pauses(key) or (place and busy[place] >= _AT_ONE_PLACE):
                 continue
-            chosen[key] = one
+            chosen.append(key)
             busy[place] += 1
         return chosen
 
+    def _taken(self, key: _HookKey) -> str:
+        """The next delivery of that hook, which is not chosen again before what is due is read anew."""
+        ids = self._due[key]
+        taken = ids.popleft()
+        if not ids:
+            del self._due[key]
+        return taken
+
+    def _ended(self, job: str, _: asyncio.Task[None]) -> None:
+        self._telling.discard(job)
+        self._under_way.pop(_hook_of(job), None)
+
+    def _pauses(self, key: _HookKey) -> bool:
+        """Whether the store could not note what that hook was told, just now."""
+        return key in self._store_pauses and self._clock() < self._store_pauses[key][1]
+
     async def _delivered(self, due: Due, fence: int) -> None:
-        """One delivery; what goes wrong with the store is told, and the delivery stays due."""
+        """One delivery; what goes wrong with the store is told, and the delivery stays due, after a pause."""
+        key = _hook_of(due.id)
         try:
             await self._deliver(due, fence)
         except SluiceError as error:
-            _log.warning("the delivery %s stays due: %s", due.id, error)
+            times, _ = self._store_pauses.get(key, (0, 0.0))
+            pause_s = STORE_PAUSES_S[min(times, len(STORE_PAUSES_S) - 1)]
+            self._store_pauses[key] = times + 1, self._clock() + pause_s
+            _log.warning("the delivery %s stays due, and is tried again in %g s: %s", due.id, pause_s, error)
+        else:
+            self._store_pauses.pop(key, None)
 
     async def _deliver(self, due: Due, fence: int) -> None:
         entry, rollout, nth = due.id.split("/")

@@ -57,6 +57,9 @@ class Look:
         return self.stopped.get(model) or self.stopped.get(EVERYTHING)
 
 
+MOST_DUE: Final = 1_000
+"""How many of the deliveries that are due are read at once."""
+
 NOBODY: Final = Look(0.0, (), MappingProxyType({}), MappingProxyType({}))
 """No rollout is in progress."""
 

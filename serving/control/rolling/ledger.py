@@ -2,7 +2,8 @@
 
 What the store has let go of is read from the archive, so that there is one ledger and one order. Nobody waits for more
 than a page: an answer that may have more behind it has an id to go on with. A rollout's entries are found by its name,
-for the store notes which they are; a model's are looked for, so many entries at a time.
+for the store notes which they are; a model's are looked for, so many entries at a time. So are those of a rollout that
+began before the store noted them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from serving.control.publication import Recorded
+from serving.control.publication_form import MOST_ENTRIES_OF_ONE
 from serving.control.rolling.archive import BEGINNING, Archive, place_of, recorded_as_dict
 from serving.control.rolling.stopping import STOP
 
@@ -24,6 +26,8 @@ MOST_LOOKED_AT: Final = 2_000
 
 _PAGE: Final = 1_000
 _AT_ONCE: Final = 500
+_BEGINNING: Final = "start"
+"""What a rollout's first entry says that it is about."""
 
 
 class Reads(Protocol):
@@ -74,10 +78,12 @@ class Ledger:
             before: only those before this id, such as the last page says to go on with.
         """
         limit = max(1, min(limit, MOST_LISTED))
-        ids = [] if rollout is None else await self._store.entries_of(rollout)
-        if ids:
-            return await self._picked([one for one in reversed(ids) if _between(one, after, before)], limit, model)
         found: list[Recorded] = []
+        if rollout is not None and (ids := await self._store.entries_of(rollout)):
+            noted = await self._picked([one for one in reversed(ids) if _between(one, after, before)], limit, model)
+            if noted.next or await self._all_noted(ids) or not _between(ids[0], after, ""):
+                return noted
+            found, before = [*noted.entries], min(before or ids[0], ids[0], key=place_of)
         looked_at = 0
         while len(found) < limit and looked_at < MOST_LOOKED_AT:
             wanted = _AT_ONCE if model or rollout else limit
@@ -91,7 +97,10 @@ class Ledger:
 
     async def of_rollout(self, rollout: str, limit: int = MOST_LISTED, after: str = "") -> Page:
         """What happened to that rollout, oldest first; of what is after that id, where one is given."""
-        ids = [one for one in await self._store.entries_of(rollout) if _between(one, after, "")]
+        ids = await self._store.entries_of(rollout)
+        if not await self._all_noted(ids):
+            ids = [*await self._not_noted(rollout, ids[0] if ids else ""), *ids]
+        ids = [one for one in ids if _between(one, after, "")]
         return await self._picked(ids, max(1, min(limit, MOST_LISTED)), None)
 
     async def export(self) -> AsyncIterator[str]:
@@ -112,6 +121,24 @@ class Ledger:
                 yield _line(one)
             last = page[-1].id
             page = await self._store.ledger_after(last, _PAGE)
+
+    async def _all_noted(self, ids: Sequence[str]) -> bool:
+        """Whether these are all entries of a rollout, or as many as are noted: a release did not note any yet."""
+        if len(ids) >= MOST_ENTRIES_OF_ONE:
+            return True
+        return any(map(_begins, (await self._picked(ids, 1, None)).entries))
+
+    async def _not_noted(self, rollout: str, before: str) -> Sequence[str]:
+        """Ids of that rollout's entries before that id, oldest first, back to its beginning or as far as one looks."""
+        found: list[Recorded] = []
+        looked_at = 0
+        while looked_at < MOST_LOOKED_AT and not any(map(_begins, found)):
+            page = await self._back(before, _AT_ONCE)
+            found += [one for one in page if concerns(one, None, rollout)]
+            if len(page) < _AT_ONCE:
+                break
+            before, looked_at = page[-1].id, looked_at + len(page)
+        return [one.id for one in reversed(found)]
 
     async def _back(self, before: str, limit: int) -> Sequence[Recorded]:
         """The newest before that id, the archive's after the store's: what was let go of since is there by then."""
@@ -145,6 +172,10 @@ def concerns(recorded: Recorded, model: str | None, rollout: str | None) -> bool
     is_of_model = model in (None, facts.get("model")) or (isinstance(models, list) and model in models)
     is_of_model = is_of_model or (recorded.entry.kind == STOP and facts.get("all") is True)
     return is_of_model and rollout in (None, of)
+
+
+def _begins(recorded: Recorded) -> bool:
+    return recorded.entry.facts.get("what") == _BEGINNING
 
 
 def _between(entry: str, after: str, before: str) -> bool:

@@ -16,7 +16,6 @@ from typing import Final, Protocol
 
 from router.codec import digest_of, encode_policy, reader_of
 from router.phases import Phase
-from router.plan import grows
 from router.policy import Policy
 from router.rollout import BY_ITSELF, Fact, Rollout, Step, policy_of
 from serving.control.acknowledging import until_acknowledged
@@ -24,6 +23,7 @@ from serving.control.errors import Contended, NotNow, RolloutMoved, StoreDamaged
 from serving.control.publication import Answer, Beside, Publication, RecordWrite, Refused, State
 from serving.control.publishing import next_epoch, pause_s, publication_of, refuse
 from serving.control.rolling.records import Record, entry_of, jobs_of, written
+from serving.control.traffic import opens
 from serving.control.views import Acknowledged
 from serving.leases import GatewayLease
 
@@ -199,7 +199,7 @@ async def _attempted(store: Writes, plan: _Plan) -> Moved:
     entry = state.snapshot.models.get(model)
     if entry is None:
         raise StoreDamaged(f"The model {model} has a rollout and no policy.", "A gateway hands its policy back soon.")
-    forward = await _grows(store, plan, entry.digest)
+    forward = await _gives_more(store, plan, entry.digest)
     moves = _publishes(plan, entry.digest)
     if not moves and model not in state.snapshot.staged:
         after = before.after(plan.step.rollout)
@@ -245,8 +245,8 @@ def _without_entries(beside: Beside) -> Beside:
     return Beside(records=beside.records, jobs=beside.jobs, fence=beside.fence, unstopped=beside.unstopped, nonce="")
 
 
-async def _grows(store: Writes, plan: _Plan, running: str) -> bool:
-    """Whether somebody but stable gets more by it. What goes back never does: nothing may hold that up."""
+async def _gives_more(store: Writes, plan: _Plan, running: str) -> bool:
+    """Whether somebody but stable gets more by it, or copies. What goes back never does: nothing may hold that up."""
     after = plan.step.rollout
     if after.phase in _BACK:
         return False
@@ -255,7 +255,7 @@ async def _grows(store: Writes, plan: _Plan, running: str) -> bool:
     now = policy_of(plan.before.rollout)
     if _digest(now) != running:
         now = await store.policy(running)
-    return bool(grows(now, plan.step.policy, after.base.stable))
+    return opens(now, plan.step.policy, after.base.stable)
 
 
 # Flips.

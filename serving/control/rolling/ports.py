@@ -66,7 +66,7 @@ class Allows(Protocol):
     def lately(self, model: str) -> Mapping[int, Lately]:
         """How its versions answered within the last few seconds."""
 
-    async def carried(self, model: str, before: Policy, after: Policy) -> Mapping[int, int]:
+    async def carried(self, model: str, before: Policy, after: Policy) -> Mapping[int, int] | None:
         """The arms that would get more than they carry, by what they carry, where the policy cuts them down to it."""
 
     def giving(self, model: str, before: Policy, after: Policy) -> AbstractAsyncContextManager[None]:
@@ -101,8 +101,13 @@ class Gives(Protocol):
     async def obstacles(self, model: str, before: Policy, after: Policy) -> tuple[str, ...]:
         """What keeps a rollout from taking its model from one policy to the other, in sentences."""
 
-    async def carried(self, model: str, before: Policy, after: Policy) -> Mapping[int, int]:
-        """The arms that would get more than they carry, by what they carry, where the policy cuts them down to it."""
+    async def carried(
+        self, model: str, before: Policy, after: Policy, *, surely: bool = False
+    ) -> Mapping[int, int] | None:
+        """The arms that would get more than they carry, by what they carry, where the policy cuts them down to it.
+
+        Asked `surely`, None where that is not known of an arm that would get more.
+        """
 
     def keep(self, versions: Iterable[ModelVersion], floored: Iterable[ModelVersion]) -> None:
         """These have to be up, and of these none may lose a replica, for as long as nothing else is said."""

@@ -5,6 +5,11 @@ hold their traffic, and the next start would bring the bad version back. So ever
 its own, with the id of the ledger's newest entry. Where the ledger does not have that entry any more, the store has
 forgotten: then whoever leads writes back what it lacks, and pauses the rollouts of versions that were barred.
 
+The file names the namespace of Redis that it speaks of: what another installation barred or stopped is nothing to hold
+this one up by. A file from before it named one is taken. It has a say only where the store lacks the entry that it
+ends with, and then either the store has forgotten or somebody else had the folder; too much held back is seen and
+taken back by hand, and a version that comes back by itself is not.
+
 A bar that is taken away properly comes with an entry of the ledger, which is there then. Nobody can be asked about what
 was written after the last look, a second at most, nor about what no control room has seen.
 """
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +34,8 @@ from serving.control.rolling.kept import Look, Stop, stop_from
 from serving.control.rolling.records import Record, entry_of, jobs_of, written
 from serving.control.rolling.shelf import place_of
 from serving.control.wishes import ModelVersion
+
+_log = logging.getLogger(__name__)
 
 FILE: Final = "remembered.json"
 
@@ -46,11 +54,11 @@ class Memory:
     barred: Mapping[ModelVersion, str] = field(default_factory=dict)
     stopped: Mapping[str, Stop] = field(default_factory=dict)
 
-    def encode(self) -> str:
-        """The memory as JSON."""
+    def encode(self, namespace: str) -> str:
+        """The memory as JSON, of that namespace."""
         barred = [[model, version, by] for (model, version), by in sorted(self.barred.items())]
         stopped = {model: stop.encode() for model, stop in sorted(self.stopped.items())}
-        return json.dumps({"last": self.last, "barred": barred, "stopped": stopped})
+        return json.dumps({"namespace": namespace, "last": self.last, "barred": barred, "stopped": stopped})
 
     def lacks(self, before: Memory) -> Memory:
         """What was there before and is not here."""
@@ -59,14 +67,17 @@ class Memory:
         return Memory(before.last, barred, stopped)
 
 
-def decode_memory(said: str) -> Memory:
-    """What `Memory.encode` wrote.
+def decode_memory(said: str, namespace: str) -> Memory:
+    """What `Memory.encode` wrote for that namespace.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is something else, or of another namespace.
     """
     try:
         plain: Mapping[str, Any] = json.loads(said)
+        theirs = plain.get("namespace", namespace)
+        if theirs != namespace:
+            raise ValueError(f"it is of namespace {theirs!a:.64}, not of {namespace}")
         place_of(plain["last"] or "0")
         barred = {(str(model), int(version)): str(by) for model, version, by in plain["barred"]}
         return Memory(plain["last"], barred, {model: stop_from(one) for model, one in plain["stopped"].items()})
@@ -96,10 +107,12 @@ class Remembering:
     Args:
         store: what may forget.
         folder: where the file lies; made when it is needed.
+        namespace: of Redis, whose memory it is.
     """
 
-    def __init__(self, store: Remembers, folder: Path) -> None:
+    def __init__(self, store: Remembers, folder: Path, namespace: str) -> None:
         self._store = store
+        self._namespace = namespace
         self._path = folder / FILE
         self._kept: Memory | None = None
 
@@ -124,7 +137,7 @@ class Remembering:
                 return Memory()
             there, _ = await self._store.memory("")
         if there != kept:
-            await asyncio.to_thread(_write, self._path, there.encode())
+            await asyncio.to_thread(_write, self._path, there.encode(self._namespace))
             self._kept = there
         return forgotten
 
@@ -134,7 +147,7 @@ class Remembering:
 
     async def _read(self) -> Memory:
         if self._kept is None:
-            self._kept = await asyncio.to_thread(_read, self._path)
+            self._kept = await asyncio.to_thread(_read, self._path, self._namespace)
         return self._kept
 
     async def _write_back(self, forgotten: Memory, fence: int) -> bool:
@@ -172,11 +185,14 @@ def _is_barred(record: Record, forgotten: Memory) -> bool:
     return any((record.model, version) in forgotten.barred for version in record.versions)
 
 
-def _read(path: Path) -> Memory:
-    """What the file says; nothing where there is none, or where nobody can read it."""
+def _read(path: Path, namespace: str) -> Memory:
+    """What the file says; nothing where there is none, or where nobody can read it, or it is of another namespace."""
     try:
-        return decode_memory(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return decode_memory(path.read_text(encoding="utf-8"), namespace)
+    except FileNotFoundError:
+        return Memory()
+    except (OSError, ValueError) as error:
+        _log.warning("what is remembered at %s is not used: %s", path, error)
         return Memory()
 
 

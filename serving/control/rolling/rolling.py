@@ -32,6 +32,7 @@ class Rolling:
         traffic: what may get traffic.
         folder: of the ledger's archive, and of what must not be forgotten; None for none, and then the ledger is never
             shortened.
+        namespace: of Redis, whose memory is kept there.
         trusted: origins of gates and hooks that the settings name.
         sends: who reaches them; None for the network.
         lease_s: how long the lead lasts without being renewed, and how long leases of gateways do.
@@ -44,6 +45,7 @@ class Rolling:
         traffic: Traffic,
         *,
         folder: Path | None = None,
+        namespace: str = "",
         trusted: Collection[str] = (),
         sends: Sends | None = None,
         lease_s: float = LEASE_S,
@@ -60,5 +62,5 @@ class Rolling:
             Courier(store, sends),
             ledger=store,
             archive=None if folder is None else Archive(folder),
-            remembering=None if folder is None else Remembering(store, folder),
+            remembering=None if folder is None else Remembering(store, folder, namespace),
         )

@@ -18,7 +18,7 @@ from router.plan import given, grows
 from router.policy import Policy
 from router.rollout import Approval, Fact, Rollout, Seen, Step, fact, policy_of
 from router.rollout import start as started
-from router.salts import draws_anew
+from router.salts import DEALT_ANEW, deals_anew, draws_anew, settled
 from serving.control.acknowledging import until_acknowledged
 from serving.control.errors import Contended, NotNow, RolloutMoved, Unacceptable, Unknown, UnknownRollout
 from serving.control.rolling.document import Document
@@ -92,7 +92,7 @@ class Rollouts:
         rollout = _started(document, current.policy, look.now_s)
         record = Record(rollout, model, who, look.now_s, document.gates, document.hooks)
         await self._traffic.refuse_unknown_versions(await self._store.state(), model, document.plan.versions)
-        said = _start_fact(rollout, look.now_s, who, document.why)
+        said = _start_fact(rollout, look.now_s, who, document.why, anew=deals_anew(document.plan, current.policy))
         moved = await begin(self._store, record, said, again=document.again, expected=expected)
         return RolloutChange(await self._viewed(moved.record, look), None, None, self._clock() - began)
 
@@ -100,11 +100,12 @@ class Rollouts:
         """Every stage that starting this would lead through, and what would keep it from being started."""
         current, look = await self._current(model), await self._store.look()
         try:
-            found = stages_of(document.plan, current.policy)
+            found = stages_of(settled(document.plan, current.policy), current.policy)
         except RouterError as error:
             raise Unacceptable(f"This plan cannot be carried out: {error}.") from error
         await self._traffic.refuse_unknown_versions(await self._store.state(), model, document.plan.versions)
         notes = [_OWN_SALT] if draws_anew(document.plan, current.policy) else []
+        notes += [DEALT_ANEW] if deals_anew(document.plan, current.policy) else []
         return found, (*notes, *await self._against(model, document, look, current.policy))
 
     # Looking.
@@ -318,8 +319,10 @@ def _started(document: Document, base: Policy, now_s: float) -> Rollout:
         raise Unacceptable(f"This plan cannot be carried out: {error}.") from error
 
 
-def _start_fact(rollout: Rollout, now_s: float, who: str, why: str) -> Fact:
-    said = fact(rollout, rollout, Seen(now_s), who=who, what="start", why=why or f"asked by {who}")
+def _start_fact(rollout: Rollout, now_s: float, who: str, why: str, *, anew: bool) -> Fact:
+    why = why or f"asked by {who}"
+    why = f"{why}; {DEALT_ANEW}" if anew else why
+    said = fact(rollout, rollout, Seen(now_s), who=who, what="start", why=why)
     return said._replace(before="")
 
 

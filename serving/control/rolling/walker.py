@@ -251,14 +251,21 @@ class Walker:
         return tick(record.rollout, seen._replace(closed=held)) if held else step
 
     async def _within_capacity(self, record: Record, seen: Seen) -> tuple[Seen, Step]:
-        """What the machine does, and on what: arms are cut down to what they carry, or given more again."""
+        """What the machine does, and on what: arms are cut down to what they carry, or given more again.
+
+        What was cut down is given more only once that is known to be carried: of an arm that is dead, or a model whose
+        rate nobody knows, nothing is.
+        """
         rollout, step = record.rollout, tick(record.rollout, seen)
         forward = _goes_forward(rollout, step)
         if not forward and (step.rollout is not rollout or not rollout.carried):
             return seen, step
         wanted = step.policy if forward else policy_of(rollout.uncut)
-        carries = await self._traffic.carried(record.model, policy_of(rollout), wanted)
-        if forward and not carries:
+        cut = bool(rollout.carried)
+        carries = await self._traffic.carried(record.model, policy_of(rollout), wanted, surely=cut)
+        if carries is None and forward:
+            carries = rollout.carried
+        if carries is None or (forward and not carries):
             return seen, step
         seen = seen._replace(carries=carries)
         return seen, tick(rollout, seen)

@@ -1,7 +1,7 @@
 """What the gateway answers by itself over gRPC: the same as over HTTP, as messages.
 
 `dispatch` knows the answers; here they are written as Triton's messages. Not ready is a `false` here where HTTP has a
-status, for that is how Triton says it.
+status, and so is a model or version that there is none of, for that is how Triton says it.
 """
 
 from __future__ import annotations
@@ -106,10 +106,12 @@ def _index_row(row: Mapping[str, str]) -> bytes:
 
 
 def _model_ready(standing: Standing, head: CallHead, _message: bytes, who: Principal) -> bytes | Bad | None:
-    found = own_over_http(standing, head.target, who)
-    if isinstance(found, Bad):
-        return NO if found.kind is Refusal.NO_REPLICA else found
-    return None if found is None else YES
+    target = head.target
+    if target.version is None:
+        return NO if isinstance(own_over_http(standing, target, who), Bad) else YES
+    model = standing.routing.models.get(target.model)
+    known = model is not None and target.number in model.versions
+    return NO if target.number and not known else None  # what is no number is refused, here as by Triton
 
 
 _OWN: Mapping[Operation, Callable[[Standing, CallHead, bytes, Principal], bytes | Bad | None]] = MappingProxyType(

@@ -42,8 +42,10 @@ def questions() -> Iterator[Vector]:
     yield question("model metadata, versions of the gateway", "ModelMetadata", compass, _compass())
     yield Vector("health", f"{HEALTH}Check", (health(""),))
     yield Vector("health of the service", f"{HEALTH}Check", (health("inference.GRPCInferenceService"),))
-    for method in ("ModelReady", "ModelMetadata"):
-        yield from _nowhere(method)
+    nobody, nothing = triton.ModelReadyRequest(name="nope"), triton.ModelReadyRequest(name="echo", version="9")
+    yield question("ModelReady of an unknown model", "ModelReady", nobody)
+    yield question("ModelReady of an unknown version", "ModelReady", nothing)
+    yield from _nowhere("ModelMetadata")
 
 
 def extensions() -> Iterator[Vector]:

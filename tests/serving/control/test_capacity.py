@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.policy import WHOLE, Arm, OverCapacity, Policy
-from serving.control.capacity import excesses
+from serving.control.capacity import excesses, unknown
 from serving.control.errors import Unacceptable
 from serving.control.fake_store import FakeStore
 from serving.control.rates import Rates
@@ -61,6 +61,25 @@ def test_what_is_not_known_or_not_more_is_not_refused(
 ) -> None:
     """Silence of a replica is no figure, and giving stable its traffic back is never an excess."""
     assert excesses("m", before, after, rate, ready(*each)) == ()
+
+
+@pytest.mark.parametrize(
+    ("rate", "each", "found"),
+    [
+        (1_000, ((1, 900), (2, 1)), set()),
+        (None, ((2, 1),), {2}),
+        (0, ((2, 1),), {2}),
+        (1_000, ((2, None), (2, 1)), {2}),
+        (1_000, ((1, 900),), {2}),
+    ],
+    ids=["known", "no rate", "no traffic", "one replica unknown", "none ready"],
+)
+def test_what_is_not_known_is_told_from_what_is_carried(
+    rate: float | None, each: tuple[tuple[int, float | None], ...], found: set[int]
+) -> None:
+    """Neither is refused, but only the one is a reason to give more."""
+    assert unknown("m", STABLE, half(), rate, ready(*each)) == found
+    assert unknown("m", half(), STABLE, rate, ready(*each)) == set(), "what gets no more is not looked at"
 
 
 def test_another_stable_must_carry_what_it_gets() -> None:

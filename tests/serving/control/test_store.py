@@ -19,6 +19,8 @@ from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Endpoint
 from serving.errors import SluiceError
+from serving.figures import Figures
+from serving.leases import GatewayLease
 
 POLICY = Policy(stable=1, salt="s")
 HALF = Policy(stable=1, arms=(Arm(2, 500_000),), salt="s")
@@ -110,6 +112,17 @@ async def test_a_lease_that_nobody_can_read_hides_no_other(store: Store, raw: re
         await raw.set(store.keys.gateway(name), value)
         await raw.sadd(store.keys.gateways, name)
     assert list(await store.gateways()) == []
+
+
+async def test_figures_that_nobody_can_read_hide_no_lease(store: Store, raw: redis.asyncio.Redis) -> None:
+    """They are for people; what is decided goes by the lease."""
+    lease = GatewayLease("g", "b", 7, "h", 8000, 0, "", figures={"m/1": Figures(2, 1)})
+    await raw.set(store.keys.gateway("g"), lease.encode())
+    await raw.sadd(store.keys.gateways, "g")
+    for value in (lease.encode_figures(), b"\xff{", b"[]"):
+        await raw.set(store.keys.gateway_figures("g"), value)
+        [found] = await store.gateways_with_figures()
+        assert (found.id, dict(found.figures)) == ("g", dict(lease.figures) if value == lease.encode_figures() else {})
 
 
 async def test_a_blob_with_other_bytes_is_damage(store: Store, raw: redis.asyncio.Redis) -> None:

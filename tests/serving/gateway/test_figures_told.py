@@ -27,7 +27,7 @@ async def test_the_lease_tells_how_versions_answered(valkey: EmbeddedValkey) -> 
             assert (await rig.ask(post())).code == 200
             await rig.rests()
             await follower._renew_lease()
-            [lease] = await store.gateways()
+            [lease] = await store.gateways_with_figures()
         finally:
             await follower.stop()
             await store.close()

@@ -47,16 +47,30 @@ def rollout_at(since_s: float) -> Rollout:
 def test_no_leg_grows_by_more_than_has_passed(
     since_s: float, watched_s: float | None, now_s: float, passed_s: float
 ) -> None:
-    """Nor by less than nothing, and it never begins in the future; what is right is left alone."""
+    """Nor by less than nothing, and it never begins in the future; what is right, or unknown, is left alone."""
     rollout = rollout_at(since_s)
     step = steadied(rollout, watched_s, now_s, passed_s)
     after = rollout if step is None else step.rollout
     assert after.since_s <= now_s + ALLOWANCE_S
-    grown = (now_s - after.since_s) - (0.0 if watched_s is None else max(0.0, watched_s - since_s))
-    assert grown <= passed_s + 1e-3
-    if watched_s is not None and max(since_s, watched_s) <= now_s <= max(since_s, watched_s) + passed_s:
-        assert step is None
+    if watched_s is None:
+        assert (step is None) == (since_s <= now_s + ALLOWANCE_S)
+    else:
+        assert (now_s - after.since_s) - max(0.0, watched_s - since_s) <= passed_s + 1e-3
+        if max(since_s, watched_s) <= now_s <= max(since_s, watched_s) + passed_s:
+            assert step is None
     assert step is None or step.rollout.revision == rollout.revision + 1
+
+
+def test_a_release_that_wrote_down_no_watch_loses_no_time() -> None:
+    """What a stage had spent before the upgrade is spent after it; from then on the conductor measures."""
+    watch = Watch(unwatched_s=6.0)
+    watch.begin(1, None)
+    rollout = rollout_at(10.0)
+    assert watch.steadied(rollout, Look(80_000.0, 5.0, 5.0)) is None
+    watch.watched(rollout.id, Look(80_000.0, 5.0, 5.0))
+    step = watch.steadied(rollout, Look(90_000.0, 6.0, 6.0))
+    assert step is not None
+    assert step.rollout.spent_s(90_000.0) == pytest.approx(79_990.0 + 1.0 + ALLOWANCE_S)
 
 
 def test_what_stands_still_is_left_alone() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.commands import RollBack
+from serving.control.api.ledger import ENTRY_ID
 from serving.control.fake_store import FakeStore
 from serving.control.publishing import Beside, LedgerEntry, Recorded
 from serving.control.rolling import shelf
@@ -201,6 +202,70 @@ async def test_why_is_told_from_the_archive_as_well(bench: Bench, tmp_path: Path
     assert ([*first.entries, *second.entries], second.next) == (whole.entries, "")
     assert list((await ledger.newest(9, rollout=record.id)).entries) == whole.entries[::-1]
     assert (await ledger.newest(9, rollout=record.id, model="other")).entries == []
+
+
+async def noted_no_more(bench: Bench, rollout: str) -> None:
+    """The store as a release left it that did not note which entries are a rollout's."""
+    if isinstance(bench.store, FakeStore):
+        bench.store._entries_about.pop(rollout)
+    else:
+        await bench.store._redis.delete(bench.store.keys.rollout_entries(rollout))
+
+
+@pytest.mark.parametrize("archived", [False, True], ids=["in the store", "archived"])
+async def test_why_of_the_release_before_is_told_whole(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, archived: bool
+) -> None:
+    """Its entries are looked for, whether the rollout is over or has had others since; pages go on as ever."""
+    monkeypatch.setattr("serving.control.rolling.ledger._AT_ONCE", 3)
+    await base(bench)
+    record = await begun(bench)
+    await written(bench.store, 10)  # type: ignore[arg-type]
+    await noted_no_more(bench, record.id)
+    ledger = Ledger(bench.store, tmp_path)
+    assert [one.entry.facts["what"] for one in (await ledger.of_rollout(record.id)).entries] == ["start"]
+    record = await back(bench, record)
+    await written(bench.store, 10)  # type: ignore[arg-type]
+    if archived:
+        await Archive(tmp_path).keep(bench.store, 0, most=2)
+    whole = await ledger.of_rollout(record.id)
+    assert [one.entry.facts["what"] for one in whole.entries] == ["start", "roll back"]
+    first = await ledger.of_rollout(record.id, 1)
+    second = await ledger.of_rollout(record.id, 1, first.next)
+    assert ([*first.entries, *second.entries], second.next) == (whole.entries, "")
+    assert list((await ledger.newest(9, rollout=record.id)).entries) == whole.entries[::-1]
+    newest = await ledger.newest(1, rollout=record.id)
+    older = await ledger.newest(1, rollout=record.id, before=newest.next)
+    assert [*newest.entries, *older.entries] == whole.entries[::-1]
+    assert (await ledger.newest(9, rollout=record.id, after=whole.entries[-1].id)).entries == []
+
+
+async def test_what_is_looked_for_a_beginning_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A story without its beginning is better than a request that reads a whole ledger."""
+    monkeypatch.setattr("serving.control.rolling.ledger._AT_ONCE", 3)
+    monkeypatch.setattr("serving.control.rolling.ledger.MOST_LOOKED_AT", 6)
+    await base(bench)
+    record = await begun(bench)
+    await noted_no_more(bench, record.id)
+    await written(bench.store, 10)  # type: ignore[arg-type]
+    record = await back(bench, record)
+    found = await Ledger(bench.store).of_rollout(record.id)
+    assert [one.entry.facts["what"] for one in found.entries] == ["roll back"]
+
+
+@pytest.mark.parametrize("before", ["0", "0-0", "000-0"])
+async def test_nothing_is_before_the_beginning(bench: Bench, before: str) -> None:
+    """Which is an answer, and no error of the store."""
+    await written(bench.store, 2)  # type: ignore[arg-type]
+    assert await bench.store.ledger(5, before) == []
+    assert (await Ledger(bench.store).newest(5, before=before)).entries == []
+
+
+@pytest.mark.parametrize("said", ["١٢", "1-٢", "1-", "-1"])
+def test_an_id_is_made_of_plain_digits(said: str) -> None:
+    """Others are refused where they come in: the store would take them for garbage."""
+    assert ENTRY_ID.fullmatch("12-3")
+    assert not ENTRY_ID.fullmatch(said)
 
 
 PLACES = st.sets(st.tuples(st.integers(1, 40), st.integers(0, 3)), max_size=60).map(sorted)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import pytest
 from standardwebhooks import Webhook
 
-from router.commands import Pause
+from router.commands import Pause, Resume
 from router.errors import PlanError
 from router.phases import Phase
 from router.policy import Policy
+from serving.control.errors import StoreUnavailable
 from serving.control.rolling.document import document_from
-from serving.control.rolling.hooks import PAUSES_S, Courier
+from serving.control.rolling.hooks import PAUSES_S, STORE_PAUSES_S, Courier
 from serving.control.rolling.outward import Gate, GateKind, Hook, check_url, shown_url
 from serving.control.rolling.sending import Sender
 from serving.endpoint import Endpoint
@@ -186,14 +187,114 @@ async def test_a_hook_is_told_one_thing_at_a_time_in_order(room: Room) -> None:
     assert heard == ["rollout.started", "rollout.entered", "rollout.paused"]
 
 
+async def test_what_comes_after_a_delivery_that_failed_does_not_wait_for_it(room: Room) -> None:
+    """It is told again later, out of its order."""
+    await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
+    await room.tick(1)
+    courier = Courier(room.store, room.post, room.clock)
+    room.post.status = 503
+    assert await delivered(courier, room) == 1
+    room.post.status = 200
+    assert await delivered(courier, room) == 1
+    room.clock.now_s += PAUSES_S[0] + 1
+    assert await delivered(courier, room) == 1
+    heard = [json.loads(body)["type"] for _, body, _ in room.post.sent]
+    assert heard == ["rollout.started", "rollout.entered", "rollout.started"]
+
+
+async def test_a_hook_is_not_told_over_and_over_while_the_store_cannot_note_it(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pauses grow, the other hooks go on, and once it is noted the next thing is told at once."""
+
+    async def unwritable(job: str, fence: int) -> None:
+        raise StoreUnavailable("MISCONF")
+
+    await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
+    await room.tick(1)
+    courier = Courier(room.store, room.post, room.clock)
+    with monkeypatch.context() as away:
+        away.setattr(room.store, "end_job", unwritable)
+        for pause_s in (*STORE_PAUSES_S, STORE_PAUSES_S[-1]):
+            assert await delivered(courier, room) == 1
+            assert [await delivered(courier, room) for _ in range(3)] == [0, 0, 0]
+            room.clock.now_s += pause_s - 1
+            assert await delivered(courier, room) == 0
+            room.clock.now_s += 1
+    assert [await delivered(courier, room) for _ in range(3)] == [1, 1, 0]
+    heard = [json.loads(body)["type"] for _, body, _ in room.post.sent]
+    assert heard == ["rollout.started"] * 5 + ["rollout.entered"]
+
+
+async def test_a_long_backlog_is_not_read_anew_for_each_delivery(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a second, or when all that was read is told; what is put off meanwhile is not told before its time."""
+    record = await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
+    for _ in range(9):
+        await room.ask(record, Pause(who="ada"))
+        await room.ask(record, Resume(who="ada"))
+    read, due_jobs = 0, room.store.due_jobs
+
+    async def counted() -> Sequence[str]:
+        nonlocal read
+        read += 1
+        return cast("Sequence[str]", await due_jobs())
+
+    monkeypatch.setattr(room.store, "due_jobs", counted)
+    courier = Courier(room.store, room.post, room.clock)
+    room.post.status = 503
+    assert [await delivered(courier, room) for _ in range(10)] == [1] * 10
+    assert read == 1
+    room.clock.now_s += 1
+    assert [await delivered(courier, room) for _ in range(10)] == [1] * 9 + [0]
+    assert read == 3
+    assert len({headers["webhook-id"] for _, _, headers in room.post.sent}) == 19
+
+
+async def test_what_ends_while_the_backlog_is_read_is_not_told_twice(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's answer is of a moment when the delivery was under way."""
+    await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
+    post = Held()
+    post.status = 503
+    courier = Courier(room.store, post, room.clock)
+    await courier.begin(room.fence)
+    due_jobs = room.store.due_jobs
+
+    async def late() -> Sequence[str]:
+        found = cast("Sequence[str]", await due_jobs())
+        post.go.set()
+        while courier._under_way:
+            await courier.wait(1)
+        return found
+
+    monkeypatch.setattr(room.store, "due_jobs", late)
+    assert [await delivered(courier, room) for _ in range(3)] == [0, 0, 0]
+    assert len(post.sent) == 1
+
+
+class Held(Post):
+    """Where nobody is answered before a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """As the others do, then."""
+        await self.go.wait()
+        return await super().post(url, body, headers)
+
+
 async def test_a_deposed_conductor_leaves_its_deliveries_to_the_next(room: Room) -> None:
     """It may have told the hook; that hears it once more, under the same id."""
     await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
-    courier = Courier(room.store, room.post)
+    courier = Courier(room.store, room.post, room.clock)
     deposed, room.fence = room.fence, room.fence - 1
     assert await delivered(courier, room) == 1
     assert len(await room.store.due_jobs()) == 1
     room.fence = deposed
+    room.clock.now_s += STORE_PAUSES_S[0]
     assert await delivered(courier, room) == 1
     assert await room.store.due_jobs() == []
     assert len({headers["webhook-id"] for _, _, headers in room.post.sent}) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from router.commands import Approve, Pause, Promote, Resume, Retry, RollBack, SetShares
 from router.phases import Phase
-from router.rollout import Approval
+from router.rollout import Approval, Seen, Step, fact
 from serving.control.errors import (
     ModelStopped,
     NotNow,
@@ -19,8 +19,8 @@ from serving.control.errors import (
     Unknown,
 )
 from serving.control.publishing import LedgerEntry, Recorded, publication_of
-from serving.control.rolling.kept import Look
-from serving.control.rolling.moving import STAGING_S
+from serving.control.rolling.kept import Look, Stop
+from serving.control.rolling.moving import STAGING_S, move
 from serving.control.rolling.outward import Event
 from serving.control.rolling.walker import Walker
 from serving.control.views import Wanted
@@ -78,6 +78,28 @@ async def test_a_shadow_copies_and_leaves_everything_as_it_was(room: Room) -> No
     await room.tick(1)
     assert (await room.now(record)).rollout.phase is Phase.PROMOTED
     assert (await room.service.current(MODEL)).policy == before
+
+
+async def test_copies_are_not_sent_past_a_gateway_that_is_too_old_or_a_stop(room: Room) -> None:
+    """A stage that only copies takes nothing back: it waits as any other does, and says why; a rollback never does."""
+    record = await room.start({"shadow": {"version": 3, "sample": "10%", "for": "1h", "max_per_s": 5}})
+    await room.follow(reader=1)
+    await room.walker.tick(room.fence)
+    said = "The gateway g1 is of an earlier release, and could not read this policy."
+    assert said in (await room.rollouts.rollout(record.id)).waits
+    after = record.rollout.with_stage(0, 2.0)
+    entered = Step(after, (fact(record.rollout, after, Seen(2.0), who="ada", what="enter", why=""),))
+    await room.follow()
+    room.store._stopped[MODEL] = Stop("ada", 1.0, "smoke").encode()
+    with pytest.raises(ModelStopped):
+        await move(room.store, record, entered)
+    assert (await room.service.current(MODEL)).policy.shadows == ()
+    del room.store._stopped[MODEL]
+    await room.tick(1)
+    assert [one.version for one in (await room.service.current(MODEL)).policy.shadows] == [3]
+    await room.follow(reader=1)
+    await room.ask(await room.now(record), RollBack(who="ada", why="it is bad"))
+    assert (await room.service.current(MODEL)).policy.shadows == ()
 
 
 async def test_an_ab_test_waits_for_its_sample_and_is_decided_by_hand(room: Room) -> None:

@@ -53,9 +53,11 @@ def _get(port: int, path: str) -> Any:  # noqa: ANN401 (JSON)
 
 
 async def test_a_gateway_that_is_not_ready_says_no(rig: Rig) -> None:
-    """As a value, for that is how Triton says it; a model that nobody knows is an error."""
+    """As a value, for so Triton says it, of what nobody knows as well; a version that is no number is an error."""
     stub = rig.stub()
-    answer = await told(stub.ModelReady(pb.ModelReadyRequest(name="nobody")))
+    for named in ({"name": "nobody"}, {"name": "nobody", "version": "1"}, {"name": "m", "version": "9"}):
+        assert not (await stub.ModelReady(pb.ModelReadyRequest(**named))).ready
+    answer = await told(stub.ModelReady(pb.ModelReadyRequest(name="m", version="x")))
     assert answer.code is grpc.StatusCode.NOT_FOUND
     rig.worker.swap(NOWHERE)
     assert not (await stub.ServerReady(pb.ServerReadyRequest())).ready
