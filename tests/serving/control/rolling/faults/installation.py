@@ -45,6 +45,8 @@ from tests.serving.gateway.upstream import ScriptedUpstream
 MODEL = "m"
 LEASE_S = 1.5
 POLL_S = 0.3
+_UP_S = 8.0
+"""How long an endpoint's lease lasts: it is held by the tests' own process, which a loaded machine may starve."""
 _CONDUCTING = "tests.serving.control.rolling.faults.conducting"
 _LOOK_S = 0.005
 
@@ -340,7 +342,7 @@ async def _serving(here: Installation) -> AsyncIterator[None]:
             for version in sorted(here.up):
                 endpoint = Endpoint("127.0.0.1", here.upstreams[version].port, 0, MODEL, version)
                 with contextlib.suppress(SluiceError):
-                    await store.hold(endpoint, here.lease_s)
+                    await store.hold(endpoint, max(here.lease_s, _UP_S))
             await asyncio.sleep(here.lease_s / 4)
 
     holding = asyncio.create_task(hold())
