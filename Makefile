@@ -36,7 +36,7 @@ conformance: $(INSTALLED) ## the protocol's vectors against Triton alone and the
 fuzz: $(INSTALLED) ## a hundred thousand byte streams against the HTTP front (FUZZ_CASES=… for another number)
 	@FUZZ_CASES=$${FUZZ_CASES:-100000} $(VENV)/bin/pytest tests/serving/gateway/test_fuzz.py $(ARGS)
 
-bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: under six minutes; --access: keys; --grpc: gRPC)
+bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: fewer rounds; --access: keys; --grpc: gRPC)
 	@$(VENV)/bin/python -m loadtests.compare $(ARGS)
 
 proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)

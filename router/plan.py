@@ -5,8 +5,9 @@ one stage to the next is `router.rollout`. Shadow, canary, A/B test and blue-gre
 these (`router.strategies`), and stages can be put together freely.
 
 Nobody flips back and forth: an arm's place is fixed when the plan is built, by the largest shares that the plan will
-ever give, so that every arm grows to the right into buckets that no other arm has at that stage. Where two arms have
-everything in turn, both may begin at 0; a plan whose arms cannot be laid out like that is refused.
+ever give and by where the arms of the policy before it are, so that every arm grows to the right into buckets that no
+other arm has at that stage. Where two arms have everything in turn, both may begin at 0; a plan whose arms cannot be
+laid out like that is refused.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _kind(arguments: argparse.Namespace) -> tuple[Plan, tuple[Target, ...]]:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.compare", description="The gateway beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="under six minutes: fewer points and fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="fewer points and fewer rounds")
     parser.add_argument("--grpc", action="store_true", help="six minutes: only the gRPC rows (with --quick: two)")
     parser.add_argument("--access", action="store_true", help="seven minutes: only what keys and tokens cost")
     parser.add_argument("--record", action="store_true", help="write the table of this full run to docs/benchmarks.md")
