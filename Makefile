@@ -14,8 +14,12 @@ BESIDE := --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.installed-bench
 AUDIT := $(VENV)/.installed-audit
+# Of nannyml only the data sets in its wheel are used: it is fetched, never installed (docs/dependencies.md).
+DRIFT_DATA := $(VENV)/data/nannyml-0.13.1-py3-none-any.whl
+# Hundreds of processes are started by the tests: none of them should compile our modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-slow conformance fuzz bench proof-flips proof-rollouts proof-access proof-listing proof-evidence check audit clean
+.PHONY: help demo test test-slow conformance fuzz bench proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow helm-check proof-drift metrics-files check audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,7 +30,7 @@ demo: $(INSTALLED) ## start everything with a real model and show it working (AR
 test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
 	@$(VENV)/bin/pytest $(BESIDE) $(ARGS)
 
-test-slow: $(INSTALLED) ## the tests that take minutes: faults under load, properties on all of their examples
+test-slow: $(INSTALLED) $(DRIFT_DATA) ## the tests that take minutes: faults under load, properties on all of their examples
 	@$(VENV)/bin/pytest -m "(slow or hypothesis) and not alone" --hypothesis-profile=thorough $(BESIDE) $(ARGS) || test $$? = 5 # none of those
 	@$(VENV)/bin/pytest -m alone $(ARGS) || test $$? = 5
 
@@ -36,7 +40,7 @@ conformance: $(INSTALLED) ## the protocol's vectors against Triton alone and the
 fuzz: $(INSTALLED) ## a hundred thousand byte streams against the HTTP front (FUZZ_CASES=… for another number)
 	@FUZZ_CASES=$${FUZZ_CASES:-100000} $(VENV)/bin/pytest tests/serving/gateway/test_fuzz.py $(ARGS)
 
-bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: fewer rounds; --access: keys; --grpc: gRPC)
+bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: fewer rounds; --access: keys; --totals: what is told; --grpc: gRPC)
 	@$(VENV)/bin/python -m loadtests.compare $(ARGS)
 
 proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)
@@ -45,14 +49,29 @@ proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, e
 proof-rollouts: $(INSTALLED) ## rollouts moved under load: propagation, rollback, flip, a million answers judged
 	@$(VENV)/bin/python -m loadtests.rollouts $(ARGS)
 
+proof-rollback: $(INSTALLED) ## versions that turn bad under load, and rollouts left alone with them (ARGS=--quick; ARGS="--only hangs": one scenario)
+	@$(VENV)/bin/python -m loadtests.rollback $(ARGS)
+
 proof-access: $(INSTALLED) ## keys taken back and signing keys renewed on three gateways under load (ARGS="--keys 5": quick)
 	@$(VENV)/bin/python -m loadtests.access $(ARGS)
 
 proof-listing: $(INSTALLED) ## how long it takes to list ten thousand versions
 	@$(VENV)/bin/python -m tests.serving.control.listing
 
-proof-evidence: $(INSTALLED) ## the statistics of verdicts in simulation: false alarms and time to detect (minutes)
-	@$(VENV)/bin/python -m tests.router.evidence.proof $(ARGS)
+proof-verdicts: $(INSTALLED) ## false rollbacks and times to detect in simulation, beside other systems' rules (ARGS=--quick: minutes)
+	@$(VENV)/bin/python -m tests.router.verdicts.proof $(ARGS)
+
+proof-shadow: $(INSTALLED) ## what copies find, in simulation and on real servers, and what they cost clients (ARGS=--quick; ARGS="--only noise": one proof)
+	@$(VENV)/bin/python -m loadtests.shadow $(ARGS)
+
+helm-check: $(INSTALLED) ## the Helm chart: lint, render, schemas, golden files, agreement with the code (ARGS=… goes to pytest)
+	@$(VENV)/bin/pytest -m helm tests/helm $(ARGS)
+
+proof-drift: $(INSTALLED) $(DRIFT_DATA) ## drift on real and simulated data, beside alibi-detect and other tests (ARGS=--quick: minutes)
+	@$(VENV)/bin/python -m tests.drift.proof --data $(DRIFT_DATA) $(ARGS)
+
+metrics-files: $(INSTALLED) ## write the table of metrics, the alert rules and the dashboards anew, from serving/metrics
+	@$(VENV)/bin/python -m scripts.make_metrics_files
 
 check: $(INSTALLED) ## lint, formatting, types and the walls between the rooms
 	@$(VENV)/bin/ruff check
@@ -73,11 +92,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "Sluice needs Python 3.11 or 3.12, and '$(PYTHON)' is none: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): about 2 GB, some minutes the first time."
-	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev,mlflow]'
+	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev,mlflow,parquet]'
 	@touch $@
 
 $(BENCH): $(INSTALLED)
 	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+$(DRIFT_DATA): $(INSTALLED)
+	@$(VENV)/bin/python -m pip download --quiet --quiet --disable-pip-version-check --no-deps --dest $(@D) nannyml==0.13.1
 	@touch $@
 
 $(AUDIT): $(INSTALLED)

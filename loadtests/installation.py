@@ -57,7 +57,8 @@ def installation(folder: Path, settings: Mapping[str, Any]) -> Iterator[Installa
     Raises:
         Failed: it did not come up, or did not end.
     """
-    free = {"listen": {"http_port": 0}, "control": {"port": 0}, "metrics": {"port": 0}}
+    free: dict[str, Any] = {"listen": {"http_port": 0}, "control": {"port": 0}, "metrics": {"port": 0}}
+    free["drift"] = {"sidecar": {"metrics_port": 0}}
     (folder / "sluice.yaml").write_text(yaml.safe_dump({**free, **settings}))
     log = folder / "up.log"
     with log.open("ab") as out:

@@ -91,9 +91,9 @@ class Steady:
             self._clock.cancel()
         if self._unanswered:  # each ends by itself, answered or timed out
             await self._last.wait()
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # a connection that is being made is then free, too
         for connection in self._free:
             connection.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep_time(self) -> None:
         loop = asyncio.get_running_loop()
@@ -120,9 +120,8 @@ class Steady:
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await asyncio.wait_for(
-                loop.create_connection(lambda: _Connection(self), *self._place), TIMEOUT_S
-            )
+            async with asyncio.timeout(TIMEOUT_S):
+                _, connection = await loop.create_connection(lambda: _Connection(self), *self._place)
         except OSError as error:  # a refused connection is a request that failed, not one that waits for better times
             self._open -= 1
             if self._waiting:

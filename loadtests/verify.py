@@ -112,6 +112,7 @@ class Judged:
         by_version: right answers by version.
         epochs: how many epochs answers came from.
         told: the first few wrong ones, in words.
+        strays: the numbers of the wrong ones.
     """
 
     right: int = 0
@@ -120,6 +121,7 @@ class Judged:
     by_version: Counter[int] = field(default_factory=Counter)
     epochs: int = 0
     told: list[str] = field(default_factory=list)
+    strays: array[int] = field(default_factory=lambda: array("Q"))
 
 
 def judge(notes: Iterable[Noted], published: Published, facts: Callable[[int], Facts]) -> Judged:
@@ -144,6 +146,7 @@ def judge(notes: Iterable[Noted], published: Published, facts: Callable[[int], F
             judged.by_version[one.version] += 1
             continue
         judged.wrong += 1
+        judged.strays.append(one.number)
         if len(judged.told) < _MOST_TOLD:
             due = "no policy" if choice is None else f"version {choice.version} ({choice.reason})"
             judged.told.append(

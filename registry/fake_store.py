@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from registry.changes import Answer, Change, Facts, Recorded
+from registry.baselines import BaselineRecord, Kept
+from registry.changes import Answer, AuditEntry, Change, Facts, Recorded
 from registry.codec import decode_version, encode_standing, encode_summary, encode_version, listed_from
 from registry.errors import StoreUnavailable
 from registry.lifecycle import Standing, State
@@ -28,6 +29,7 @@ class _Model:
     summaries: dict[VersionNumber, str] = field(default_factory=dict)
     standings: dict[VersionNumber, Standing] = field(default_factory=dict)
     aliases: dict[AliasName, Alias] = field(default_factory=dict)
+    baselines: dict[VersionNumber, tuple[BaselineRecord, bytes]] = field(default_factory=dict)
 
     def shown(self, number: VersionNumber) -> Listed:
         """The version as a list shows it."""
@@ -80,7 +82,7 @@ class FakeStore:
             kept.aliases.pop(name, None)
             if target is not None:
                 kept.aliases[name] = Alias(target, change.revision)
-        self._audit.append(Recorded(f"{len(self._audit) + 1}-0", self._clock_ms(), change.entry))
+        self._note(change.entry)
         return Answer(done=True, durable=True)
 
     async def version(self, model: ModelName, number: VersionNumber) -> Version | None:
@@ -97,7 +99,8 @@ class FakeStore:
     async def models(self, *, after: str, limit: int) -> Sequence[ModelListed]:
         """A page of the models by name."""
         self._reach()
-        named = sorted((name, kept) for name, kept in self._models.items() if name > after)[:limit]
+        known = {name: kept for name, kept in self._models.items() if kept.revision}
+        named = sorted((name, kept) for name, kept in known.items() if name > after)[:limit]
         return [
             ModelListed(name, kept.revision, len(kept.records), kept.newest, dict(kept.aliases)) for name, kept in named
         ]
@@ -107,6 +110,45 @@ class FakeStore:
         self._reach()
         end = max(0, int(before.partition("-")[0]) - 1) if before else len(self._audit)
         return self._audit[:end][::-1][:limit]
+
+    async def keep_baseline(self, record: BaselineRecord, blob: bytes, entry: AuditEntry) -> Kept:
+        """Keeps it in the place of the one that is there, unless the version was deleted."""
+        kept = self._kept(record.model)
+        standing, there = kept.standings.get(record.version), kept.baselines.get(record.version)
+        if standing is not None and standing.state is State.GONE:
+            return Kept.GONE
+        if record.learned and there is not None and not there[0].learned:
+            return Kept.GIVEN
+        self._models[record.model] = kept
+        kept.baselines[record.version] = record, blob
+        self._note(entry)
+        return Kept.DONE
+
+    async def drop_baseline(self, model: ModelName, number: VersionNumber, entry: AuditEntry) -> bool:
+        """Forgets it; whether there was one."""
+        if self._kept(model).baselines.pop(number, None) is None:
+            return False
+        self._note(entry)
+        return True
+
+    async def baseline(self, model: ModelName, number: VersionNumber) -> BaselineRecord | None:
+        """What is known of the version's baseline; None where it has none."""
+        there = self._kept(model).baselines.get(number)
+        return None if there is None else there[0]
+
+    async def baselines(self) -> Sequence[BaselineRecord]:
+        """Those of all versions of all models, by model and version."""
+        self._reach()
+        found = [record for kept in self._models.values() for record, _ in kept.baselines.values()]
+        return sorted(found, key=lambda one: (one.model, one.version))
+
+    async def baseline_blob(self, model: ModelName, number: VersionNumber) -> bytes | None:
+        """The bytes that are kept; None where there are none."""
+        there = self._kept(model).baselines.get(number)
+        return None if there is None else there[1]
+
+    def _note(self, entry: AuditEntry) -> None:
+        self._audit.append(Recorded(f"{len(self._audit) + 1}-0", self._clock_ms(), entry))
 
     def _kept(self, model: ModelName) -> _Model:
         self._reach()
@@ -127,3 +169,4 @@ def _move(kept: _Model, number: VersionNumber, standing: Standing) -> None:
     kept.standings[number] = standing
     if standing.state is State.GONE:
         del kept.records[number], kept.summaries[number]
+        kept.baselines.pop(number, None)

@@ -34,6 +34,16 @@ class Keys:
         """Stream of what was changed, append-only."""
         return f"{{{self.namespace}}}:registry:audit"
 
+    @property
+    def baselines(self) -> str:
+        """Hash: "model/version" to what is known of that version's baseline, as JSON."""
+        return f"{{{self.namespace}}}:registry:baselines"
+
+    @staticmethod
+    def baseline_field(model: str, number: int) -> str:
+        """Of `baselines`."""
+        return f"{model}/{number}"
+
     def answer(self, nonce: str) -> str:
         """There for a minute after the commit of that nonce was written."""
         return f"{{{self.namespace}}}:registry:answer:{nonce}"
@@ -42,6 +52,7 @@ class Keys:
         """One of a model's own keys.
 
         `model`: hash of revision and newest number. `versions`: sorted set of numbers. Hashes by number: `records`
-        (canonical bytes), `summaries`, `states` (which keep the numbers that are gone). `aliases`: hash by name.
+        (canonical bytes), `summaries`, `states` (which keep the numbers that are gone), `baselines` (bytes).
+        `aliases`: hash by name.
         """
         return f"{{{self.namespace}}}:registry:{part}:{model}"

@@ -20,6 +20,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
+from registry.redis_connections import make_cancellable
+
 TIMEOUT_S = 3.0
 """How long one command may take, unless somebody says otherwise."""
 ANSWER_KEPT_MS = 60_000
@@ -84,6 +86,7 @@ class RedisStore:
             raise errors.misaddressed(
                 "The store's address cannot be used.", "Write it like redis://:password@host:6379/0."
             ) from None
+        make_cancellable(pool)
         self._redis = Redis.from_pool(pool)
         self._errors = errors
         self._unreadable: tuple[type[Exception], ...] = (ValueError, KeyError, TypeError, *errors.unreadable)

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from registry.baseline_store import BaselineStore
 from registry.changes import Answer, AuditEntry, Change, Facts, Recorded
 from registry.codec import (
     decode_alias,
@@ -29,7 +30,7 @@ from registry.errors import RegistryError, StoreDamaged, StoreUnavailable, Store
 from registry.keys import Keys
 from registry.lifecycle import Standing, State
 from registry.models import Alias, AliasName, Listed, ModelListed, ModelName, Version, VersionNumber
-from registry.redis_store import ANSWER_KEPT_MS, TIMEOUT_S, Errors, RedisStore, reply
+from registry.redis_store import ANSWER_KEPT_MS, TIMEOUT_S, Errors, reply
 
 _ERRORS = Errors(
     misaddressed=Unacceptable,
@@ -59,7 +60,7 @@ def connect(url: str, namespace: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     return Store(url, Keys(namespace), timeout_s)
 
 
-class Store(RedisStore):
+class Store(BaselineStore):
     """One installation's registry on one Redis server. Make it with `connect`.
 
     Args:
@@ -69,8 +70,7 @@ class Store(RedisStore):
     """
 
     def __init__(self, url: str, keys: Keys, timeout_s: float) -> None:
-        super().__init__(url, _ERRORS, timeout_s)
-        self.keys = keys
+        super().__init__(url, _ERRORS, timeout_s, keys)
 
     async def facts(self, model: ModelName, numbers: Iterable[VersionNumber] = ()) -> Facts:
         """What is held of the model and of these versions, at one moment."""
@@ -103,7 +103,8 @@ class Store(RedisStore):
         names = [
             *(keys.of(change.model, "model"), keys.models, keys.of(change.model, "versions"), keys.audit),
             keys.answer(secrets.token_urlsafe(12)),
-            *(keys.of(change.model, part) for part in ("records", "summaries", "states", "aliases")),
+            *(keys.of(change.model, part) for part in ("records", "summaries", "states", "aliases", "baselines")),
+            keys.baselines,
         ]
         written, durable = await self._durably(_COMMIT, names, [json.dumps(self._said(change))])
         return Answer(done=written == 1, durable=written == 1 and durable)
@@ -158,7 +159,7 @@ class Store(RedisStore):
     def _said(self, change: Change) -> dict[str, Any]:
         created = change.created
         gone = [str(int(number)) for number, state in change.states.items() if state is State.GONE]
-        records, summaries = (self.keys.of(change.model, part) for part in ("records", "summaries"))
+        of_versions = [self.keys.of(change.model, part) for part in ("records", "summaries", "baselines")]
         return {
             "expected": str(change.expected),
             "revision": str(change.revision),
@@ -167,7 +168,8 @@ class Store(RedisStore):
             "removed": gone,
             "puts": list(self._puts(change)),
             "drops": [
-                *([key, number] for number in gone for key in (records, summaries)),
+                *([key, number] for number in gone for key in of_versions),
+                *([self.keys.baselines, self.keys.baseline_field(change.model, int(number))] for number in gone),
                 *([self.keys.of(change.model, "aliases"), name] for name, to in change.aliases.items() if to is None),
             ],
             "entry": json.dumps(asdict(change.entry), sort_keys=True),

@@ -1,8 +1,9 @@
 """What a rollout does by itself when it is shown the time and the evidence.
 
-In this order: it goes back where the evidence says so; it enters its first stage once its versions are up; it goes on
-where nothing keeps it; it gives up where its deadline has passed. Silence is never a reason for any of these: without
-fresh evidence of the present leg nothing is promoted, nothing goes back, and a deadline only pauses.
+In this order: it goes back where the evidence says so; it is paused where both arms fail alike; it calls somebody where
+the evidence asks for that; it enters its first stage once its versions are up; it goes on where nothing keeps it; it
+gives up where its deadline has passed. Silence is never a reason for any of these: without fresh evidence of the
+present leg nothing is promoted, nothing goes back, and a deadline only pauses.
 
 `obstacles` says what keeps it from going on, and is what people are shown as 'next step in'.
 """
@@ -14,10 +15,14 @@ from typing import NamedTuple
 
 from router.errors import RolloutError
 from router.freeze import frozen_by
-from router.phases import STANDING, Event, Phase
-from router.plan import Does, End, Needs, Stage, Stalled, given, grows
+from router.phases import MOVES, STANDING, Event, Phase
+from router.plan import End, Incident, Stalled, given, grows
 from router.policy import format_share
 from router.rollout import BY_ITSELF, Automation, Evidence, Rollout, Says, Seen, Step, cut_words, fact, policy_of
+from router.stage import Does, Needs, Stage
+
+ALERT = "alert"
+"""What the ledger calls it where somebody is called."""
 
 _ACTS = frozenset({Automation.APPROVE, Automation.ALONE})
 
@@ -36,6 +41,8 @@ def tick(rollout: Rollout, seen: Seen) -> Step:
     waits = tuple(obstacles(rollout, seen))
     moved = (
         _gone_back(rollout, seen)
+        or _halted(rollout, seen)
+        or _alerted(rollout, seen)
         or _raised(rollout, seen)
         or _gone_on(rollout, seen, waits)
         or _given_up(rollout, seen, waits)
@@ -164,6 +171,30 @@ def _gone_back(rollout: Rollout, seen: Seen) -> Step | None:
     return Step(after, (fact(rollout, after, seen, who=BY_ITSELF, what=Event.BREACH, why=why),))
 
 
+def _halted(rollout: Rollout, seen: Seen) -> Step | None:
+    """Paused, where both arms fail alike; once for each leg, so that whoever resumes it is not overruled."""
+    evidence = current(rollout, seen)
+    if evidence is None or not evidence.incident or rollout.plan.on_incident is not Incident.PAUSE:
+        return None
+    if rollout.halted_on == rollout.leg or (rollout.phase, Event.INCIDENT) not in MOVES:
+        return None
+    why = evidence.because or "both arms fail alike"
+    if rollout.automation not in _ACTS:
+        return _advised(rollout, seen, "a pause", why)
+    after = rollout.with_pause(Event.INCIDENT, seen.now_s, why)
+    return Step(after, (fact(rollout, after, seen, who=BY_ITSELF, what=Event.INCIDENT, why=why),))
+
+
+def _alerted(rollout: Rollout, seen: Seen) -> Step | None:
+    """Somebody is called, where the evidence asks for that and it does not go back; once for each leg."""
+    evidence = current(rollout, seen)
+    if evidence is None or not evidence.alert or rollout.alerted_on == rollout.leg or rollout.phase in STANDING:
+        return None
+    after = rollout.with_alert()
+    why = evidence.because or "the evidence asks for somebody to look"
+    return Step(after, (fact(rollout, after, seen, who=BY_ITSELF, what=ALERT, why=why),))
+
+
 def _gone_on(rollout: Rollout, seen: Seen, waits: tuple[str, ...]) -> Step | None:
     if waits:
         return None
@@ -279,7 +310,9 @@ def _silence(rollout: Rollout, seen: Seen) -> str:
 def _passed(rollout: Rollout, seen: Seen) -> str:
     if rollout.entered is None:
         return "every version of the plan is up"
-    reason = seen.evidence.because if seen.evidence is not None and seen.evidence.because else "its conditions are met"
+    evidence = seen.evidence
+    shown = evidence is not None and evidence.says is Says.PROMOTE
+    reason = evidence.because if evidence is not None and shown and evidence.because else "its conditions are met"
     return f"stage '{rollout.entered.name}' is passed: {reason}"
 
 

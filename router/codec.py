@@ -14,17 +14,23 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from router.agreement import comparison_as_dict, comparison_from
 from router.epoch import Entry, Snapshot
 from router.errors import PolicyError
 from router.match import How, Match, Place
+from router.observed import Observed, Reading
 from router.policy import Arm, OverCapacity, Policy, Role, Rule, Shadow
 from router.unit import FieldSource, JsonSource, UnitSource
 
-READER = 2
+READER = 4
 """The newest form that this code reads.
 
-2 added rules, unit sources, conditions and budgets of shadows, and to snapshots the policies that are staged.
+2 added rules, unit sources, conditions and budgets of shadows, and to snapshots the policies that are staged; 3 added
+the output that is observed; 4 how the answers to copies are compared.
 """
+
+_RULED = 2
+_OBSERVING = 3
 
 
 def digest_of(blob: bytes) -> str:
@@ -39,8 +45,12 @@ def encode_policy(policy: Policy) -> bytes:
 
 def reader_of(policy: Policy) -> int:
     """The oldest form of reader that understands this policy."""
+    if policy.comparison is not None:
+        return READER
+    if policy.observes is not None:
+        return _OBSERVING
     new = policy.rules or policy.unit_sources or any(map(_says_more, policy.shadows))
-    return READER if new or policy.over_capacity is not OverCapacity.REFUSE else 1
+    return _RULED if new or policy.over_capacity is not OverCapacity.REFUSE else 1
 
 
 def decode_policy(blob: bytes) -> Policy:
@@ -63,7 +73,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 
 def snapshot_reader_of(snapshot: Snapshot) -> int:
     """The oldest form of reader that understands this snapshot, whatever its policies ask for."""
-    return READER if snapshot.staged else 1
+    return _RULED if snapshot.staged else 1
 
 
 def decode_snapshot(blob: bytes) -> Snapshot:
@@ -103,13 +113,17 @@ def policy_as_dict(policy: Policy) -> dict[str, Any]:
         said["rules"] = [rule_as_dict(rule) for rule in policy.rules]
     if policy.unit_sources:
         said["unit_sources"] = [_source_as_dict(source) for source in policy.unit_sources]
+    if policy.observes is not None:
+        said["observes"] = {"output": policy.observes.output, "kind": policy.observes.kind.value}
+    if policy.comparison is not None:
+        said["comparison"] = comparison_as_dict(policy.comparison)
     return said
 
 
 def policy_from_dict(fields: Mapping[str, Any]) -> Policy:
     """The policy in plain values; unknown keys are refused, for a policy half understood is none."""
     known = {"stable", "arms", "shadows", "salt", "unit_header", "allow_override", "repeatable", "over_capacity"}
-    late = {"rules", "unit_sources"}
+    late = {"rules", "unit_sources", "observes", "comparison"}
     _refuse_unknown("policy", fields, known | late)
     try:
         for arm in fields["arms"]:
@@ -119,8 +133,13 @@ def policy_from_dict(fields: Mapping[str, Any]) -> Policy:
         rules = tuple(map(rule_from_dict, fields.get("rules", ())))
         sources = tuple(map(_source_from_dict, fields.get("unit_sources", ())))
         over = OverCapacity(fields.get("over_capacity", OverCapacity.REFUSE))
+        seen = _observed_from_dict(fields["observes"]) if "observes" in fields else None
+        compared = comparison_from(fields["comparison"]) if "comparison" in fields else None
         rest = {key: fields[key] for key in known - {"arms", "shadows", "over_capacity"}}
-        return Policy(arms=arms, shadows=shadows, over_capacity=over, rules=rules, unit_sources=sources, **rest)
+        return Policy(
+            arms=arms, shadows=shadows, over_capacity=over, rules=rules, unit_sources=sources, observes=seen,
+            comparison=compared, **rest,
+        )  # fmt: skip
     except PolicyError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -133,15 +152,19 @@ def shadow_as_dict(shadow: Shadow) -> dict[str, Any]:
     if shadow.when:
         said["when"] = [_match_as_dict(match) for match in shadow.when]
     budgets = {"max_per_s": shadow.max_per_s, "max_in_flight": shadow.max_in_flight}
+    budgets["noise_ppm"] = shadow.noise_ppm or None
     return said | {name: budget for name, budget in budgets.items() if budget is not None}
 
 
 def shadow_from_dict(fields: Mapping[str, Any]) -> Shadow:
     """The shadow in plain values; raises what its values raise."""
-    _refuse_unknown("shadow", fields, {"version", "sample_ppm", "salt", "when", "max_per_s", "max_in_flight"})
+    _refuse_unknown(
+        "shadow", fields, {"version", "sample_ppm", "salt", "when", "max_per_s", "max_in_flight", "noise_ppm"}
+    )
     when = tuple(map(_match_from_dict, fields.get("when", ())))
     budgets = (fields.get("max_per_s"), fields.get("max_in_flight"))
-    return Shadow(fields["version"], fields["sample_ppm"], fields["salt"], when, *budgets)
+    noise = fields.get("noise_ppm", 0)
+    return Shadow(fields["version"], fields["sample_ppm"], fields["salt"], when, *budgets, noise_ppm=noise)
 
 
 def rule_as_dict(rule: Rule) -> dict[str, Any]:
@@ -182,6 +205,11 @@ def _source_from_dict(fields: Mapping[str, Any]) -> UnitSource:
         return JsonSource(fields["json"], fields["max_bytes"])
     _refuse_unknown("unit source", fields, {"place", "name"})
     return FieldSource(fields["name"], Place(fields["place"]))
+
+
+def _observed_from_dict(fields: Mapping[str, Any]) -> Observed:
+    _refuse_unknown("observed output", fields, {"output", "kind"})
+    return Observed(fields["output"], Reading(fields["kind"]))
 
 
 def _refuse_unknown(what: str, fields: Mapping[str, Any], known: set[str]) -> None:

@@ -25,9 +25,10 @@ from router.advance import (
 from router.errors import PolicyError, RolloutError
 from router.freeze import frozen_by
 from router.phases import Event, Phase, moved
-from router.plan import Does, End, given, grows
+from router.plan import End, given, grows
 from router.policy import format_share
 from router.rollout import Approval, Rollout, Seen, Step, cut_words, fact, policy_of
+from router.stage import Does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

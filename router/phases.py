@@ -55,6 +55,8 @@ class Event(StrEnum):
     PAUSE = "pause"
     LATE = "late"
     """The deadline has passed: nothing is changed until somebody looks."""
+    INCIDENT = "incident"
+    """Both arms fail alike: nobody's fault, and no time to grow; nothing is changed until somebody looks."""
     FAIL = "fail"
     """The deadline has passed, and the plan says that this is a failure."""
     BREACH = "breach"
@@ -70,6 +72,7 @@ _GOES_ON: Final = MappingProxyType({Event.RUN: Phase.RUNNING, Event.BAKE: Phase.
 _GOES_BACK: Final = MappingProxyType({Event.ROLL_BACK: Phase.ROLLED_BACK, Event.STOP: Phase.ROLLED_BACK})
 _IN_TRAFFIC: Final = MappingProxyType({**_GOES_BACK, Event.BREACH: Phase.ROLLED_BACK, Event.FINISH: Phase.PROMOTED})
 _STALLS: Final = MappingProxyType({Event.PAUSE: Phase.PAUSED, Event.LATE: Phase.PAUSED, Event.FAIL: Phase.FAILED})
+_HALTS: Final = MappingProxyType({Event.INCIDENT: Phase.PAUSED})
 
 _FROM: Final[Mapping[Phase, Mapping[Event, Phase]]] = MappingProxyType(
     {
@@ -79,6 +82,7 @@ _FROM: Final[Mapping[Phase, Mapping[Event, Phase]]] = MappingProxyType(
             Event.ASK: Phase.WAITING,
             Event.SET: Phase.RUNNING,
             **_STALLS,
+            **_HALTS,
             **_IN_TRAFFIC,
         },
         Phase.BAKING: {**_GOES_ON, Event.ASK: Phase.WAITING, **_STALLS, **_IN_TRAFFIC},
@@ -90,7 +94,7 @@ _FROM: Final[Mapping[Phase, Mapping[Event, Phase]]] = MappingProxyType(
             Event.SET: Phase.PAUSED,
             **_IN_TRAFFIC,
         },
-        Phase.WATCHING: {Event.ASK: Phase.WAITING, **_STALLS, **_IN_TRAFFIC},
+        Phase.WATCHING: {Event.ASK: Phase.WAITING, **_STALLS, **_HALTS, **_IN_TRAFFIC},
         Phase.PROMOTED: {},
         Phase.ROLLED_BACK: {Event.RETRY: Phase.WARMING},
         Phase.FAILED: {Event.RETRY: Phase.WARMING},

@@ -17,16 +17,17 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType, UnionType
 
+from router.agreement import Comparison
 from router.errors import PlanError, PolicyError
 from router.freeze import Dated, Freeze, Weekly
+from router.observed import Observed
 from router.places import places_of
-from router.policy import WHOLE, Arm, Policy, Role, Rule, Shadow, check_salt, check_version, format_share
+from router.policy import WHOLE, Arm, Policy, Role, Shadow, check_salt, check_version, format_share
+from router.stage import LONGEST_S, Does, Stage, are, refuse, wrong_whole
+from router.verdicts.guardrails import USUAL, USUAL_WITH_COPIES, Terms
 
 MOST_STAGES = 100
 MOST_ARMS = 6
-LONGEST_S = 366 * 86_400
-MOST_REQUESTS = 10**12
-_LONGEST_NAME = 64
 _NO_BOUND: Mapping[int, int] = MappingProxyType({})
 
 
@@ -39,28 +40,6 @@ class Kind(StrEnum):
     BLUE_GREEN = "blue_green"
     MANUAL = "manual"
     CUSTOM = "custom"
-
-
-class Does(StrEnum):
-    """What a stage does to traffic."""
-
-    RUN = "run"
-    """The stage's shares, shadows and rules."""
-    BAKE = "bake"
-    """No share: the version is up, seen only by the stage's rules and shadows."""
-    WATCH = "watch"
-    """The new version is stable; the old one is kept warm, so that going back is instant."""
-
-
-class Needs(StrEnum):
-    """What a stage needs to be passed, beside fresh evidence that does not speak for going back."""
-
-    VERDICT = "verdict"
-    """The minimum time and number of requests, and a verdict for promotion."""
-    MINIMA = "minima"
-    """The minimum time and number of requests."""
-    EITHER = "either"
-    """The minimum time and number of requests, or before them a verdict for promotion."""
 
 
 class End(StrEnum):
@@ -83,48 +62,13 @@ class Stalled(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stretch of constant traffic.
+class Incident(StrEnum):
+    """What becomes of a rollout while candidate and stable fail alike: nobody's fault, and no time to grow."""
 
-    Attributes:
-        name: unique in its plan.
-        does: run, bake or watch.
-        shares: parts per million by version, stable not among them.
-        shadows: versions that get copies during this stage, beside those of the policy from before.
-        rules: during this stage these come before the rules of the policy from before.
-        min_s: the shortest time, in seconds.
-        min_requests: the smallest number of requests that each of its versions must have had.
-        needs: what else it needs to be passed.
-        approval: whether somebody must approve before it is entered.
-        flip: whether its policy is published everywhere before it is active anywhere.
-        policy: a whole policy set by hand; a stage that has one says nothing else about traffic.
-    """
-
-    name: str
-    does: Does = Does.RUN
-    shares: Mapping[int, int] = field(default_factory=dict)
-    shadows: tuple[Shadow, ...] = ()
-    rules: tuple[Rule, ...] = ()
-    min_s: int = 0
-    min_requests: int = 0
-    needs: Needs = Needs.VERDICT
-    approval: bool = False
-    flip: bool = False
-    policy: Policy | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shares", MappingProxyType(dict(self.shares)))
-        _refuse(_wrong_in_stage(self))
-
-    @property
-    def versions(self) -> tuple[int, ...]:
-        """The versions that this stage shows requests to."""
-        if self.policy is not None:
-            return self.policy.versions
-        shared = [version for version, share in self.shares.items() if share]
-        copied = [shadow.version for shadow in self.shadows]
-        return tuple(dict.fromkeys([*shared, *copied, *(rule.version for rule in self.rules)]))
+    PAUSE = "pause"
+    """It is paused, and goes on when somebody has looked."""
+    HOLD = "hold"
+    """It stands still, and goes on by itself when the incident is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +88,12 @@ class Plan:
         deadline_s: the longest time that a stage, or warming up, may take beyond its shortest; None is for ever. Time
             in which the rollout is paused, or waits for an approval, does not count.
         on_deadline: what becomes of it then.
+        on_incident: what becomes of it while both versions fail alike.
         max_age_s: evidence older than this is no evidence.
+        terms: by what candidates are judged; None is by what is usual.
         freezes: windows during which no share grows.
+        comparison: how the answers to copies are held against those that clients got; None is as the policy from before
+            has it.
         fixed: the first bucket of arms that a rollout took over from an earlier split, by version. Plans as people
             write them have none: it is found when the rollout starts (`router.salts`), and kept with it.
     """
@@ -160,14 +108,17 @@ class Plan:
     undecided: End = End.RESTORE
     deadline_s: int | None = None
     on_deadline: Stalled = Stalled.PAUSE
+    on_incident: Incident = Incident.PAUSE
     max_age_s: int = 60
+    terms: Terms | None = None
     freezes: tuple[Freeze, ...] = ()
+    comparison: Comparison | None = None
     fixed: Mapping[int, int] = field(default_factory=dict)
     places: Mapping[int, int] = field(init=False, repr=False, compare=False)
     """The first bucket of each arm, by version."""
 
     def __post_init__(self) -> None:
-        _refuse(_wrong_in_plan(self))
+        refuse(_wrong_in_plan(self))
         object.__setattr__(self, "fixed", MappingProxyType(dict(self.fixed)))
         places = places_of([stage.shares for stage in self.stages], self.fixed)
         if places is None:
@@ -176,6 +127,26 @@ class Plan:
                 "them: let fewer of them be large in turn"
             )
         object.__setattr__(self, "places", MappingProxyType(places))
+
+    @property
+    def judged_by(self) -> Terms:
+        """Its terms, or those that are usual."""
+        if self.terms is not None:
+            return self.terms
+        copies = any(shadow.sample_ppm for stage in self.stages for shadow in stage.shadows)
+        return USUAL_WITH_COPIES if copies else USUAL
+
+    @property
+    def decisive(self) -> int | None:
+        """The last stage in which the candidate and stable have traffic side by side; None where nothing is promoted.
+
+        There a verdict can be had: after it there is nobody left to compare the candidate with, and before it the
+        candidate has fewer requests.
+        """
+        if self.end is not End.PROMOTE:
+            return None
+        beside = [nth for nth, one in enumerate(self.stages) if 0 < sum(one.shares.values()) < WHOLE]
+        return max((nth for nth in beside if self.stages[nth].shares.get(self.candidate or 0)), default=None)
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -207,11 +178,14 @@ def policy_for(
         PlanError: the plan cannot be carried out on this policy.
         PolicyError: shares set by hand that the arms have no room for.
     """
-    _refuse(wrong_on(plan, base))
+    refuse(wrong_on(plan, base))
     ends = stage == len(plan.stages)
     if ends or plan.stages[stage].does is Does.WATCH:
         return _ended(plan, stage, base, chosen, shares_of(plan, stage, shares, most), warm=not ends)
-    return _running(plan, plan.stages[stage], base, shares_of(plan, stage, shares, most))
+    running = _running(plan, plan.stages[stage], base, shares_of(plan, stage, shares, most))
+    observed = observed_by(plan.judged_by)
+    by_hand = plan.stages[stage].policy is not None
+    return running if observed is None or by_hand else replace(running, observes=observed)
 
 
 def shares_of(
@@ -254,11 +228,19 @@ def wrong_on(plan: Plan, base: Policy) -> Iterator[str]:
             )
 
 
+def observed_by(terms: Terms) -> Observed | None:
+    """The output that has to be observed for them; None where they compare no predictions."""
+    return next((Observed(one.output, one.kind) for one in terms.guardrails if one.output), None)
+
+
 def _running(plan: Plan, stage: Stage, base: Policy, shares: Mapping[int, int]) -> Policy:
     if stage.policy is not None:
         return stage.policy
-    shadows = _beside(base.shadows, stage.shadows)
-    kept = replace(base, salt=plan.salt or base.salt, rules=(*stage.rules, *base.rules), shadows=shadows)
+    own = tuple(one for shadow in stage.shadows for one in shadow.with_noise(base.stable))
+    shadows = _beside(base.shadows, own)
+    compared = plan.comparison if stage.shadows and plan.comparison is not None else base.comparison
+    rules = (*stage.rules, *base.rules)
+    kept = replace(base, salt=plan.salt or base.salt, rules=rules, shadows=shadows, comparison=compared)
     if unknown := sorted(shares.keys() - plan.places.keys()):
         raise PolicyError(f"version {unknown[0]} is no arm of this rollout: it has {_listed(plan.places)}")
     roles = {plan.candidate: Role.CANARY} if plan.end is End.PROMOTE else {}
@@ -285,47 +267,6 @@ def _ended(
 def _beside(base: tuple[Shadow, ...], stage: tuple[Shadow, ...]) -> tuple[Shadow, ...]:
     own = {shadow.version for shadow in stage}
     return (*(shadow for shadow in base if shadow.version not in own), *stage)
-
-
-def _wrong_in_stage(stage: Stage) -> Iterator[str]:
-    yield from _wrong_shares(stage.shares)
-    yield from (found := list(_wrong_values(stage)))
-    if found:
-        return
-    if stage.does is not Does.RUN and any(stage.shares.values()):
-        yield f"stage '{stage.name}' is to {stage.does} and gives shares: only stages that run do"
-    if stage.policy is not None and (stage.shares or stage.shadows or stage.rules or stage.does is not Does.RUN):
-        yield f"stage '{stage.name}' has a policy set by hand: it runs, without shares, shadows or rules beside that"
-    if stage.does is Does.WATCH and (stage.shadows or stage.rules):
-        yield f"stage '{stage.name}' is to watch, which has neither shadows nor rules of its own"
-    if stage.does is not Does.WATCH and not stage.versions and (stage.min_requests or stage.needs is Needs.VERDICT):
-        yield f"stage '{stage.name}' shows nothing to any version, so what it waits for would never come"
-
-
-def _wrong_values(stage: Stage) -> Iterator[str]:
-    if not isinstance(stage.name, str) or not 1 <= len(stage.name) <= _LONGEST_NAME or not stage.name.isprintable():
-        yield f"{stage.name!r} is no name of a stage: it has 1 to {_LONGEST_NAME} characters"
-    yield from _wrong_whole(f"min_s of stage '{stage.name}'", stage.min_s, 0, LONGEST_S)
-    yield from _wrong_whole(f"min_requests of stage '{stage.name}'", stage.min_requests, 0, MOST_REQUESTS)
-    for name, kind in {"does": Does, "needs": Needs, "approval": bool, "flip": bool, "policy": Policy | None}.items():
-        if not isinstance(getattr(stage, name), kind):
-            yield f"{name} of stage '{stage.name}' is {getattr(stage, name)!r}, which is none of those there are"
-    if not _are(stage.shadows, Shadow) or not _are(stage.rules, Rule):
-        yield f"shadows and rules of stage '{stage.name}' are tuples of shadows and of rules"
-    elif len({one.version for one in stage.shadows}) < len(stage.shadows):
-        yield f"a version is a shadow of stage '{stage.name}' twice: give each one sample"
-
-
-def _wrong_shares(shares: Mapping[int, int]) -> Iterator[str]:
-    for version, share in shares.items():
-        try:
-            check_version(version)
-        except PolicyError as error:
-            yield str(error)
-        yield from _wrong_whole(f"the share of version {version}", share, 0, WHOLE)
-    numbers = [share for share in shares.values() if isinstance(share, int)]
-    if sum(numbers) > WHOLE:
-        yield f"the shares sum to {format_share(sum(numbers))}: together they may have at most 100 %"
 
 
 def _wrong_in_plan(plan: Plan) -> Iterator[str]:
@@ -357,7 +298,8 @@ def _wrong_at_the_end(plan: Plan) -> Iterator[str]:
 
 
 def _wrong_settings(plan: Plan) -> Iterator[str]:
-    kinds = {"kind": Kind, "end": End, "on_deadline": Stalled, "approve_end": bool, "winner_by_hand": bool}
+    kinds: dict[str, type | UnionType] = {"kind": Kind, "end": End, "on_deadline": Stalled, "on_incident": Incident}
+    kinds |= {"approve_end": bool, "winner_by_hand": bool, "terms": Terms | None, "comparison": Comparison | None}
     for name, kind in kinds.items():
         if not isinstance(getattr(plan, name), kind):
             yield f"{name} is {getattr(plan, name)!r}, which is none of those there are"
@@ -370,24 +312,10 @@ def _wrong_settings(plan: Plan) -> Iterator[str]:
         except PolicyError as error:
             yield str(error)
     if plan.deadline_s is not None:
-        yield from _wrong_whole("deadline_s", plan.deadline_s, 1, LONGEST_S)
-    yield from _wrong_whole("max_age_s", plan.max_age_s, 1, LONGEST_S)
-    if not _are(plan.freezes, Weekly | Dated):
+        yield from wrong_whole("deadline_s", plan.deadline_s, 1, LONGEST_S)
+    yield from wrong_whole("max_age_s", plan.max_age_s, 1, LONGEST_S)
+    if not are(plan.freezes, Weekly | Dated):
         yield "freezes are a tuple of windows"
-
-
-def _are(values: object, kind: type | UnionType) -> bool:
-    return isinstance(values, tuple) and all(isinstance(one, kind) for one in values)
-
-
-def _wrong_whole(what: str, value: object, least: int, most: int) -> Iterator[str]:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        yield f"{what} is {value!r}: it is a whole number from {least:,} to {most:,}"
-
-
-def _refuse(mistakes: Iterable[str]) -> None:
-    if found := "; ".join(mistakes):
-        raise PlanError(found)
 
 
 def _listed(versions: Iterable[int]) -> str:

@@ -1,8 +1,11 @@
-"""Plans as plain values: what a file holds, what a store keeps, and the JSON Schema of both.
+"""Plans as plain values: what a file holds, and what a store keeps; its shape is `router.plan_schema`.
 
 Times may be written as whole seconds or like `10m`, shares as parts per million or like `12.5%`; what is written here
 is always the first. Whatever may be left out has the default of `router.plan`. A document that is no plan is refused
 with a sentence for every mistake in its shape, or else for every mistake in what it means.
+
+What was added to plans is written only where it is used, and the plan then names the form that has it: an older reader
+refuses such a plan by its first key, and goes on reading all others.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+from router.agreement import comparison_as_dict, comparison_from
 from router.codec import (
     policy_as_dict,
     policy_from_dict,
@@ -24,157 +28,23 @@ from router.codec import (
 )
 from router.errors import PlanError, RouterError
 from router.freeze import DAYS, Dated, Freeze, Weekly
-from router.match import LONGEST_TEXT, MOST_CONDITIONS, MOST_VALUES, How, Place
-from router.plan import LONGEST_S, MOST_REQUESTS, MOST_STAGES, Does, End, Kind, Needs, Plan, Stage, Stalled
-from router.policy import (
-    LARGEST_BUDGET,
-    LARGEST_VERSION,
-    LONGEST_SALT,
-    MOST_RULES,
-    WHOLE,
-    Rule,
-    Shadow,
-    format_share,
-    parse_share,
-)
+from router.match import How, Place
+from router.plan import End, Incident, Kind, Plan, Stalled
+from router.plan_schema import JUDGED, NEWEST, OLDEST, PLAN_SCHEMA
+from router.policy import WHOLE, Rule, Shadow, format_share, parse_share
 from router.schema import mistakes
-
-FORM: Final = 1
-"""The form of plan that this code writes and reads."""
+from router.stage import Does, Needs, Stage
+from router.verdicts.terms_form import terms_as_dict, terms_from
 
 _UNITS: Final = MappingProxyType({"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800})
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 
 
-def _object(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
-
-
-def _one_of(kind: type[StrEnum], description: str | None = None) -> dict[str, Any]:
-    said = {"description": description} if description else {}
-    return {"enum": [one.value for one in kind], **said}
-
-
-def _whole(least: int, most: int, *, or_none: bool = False) -> dict[str, Any]:
-    return {"type": ["integer", "null"] if or_none else "integer", "minimum": least, "maximum": most}
-
-
-def _text(longest: int, shortest: int = 0) -> dict[str, Any]:
-    return {"type": "string", "minLength": shortest, "maxLength": longest}
-
-
-_VERSION: Final = _whole(1, LARGEST_VERSION)
-_SECONDS: Final = {
-    "description": f"whole seconds from 0 to {LONGEST_S:,}, or a time like '90s', '10m' or '1h30m'",
-    "anyOf": [_whole(0, LONGEST_S), {"type": "string", "pattern": r"^(\d{1,9}[smhdw])+$"}],
-}
-SHARE_WITH_UNIT: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "description": "a share with its unit: write '10%' or '100000ppm', since a bare number could mean either",
-        "anyOf": [{"const": 0}, {"type": "string", "pattern": r"^\s*(\d+(\.\d+)?\s*(%|[pP][pP][mM])|0+(\.0+)?)\s*$"}],
-    }
-)
-"""What people write: nothing is guessed, so nothing but 0 goes without its unit."""
-_SHARE: Final = {
-    "description": f"parts per million from 0 to {WHOLE:,}, or a share like '12.5%'",
-    "anyOf": [_whole(0, WHOLE), {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(%|[pP][pP][mM])?\s*$"}],
-}
-_CONDITION: Final = _object(
-    ["name", "values"],
-    {
-        "name": _text(64, 1),
-        "values": {"type": "array", "items": _text(LONGEST_TEXT), "minItems": 1, "maxItems": MOST_VALUES},
-        "how": _one_of(How),
-        "place": _one_of(Place),
-    },
-)
-_WHEN: Final = {"type": "array", "items": {"$ref": "#/$defs/condition"}, "maxItems": MOST_CONDITIONS}
-_SHADOW: Final = _object(
-    ["version"],
-    {
-        "version": _VERSION,
-        "sample_ppm": {"$ref": "#/$defs/ppm"},
-        "salt": _text(LONGEST_SALT),
-        "when": _WHEN,
-        "max_per_s": _whole(1, LARGEST_BUDGET),
-        "max_in_flight": _whole(1, LARGEST_BUDGET),
-    },
-)
-_STAGE: Final = _object(
-    ["name"],
-    {
-        "name": _text(64, 1),
-        "does": _one_of(Does),
-        "shares": {
-            "type": "object",
-            "description": 'shares by version, like {"2": "5%"}',
-            "propertyNames": {"pattern": "^[1-9][0-9]{0,9}$", "description": "the number of a version"},
-            "additionalProperties": {"$ref": "#/$defs/share"},
-        },
-        "shadows": {"type": "array", "items": {"$ref": "#/$defs/shadow"}, "maxItems": 16},
-        "rules": {
-            "type": "array",
-            "items": _object(["version", "when"], {"version": _VERSION, "when": {**_WHEN, "minItems": 1}}),
-            "maxItems": MOST_RULES,
-        },
-        "min_s": {"$ref": "#/$defs/seconds"},
-        "min_requests": _whole(0, MOST_REQUESTS),
-        "needs": _one_of(Needs),
-        "approval": {"type": "boolean"},
-        "flip": {"type": "boolean"},
-        "policy": {"type": "object", "description": "a whole policy, as the API shows it"},
-    },
-)
-_FREEZE: Final = _object(
-    ["name", "begins", "ends"],
-    {
-        "name": _text(64, 1),
-        "begins": {**_text(64), "description": "a moment like 'fri 16:00' or '2026-12-20T00:00:00+01:00'"},
-        "ends": {**_text(64), "description": "a moment like 'mon 08:00' or '2027-01-02T00:00:00+01:00'"},
-        "utc": {**_text(6), "description": "the distance from UTC of a weekly freeze, like '+01:00'"},
-    },
-)
-
-PLAN_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A rollout plan",
-        **_object(
-            ["form", "end", "stages"],
-            {
-                "form": {"const": FORM},
-                "kind": _one_of(Kind),
-                "end": _one_of(End),
-                "candidate": _whole(1, LARGEST_VERSION, or_none=True),
-                "stages": {"type": "array", "items": {"$ref": "#/$defs/stage"}, "minItems": 1, "maxItems": MOST_STAGES},
-                "salt": _text(LONGEST_SALT),
-                "approve_end": {"type": "boolean"},
-                "winner_by_hand": {"type": "boolean"},
-                "undecided": {"enum": [End.RESTORE.value, End.KEEP.value]},
-                "deadline_s": {"description": "null for none, or a time", "anyOf": [{"type": "null"}, _SECONDS]},
-                "on_deadline": _one_of(Stalled),
-                "max_age_s": {"$ref": "#/$defs/seconds"},
-                "freezes": {"type": "array", "items": {"$ref": "#/$defs/freeze"}, "maxItems": 64},
-            },
-        ),
-        "$defs": {
-            "seconds": _SECONDS,
-            "share": _SHARE,
-            "ppm": _SHARE,
-            "condition": _CONDITION,
-            "shadow": _SHADOW,
-            "stage": _STAGE,
-            "freeze": _FREEZE,
-        },
-    }
-)
-"""What a plan may say, for editors and for `plan_from`, which checks by it."""
-
-
 def plan_as_dict(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values, everything said."""
+    """The plan as plain values, everything said but for what was added later and is not used."""
+    late = _added(plan)
     return {
-        "form": FORM,
+        "form": NEWEST if "comparison" in late else JUDGED if late else OLDEST,
         "kind": plan.kind.value,
         "end": plan.end.value,
         "candidate": plan.candidate,
@@ -187,7 +57,16 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
         "on_deadline": plan.on_deadline.value,
         "max_age_s": plan.max_age_s,
         "freezes": [asdict(freeze) for freeze in plan.freezes],
+        **late,
     }
+
+
+def _added(plan: Plan) -> dict[str, Any]:
+    """What later forms added, where this plan uses it."""
+    said: dict[str, Any] = {} if plan.terms is None else {"terms": terms_as_dict(plan.terms)}
+    if plan.on_incident is not Incident.PAUSE:
+        said["on_incident"] = plan.on_incident.value
+    return said if plan.comparison is None else {**said, "comparison": comparison_as_dict(plan.comparison)}
 
 
 def plan_as_document(plan: Plan) -> dict[str, Any]:
@@ -214,11 +93,16 @@ def plan_from(document: object) -> Plan:
         for name in ("deadline_s", "max_age_s")
         if said.get(name) is not None
     }
+    terms = _built(wrong, "terms", terms_from, said["terms"]) if "terms" in said else None
+    compared = _built(wrong, "comparison", comparison_from, said["comparison"]) if "comparison" in said else None
     _refuse(wrong)
-    kinds: dict[str, type[StrEnum]] = {"kind": Kind, "end": End, "undecided": End, "on_deadline": Stalled}
+    kinds: dict[str, type[StrEnum]] = {
+        "kind": Kind, "end": End, "undecided": End, "on_deadline": Stalled, "on_incident": Incident
+    }  # fmt: skip
     named: dict[str, Any] = {name: kind(said[name]) for name, kind in kinds.items() if name in said}
     rest = {name: said[name] for name in ("candidate", "salt", "approve_end", "winner_by_hand") if name in said}
-    return Plan(**{"kind": Kind.CUSTOM, **named, **rest, **times, "stages": tuple(stages), "freezes": tuple(freezes)})
+    whole = {"stages": tuple(stages), "freezes": tuple(freezes), "terms": terms, "comparison": compared}
+    return Plan(**{"kind": Kind.CUSTOM, **named, **rest, **times, **whole})
 
 
 def seconds_of(value: int | str) -> int:
@@ -269,7 +153,8 @@ def _stage_from(said: Mapping[str, Any]) -> Stage:
 def _shadow_from(said: Mapping[str, Any]) -> Shadow:
     sample = _share_of(said.get("sample_ppm", WHOLE))
     when = [_condition(one) for one in said.get("when", ())]
-    return shadow_from_dict({"salt": "shadow", **said, "sample_ppm": sample, "when": when})
+    noise = _share_of(said.get("noise_ppm", 0))
+    return shadow_from_dict({"salt": "shadow", **said, "sample_ppm": sample, "when": when, "noise_ppm": noise})
 
 
 def _rule_from(said: Mapping[str, Any]) -> Rule:

@@ -16,14 +16,20 @@ from enum import StrEnum
 from itertools import pairwise
 from types import MappingProxyType
 
+from router.agreement import Comparison
 from router.errors import PolicyError
 from router.match import Match, check_conditions, check_field_name
+from router.observed import Observed
+from router.offsets import offsets_of
 from router.unit import UnitSource, check_sources
 
 WHOLE = 1_000_000
 """All traffic, in parts per million."""
 
 LONGEST_SALT = 256
+
+USUAL_SHADOW = "shadow"
+"""By which salt copies are drawn where nothing else is said."""
 
 MOST_RULES = 64
 """Every request that no rule claims is held against all of them."""
@@ -91,14 +97,17 @@ class Shadow:
         when: the conditions that a request must fulfil, all of them; none means every request.
         max_per_s: the budget: copies per second that one gateway may send; None is as many as the sample gives.
         max_in_flight: the budget: copies that one gateway may have under way; None is as many as it has room for.
+        noise_ppm: a plan's: for what share of the units that are copied stable is asked a second time, in parts per
+            million. In a policy that is a shadow of stable's version with the same salt (`with_noise`).
     """
 
     version: int
     sample_ppm: int = WHOLE
-    salt: str = "shadow"
+    salt: str = USUAL_SHADOW
     when: tuple[Match, ...] = ()
     max_per_s: int | None = None
     max_in_flight: int | None = None
+    noise_ppm: int = 0
 
     def __post_init__(self) -> None:
         check_version(self.version)
@@ -107,6 +116,13 @@ class Shadow:
         check_conditions(self.when)
         _check_budget("copies per second", self.max_per_s)
         _check_budget("copies under way", self.max_in_flight)
+        _check_ppm("noise", self.noise_ppm)
+
+    def with_noise(self, stable: int) -> tuple[Shadow, ...]:
+        """As a policy has it: the shadow, and beside it one of stable's version that gets a part of the same units."""
+        alone = replace(self, noise_ppm=0)
+        part = self.sample_ppm * self.noise_ppm // WHOLE
+        return (alone, replace(alone, version=stable, sample_ppm=part)) if part else (alone,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +164,8 @@ class Policy:
             policies; routing does not look at it.
         rules: versions for requests that fulfil conditions; the first that applies decides, before any arm.
         unit_sources: where a unit's name is looked for, in order, when `unit_header` is not there.
+        observes: the output whose values gateways count, by version, for whoever compares them; None for none.
+        comparison: how the answers to copies are held against those that clients got; None is as usual.
     """
 
     stable: int
@@ -160,6 +178,8 @@ class Policy:
     over_capacity: OverCapacity = OverCapacity.REFUSE
     rules: tuple[Rule, ...] = ()
     unit_sources: tuple[UnitSource, ...] = ()
+    observes: Observed | None = None
+    comparison: Comparison | None = None
     ranges: tuple[tuple[int, int, Arm], ...] = field(init=False, repr=False, compare=False)
     """(first bucket, first bucket after, arm) for each arm that owns any: what the hot path walks."""
     salted: bytes = field(init=False, repr=False, compare=False)
@@ -175,6 +195,10 @@ class Policy:
             raise PolicyError(f"over_capacity is {self.over_capacity!r}: it is one of {', '.join(OverCapacity)}")
         check_field_name(self.unit_header)
         check_sources(self.unit_sources)
+        if not isinstance(self.observes, Observed | None):
+            raise PolicyError(f"observes is {self.observes!r}: it is an output, or nothing")
+        if not isinstance(self.comparison, Comparison | None):
+            raise PolicyError(f"comparison is {self.comparison!r:.60}: it is rules of comparison, or nothing")
         _check_rules(self.rules)
         _check_versions_differ(self.stable, self.arms)
         _check_shadows_differ(self.shadows)
@@ -208,7 +232,7 @@ class Policy:
             raise PolicyError(f"version {self.stable} is stable and takes what the arms leave: give the arms only")
         _check_sum(shares)
         roles = {arm.version: arm.role for arm in self.arms}
-        offsets = _offsets(shares, {arm.version: arm.offset_ppm for arm in self.arms})
+        offsets = offsets_of(shares, {arm.version: arm.offset_ppm for arm in self.arms}, WHOLE)
         arms = tuple(Arm(v, share, offsets[v], roles.get(v, Role.ARM)) for v, share in shares.items())
         return replace(self, arms=arms)
 
@@ -293,6 +317,8 @@ def _check_shadows_differ(shadows: tuple[Shadow, ...]) -> None:
     versions = [shadow.version for shadow in shadows]
     if len(set(versions)) < len(versions):
         raise PolicyError("a version is a shadow twice: give each one sample")
+    if any(shadow.noise_ppm for shadow in shadows):
+        raise PolicyError("noise_ppm is a plan's: in a policy, give stable's version a shadow with the same salt")
 
 
 def _check_disjoint(owners: list[Arm]) -> None:
@@ -307,47 +333,3 @@ def _check_sum(shares: Mapping[int, int]) -> None:
     total = sum(shares.values())
     if total > WHOLE:
         raise PolicyError(f"the shares sum to {format_share(total)}: together they may have at most 100 %")
-
-
-def _offsets(shares: Mapping[int, int], current: Mapping[int, int]) -> dict[int, int]:
-    """Where each arm begins: where it began, if the new shares leave it room there."""
-    kept = {version: current[version] for version in shares if version in current}
-    if not _fits(shares, kept):
-        return _spread(shares, sorted(shares, key=lambda version: (current.get(version, WHOLE), version)))
-    for version in shares:
-        if version not in kept:
-            place = _place(shares, kept, shares[version])
-            if place is None:
-                return _spread(shares, sorted(shares, key=lambda v: (kept.get(v, WHOLE), v)))
-            kept[version] = place
-    return kept
-
-
-def _fits(shares: Mapping[int, int], offsets: Mapping[int, int]) -> bool:
-    ends = sorted((offset, offset + shares[version]) for version, offset in offsets.items() if shares[version])
-    return all(left[1] <= right[0] for left, right in pairwise([*ends, (WHOLE, WHOLE)]))
-
-
-def _place(shares: Mapping[int, int], offsets: Mapping[int, int], share: int) -> int | None:
-    """The middle of the widest gap, so that both neighbours keep room to grow; None where no gap is wide enough."""
-    taken = sorted((offset, offset + shares[version]) for version, offset in offsets.items())
-    gaps: list[tuple[int, int]] = []
-    end = 0
-    for first, after in [*taken, (WHOLE, WHOLE)]:
-        gaps.append((end, first - end))
-        end = max(end, after)  # an arm without a share may lie inside another's range
-    start, width = max(gaps, key=lambda gap: gap[1])
-    if width < share:
-        return None
-    return start + (width - share) // 2 if taken else start
-
-
-def _spread(shares: Mapping[int, int], order: list[int]) -> dict[int, int]:
-    """All arms side by side, the room that is left shared out after each."""
-    slack = (WHOLE - sum(shares.values())) // len(order)
-    offsets: dict[int, int] = {}
-    start = 0
-    for version in order:
-        offsets[version] = start
-        start += shares[version] + slack
-    return offsets

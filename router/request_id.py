@@ -25,8 +25,9 @@ with its own `person` for each use, so a tag can never serve as a unit's hash.
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64encode
+from base64 import b64decode
 from binascii import Error as Base64Error
+from binascii import b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -53,6 +54,7 @@ _REASONS = (
     Reason.FALLBACK,
 )
 _CODES: Mapping[Reason, int] = MappingProxyType({reason: code for code, reason in enumerate(_REASONS, start=1)})
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _HAS_UNIT = 1 << 6
 _SYNTHETIC = 1 << 7
 
@@ -126,7 +128,7 @@ class Key:
         said = _FIELDS.pack(FORM, self.key_id, flags, nonce, model, assigned, answered, epoch, at_s, unit)
         keyed = self._tag.copy()
         keyed.update(said)
-        return urlsafe_b64encode(said + keyed.digest())
+        return b2a_base64(said + keyed.digest(), newline=False).translate(_URL_SAFE)
 
     def tags(self, said: bytes, tag: bytes) -> bool:
         """Whether this key made the tag; compared in constant time."""

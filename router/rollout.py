@@ -18,9 +18,16 @@ from typing import Final, NamedTuple
 
 from router.errors import PlanError, RolloutError
 from router.phases import OVER, STANDING, Event, Phase, moved
-from router.plan import Does, Plan, Stage, policy_for, wrong_on
+from router.plan import Plan, policy_for, wrong_on
 from router.policy import Policy, format_share
 from router.salts import salted
+from router.seen import Evidence, Fact, Says, Seen
+from router.stage import Does, Stage
+
+__all__ = [
+    "BY_ITSELF", "MOST_APPROVALS", "NOT_YET_ENTERED", "Approval", "Automation", "Evidence", "Fact", "Rollout", "Says",
+    "Seen", "Step", "cut_words", "fact", "policy_of", "start",
+]  # fmt: skip
 
 NOT_YET_ENTERED: Final = -1
 MOST_APPROVALS: Final = 1_000
@@ -56,65 +63,6 @@ class Automation(StrEnum):
     """It goes on and back; it waits for the approvals that the plan asks for."""
 
 
-class Says(StrEnum):
-    """What the evidence is enough for."""
-
-    PROMOTE = "promote"
-    ROLL_BACK = "roll_back"
-    NOT_YET = "not_yet"
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known of one leg.
-
-    Attributes:
-        leg: on which it was gathered.
-        at_s: when its newest block closed, by the clock that `Seen.now_s` is read from.
-        says: the verdict.
-        requests: since the leg began, by version.
-        winner: the version that is found best, if one is.
-        stand_still: whether no share should grow meanwhile (an alarm that is not enough for going back).
-        because: the verdict's reason, in a sentence.
-        numbers: what it rests on, by name, for the ledger.
-    """
-
-    leg: int
-    at_s: float
-    says: Says = Says.NOT_YET
-    requests: Mapping[int, int] = field(default_factory=dict)
-    winner: int | None = None
-    stand_still: bool = False
-    because: str = ""
-    numbers: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "requests", MappingProxyType(dict(self.requests)))
-        object.__setattr__(self, "numbers", MappingProxyType(dict(self.numbers)))
-
-
-class Seen(NamedTuple):
-    """What a rollout is shown.
-
-    Attributes:
-        now_s: the time.
-        ready: the versions that are up.
-        evidence: None where there is none.
-        closed: what keeps anybody from going on just now and is not in the plan, in sentences: the model is stopped,
-            or a version could not carry what it would get.
-        runs: the policy that the model runs, where that may be another one than the rollout has set.
-        carries: the versions that carry less than they would get, by the largest share that they carry, for a policy
-            that cuts shares down to that (`clamp`); None where nobody has looked.
-    """
-
-    now_s: float
-    ready: frozenset[int] = frozenset()
-    evidence: Evidence | None = None
-    closed: tuple[str, ...] = ()
-    runs: Policy | None = None
-    carries: Mapping[int, int] | None = None
-
-
 class Approval(NamedTuple):
     """Who lets a rollout into one stage. It names the rollout's revision, so it fits once only."""
 
@@ -122,18 +70,6 @@ class Approval(NamedTuple):
     rollout: str
     revision: int
     stage: int
-
-
-class Fact(NamedTuple):
-    """What goes into the ledger: who or what moved the rollout, from where to where, why, and on which numbers."""
-
-    at_s: float
-    who: str
-    what: str
-    before: str
-    after: str
-    why: str
-    numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +97,8 @@ class Rollout:
         advised: what was last recommended, so that it is said once.
         approvals: every approval that let it into a stage.
         cause: why it stands where it stands, where that needs a reason.
+        halted_on: the leg on which an incident paused it, which is done once for each.
+        alerted_on: the leg on which somebody was called, likewise.
     """
 
     id: str
@@ -183,6 +121,8 @@ class Rollout:
     advised: str = ""
     approvals: tuple[Approval, ...] = ()
     cause: str = ""
+    halted_on: int | None = None
+    alerted_on: int | None = None
 
     def __post_init__(self) -> None:
         if self.by_hand is not None:
@@ -257,7 +197,10 @@ class Rollout:
     def with_pause(self, event: Event, now_s: float, cause: str) -> Rollout:
         """Standing still, its clock as well."""
         stopped = now_s if self.stopped_s is None else self.stopped_s
-        return self._changed(event, resumes=self.phase, stopped_s=stopped, target=self.target, cause=cause)
+        halted_on = self.leg if event is Event.INCIDENT else self.halted_on
+        return self._changed(
+            event, resumes=self.phase, stopped_s=stopped, target=self.target, cause=cause, halted_on=halted_on
+        )
 
     def with_resumption(self, now_s: float) -> Rollout:
         """Going on where the pause found it."""
@@ -305,6 +248,10 @@ class Rollout:
     def with_advice(self, advised: str) -> Rollout:
         """Having said what it recommends."""
         return replace(self, advised=advised, revision=self.revision + 1)
+
+    def with_alert(self) -> Rollout:
+        """Having called somebody."""
+        return replace(self, alerted_on=self.leg, revision=self.revision + 1)
 
     def _changed(self, event: Event, **changes: object) -> Rollout:
         fields: dict[str, object] = {**_REST, **changes}

@@ -20,6 +20,8 @@ _PLAIN: Final = (
     "id", "since_s", "progress_s", "stage", "target", "stopped_s", "leg", "first_leg", "revision", "chosen", "advised",
     "cause",
 )  # fmt: skip
+_LEGS: Final = ("halted_on", "alerted_on")
+"""What is written only where there is something, for most rollouts have neither."""
 
 
 def rollout_as_dict(rollout: Rollout) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def rollout_as_dict(rollout: Rollout) -> dict[str, Any]:
         "approvals": [list(approval) for approval in rollout.approvals],
         "carried": carried,
         **({"fixed": fixed} if fixed else {}),
+        **{name: leg for name in _LEGS if (leg := getattr(rollout, name)) is not None},
         **{name: getattr(rollout, name) for name in _PLAIN},
     }
 
@@ -61,7 +64,7 @@ def _built(said: Mapping[str, Any]) -> Rollout:
     if said["form"] != FORM:
         raise RolloutError(f"it is written in form {said['form']!r}")
     fixed = {int(version): begins for version, begins in said.get("fixed", {}).items()}
-    fields: dict[str, Any] = {name: said[name] for name in _PLAIN}
+    fields: dict[str, Any] = {name: said[name] for name in _PLAIN} | {name: said.get(name) for name in _LEGS}
     return Rollout(
         plan=replace(plan_from(said["plan"]), fixed=fixed),
         base=policy_from_dict(said["base"]),

@@ -8,6 +8,9 @@ The policy from before draws by its own. Where it has a split already, which the
 each arm that has a share begins where it began: so nobody loses what an arm that grows has given them. Where the plan
 leaves no room for that (an arm that begins in the middle cannot grow to all traffic) nothing is kept: the units are
 dealt out anew, by a salt of its own, and it is said. Beside a policy set by hand the salt stays, for that has its own.
+
+Copies are drawn by another salt than shares, or a sample would hold one arm only. It is the rollout's own as well: what
+is found in its pairs of answers is kept under it, so that two rollouts of one version are never taken for one.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from typing import Final
 
 from router.errors import PlanError
 from router.plan import Plan
-from router.policy import Policy
+from router.policy import USUAL_SHADOW, Policy
+from router.stage import Stage
 
 DEALT_ANEW: Final = (
     "the arms of the earlier split cannot grow where they are, so its units are dealt out anew: who had a version may "
@@ -34,7 +38,9 @@ def salted(plan: Plan, base: Policy, name: str) -> Plan:
         base: the policy from before.
         name: of the rollout.
     """
-    return replace(plan, salt=name) if draws_anew(plan, base) else settled(plan, base)
+    own = replace(plan, salt=name) if draws_anew(plan, base) else settled(plan, base)
+    stages = tuple(_with_own_copies(stage, name) for stage in own.stages)
+    return own if stages == own.stages else replace(own, stages=stages)
 
 
 def settled(plan: Plan, base: Policy) -> Plan:
@@ -55,6 +61,12 @@ def draws_anew(plan: Plan, base: Policy) -> bool:
 def deals_anew(plan: Plan, base: Policy) -> bool:
     """Whether a rollout of this plan takes over a split, and has to deal out its units anew."""
     return bool(_taken_over(base)) and draws_anew(plan, base)
+
+
+def _with_own_copies(stage: Stage, name: str) -> Stage:
+    """The stage with the usual salt of copies exchanged for the rollout's own; one that was named stays."""
+    shadows = [replace(one, salt=f"{name} shadow") if one.salt == USUAL_SHADOW else one for one in stage.shadows]
+    return replace(stage, shadows=tuple(shadows))
 
 
 def _taken_over(base: Policy) -> Mapping[int, int]:

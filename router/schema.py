@@ -7,6 +7,8 @@ reader of the schema and the writer of a wrong document.
 
 from __future__ import annotations
 
+import math
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -14,13 +16,19 @@ from typing import Any, Final
 
 Schema = Mapping[str, Any]
 
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 _KINDS: Final[Mapping[str, Callable[[object], bool]]] = MappingProxyType(
     {
         "object": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
         "array": lambda value: isinstance(value, list),
         "string": lambda value: isinstance(value, str),
         "boolean": lambda value: isinstance(value, bool),
-        "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+        "integer": _is_whole,
+        "number": lambda value: _is_whole(value) or (isinstance(value, float) and math.isfinite(value)),
         "null": lambda value: value is None,
     }
 )
@@ -59,6 +67,8 @@ def _allowed(schema: Schema) -> str:
     words = kinds if isinstance(kinds, str) else " or ".join(kinds)
     if "minimum" in schema and "maximum" in schema:
         words += f" from {schema['minimum']:,} to {schema['maximum']:,}"
+    if "exclusiveMinimum" in schema and "exclusiveMaximum" in schema:
+        words += f" between {schema['exclusiveMinimum']:,} and {schema['exclusiveMaximum']:,}"
     if "maxLength" in schema or "maxItems" in schema:
         words += f", {_count(schema, 'min')} to {_count(schema, 'max')} long"
     return words
@@ -122,12 +132,9 @@ def _under(at: str, name: str) -> str:
     return f"{at}.{name:.40}" if at else f"{name:.40}"
 
 
-def _over(wanted: int, value: object) -> bool:
-    return isinstance(value, int) and value > wanted
-
-
-def _below(wanted: int, value: object) -> bool:
-    return isinstance(value, int) and value < wanted
+def _number(compared: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """Whether a number is wrong, compared with the schema's; what is no number the type speaks of."""
+    return lambda wanted, value: isinstance(value, int | float) and compared(value, wanted)
 
 
 def _unlike(wanted: str, value: object) -> bool:
@@ -142,8 +149,10 @@ _CHECKS: Final[Mapping[str, Callable[[Schema, Any, Any, Schema, str], Iterator[s
     {
         "const": _if(_differs),
         "enum": _if(lambda wanted, value: all(_differs(one, value) for one in wanted)),
-        "minimum": _if(_below),
-        "maximum": _if(_over),
+        "minimum": _if(_number(operator.lt)),
+        "maximum": _if(_number(operator.gt)),
+        "exclusiveMinimum": _if(_number(operator.le)),
+        "exclusiveMaximum": _if(_number(operator.ge)),
         "minLength": _if(lambda wanted, value: isinstance(value, str) and len(value) < wanted),
         "maxLength": _if(lambda wanted, value: isinstance(value, str) and len(value) > wanted),
         "minItems": _if(lambda wanted, value: isinstance(value, list) and len(value) < wanted),

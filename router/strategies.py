@@ -3,8 +3,11 @@
 Whatever holds for the whole rollout (salt, deadline, freezes, age of evidence) is set with `dataclasses.replace` on
 what these return.
 
-Their stages need their time and their requests, and no verdict (`Needs.MINIMA`), unless the caller says otherwise: so
-each of them walks to its end where nobody judges.
+What a stage needs beside its time and its requests follows from what it is for. A canary has to earn its promotion
+where it can be compared best: in the last step that leaves stable a part of the traffic, which needs a verdict. The
+steps before it are there to find great harm cheaply, and are passed by time and requests while nothing speaks against
+the candidate; after it there is nobody to compare it with. A shadow, a look at a version that chosen people see, and a
+policy set by hand compare nothing by lot, so they need no verdict either (docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ from typing import NamedTuple
 
 from router.errors import PlanError
 from router.match import Match
-from router.plan import Does, End, Kind, Needs, Plan, Stage
+from router.plan import End, Kind, Plan
 from router.policy import Policy, Rule, Shadow, format_share
+from router.stage import Does, Needs, Stage
 
 
 class CanaryStep(NamedTuple):
@@ -47,11 +51,9 @@ class Decide(StrEnum):
     """When time and samples are complete an operator names the version."""
 
 
-def shadow(
-    copies: Shadow, *, duration_s: int, min_requests: int = 0, needs: Needs = Needs.MINIMA, name: str = "shadow"
-) -> Plan:
+def shadow(copies: Shadow, *, duration_s: int, min_requests: int = 0, name: str = "shadow") -> Plan:
     """Copies of requests for one version, whose answers nobody gets; at the end everything is as it was."""
-    stage = Stage(name, shadows=(copies,), min_s=duration_s, min_requests=min_requests, needs=needs)
+    stage = Stage(name, shadows=(copies,), min_s=duration_s, min_requests=min_requests, needs=Needs.MINIMA)
     return Plan(Kind.SHADOW, (stage,), End.RESTORE, candidate=copies.version)
 
 
@@ -61,18 +63,27 @@ def canary(
     *,
     watch_s: int = 0,
     approve_end: bool = False,
-    needs: Needs = Needs.MINIMA,
+    needs: Needs | None = None,
 ) -> Plan:
-    """A growing share for one version, which is promoted at the end, and watched for `watch_s` after that."""
+    """A growing share for one version, which is promoted at the end, and watched for `watch_s` after that.
+
+    Args:
+        candidate: the version.
+        steps: its shares in turn.
+        watch_s: how long the old version stays warm after the promotion, in seconds.
+        approve_end: whether somebody must approve the promotion.
+        needs: what each step needs beside its time and requests; None for what is usual (`with_verdict`).
+    """
     stages = [
         Stage(
             format_share(step.share_ppm), Does.RUN, {candidate: step.share_ppm}, min_s=step.min_s,
-            min_requests=step.min_requests, needs=needs, approval=step.approval,
+            min_requests=step.min_requests, needs=needs or Needs.MINIMA, approval=step.approval,
         )
         for step in steps
     ]  # fmt: skip
-    stages += _watch(watch_s, needs, approval=approve_end)
-    return Plan(Kind.CANARY, tuple(stages), End.PROMOTE, candidate, approve_end=approve_end and not watch_s)
+    stages += _watch(watch_s, approval=approve_end)
+    plan = Plan(Kind.CANARY, tuple(stages), End.PROMOTE, candidate, approve_end=approve_end and not watch_s)
+    return with_verdict(plan) if needs is None else plan
 
 
 def ab_test(
@@ -101,7 +112,7 @@ def ab_test(
         raise PlanError("an A/B test has a duration or a sample size: without either it would end at once")
     needs = Needs.EITHER if decide is Decide.FIRST else Needs.MINIMA
     trial = Stage("a/b", Does.RUN, arms, min_s=duration_s, min_requests=sample_size, needs=needs)
-    stages = (trial, *_watch(watch_s, Needs.MINIMA))
+    stages = (trial, *_watch(watch_s))
     by_hand = decide is Decide.HAND
     return Plan(Kind.AB_TEST, stages, End.WINNER, winner_by_hand=by_hand, undecided=undecided)
 
@@ -113,7 +124,6 @@ def blue_green(
     bake_s: int = 0,
     approval: bool = True,
     keep_warm_s: int = 3_600,
-    needs: Needs = Needs.MINIMA,
 ) -> Plan:
     """All traffic at once, after a look; the old version stays warm for `keep_warm_s`.
 
@@ -123,10 +133,9 @@ def blue_green(
         bake_s: the shortest time before the flip, in seconds.
         approval: whether somebody must approve the flip.
         keep_warm_s: how long going back is instant, in seconds, from 1.
-        needs: what the look needs to be passed beside its time.
     """
     rules = (Rule(candidate, tuple(preview)),) if preview else ()
-    bake = Stage("preview", Does.BAKE, rules=rules, min_s=bake_s, needs=needs)
+    bake = Stage("preview", Does.BAKE, rules=rules, min_s=bake_s, needs=Needs.MINIMA)
     warm = Stage("keep warm", Does.WATCH, min_s=keep_warm_s, needs=Needs.MINIMA, approval=approval, flip=True)
     return Plan(Kind.BLUE_GREEN, (bake, warm), End.PROMOTE, candidate)
 
@@ -151,5 +160,14 @@ def put_together(*plans: Plan) -> Plan:
     return replace(plans[-1], kind=Kind.CUSTOM, stages=stages)
 
 
-def _watch(watch_s: int, needs: Needs, *, approval: bool = False) -> list[Stage]:
-    return [Stage("watch", Does.WATCH, min_s=watch_s, needs=needs, approval=approval)] if watch_s else []
+def with_verdict(plan: Plan) -> Plan:
+    """The plan whose decisive stage needs a verdict; as it is where it has none (`Plan.decisive`)."""
+    if plan.decisive is None:
+        return plan
+    stages = list(plan.stages)
+    stages[plan.decisive] = replace(stages[plan.decisive], needs=Needs.VERDICT)
+    return replace(plan, stages=tuple(stages))
+
+
+def _watch(watch_s: int, *, approval: bool = False) -> list[Stage]:
+    return [Stage("watch", Does.WATCH, min_s=watch_s, needs=Needs.MINIMA, approval=approval)] if watch_s else []

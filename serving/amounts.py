@@ -14,8 +14,8 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
-from router.plan import LONGEST_S
 from router.policy import WHOLE, check_version, parse_share
+from router.stage import LONGEST_S
 
 _PLAIN: Final = re.compile(r"\d{1,3}(\.\d{1,9})?", re.ASCII)
 _FRACTION: Final = re.compile(r"(\d{1,9})\s*/\s*(\d{1,9})", re.ASCII)

@@ -10,7 +10,23 @@ from typing import Annotated
 
 import typer
 
-from serving.commands import keys, models, operations, rollout_starting, rollouts, stops, traffic
+from serving.commands import (
+    draining,
+    drift,
+    feedback,
+    keys,
+    loadtest,
+    models,
+    operations,
+    payloads,
+    planning,
+    replaying,
+    rollout_starting,
+    rollouts,
+    simulating,
+    stops,
+    traffic,
+)
 from serving.commands.common import AsJson, Config, StateDir, Url, client, print_json, settings_from
 from serving.errors import SluiceError
 
@@ -20,14 +36,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(drift.app, name="drift")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(operations.app, name="operations")
+app.add_typer(payloads.app, name="payloads")
 app.add_typer(rollouts.app, name="rollout")
 app.add_typer(traffic.app, name="traffic")
 app.command()(traffic.explain)
+app.command()(planning.plan)
+app.command()(simulating.simulate)
 app.command()(rollout_starting.apply)
+app.command()(replaying.replay)
 app.command()(stops.stop)
+app.command()(draining.drain)
+app.command(context_settings=loadtest.PASSED_ON)(loadtest.loadtest)
 
 
 def main() -> None:

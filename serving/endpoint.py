@@ -18,6 +18,9 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 _LARGEST_PORT = 65_535
 _LARGEST_VERSION = 2**63 - 1
+_MOST_LEVELS = 2**32 - 1
+_LATE = frozenset(("tls", "priority_levels"))
+"""Fields that are only there where they say something, so that other leases stay what they were."""
 
 LONGEST_WORDS = 2_000
 """Characters of a server's last words that are kept."""
@@ -42,6 +45,7 @@ class Endpoint:
         capacity: how many requests it works on at once, 1 or more.
         tls: whether its listeners are encrypted. A gateway of a release before this field dials them in the clear and
             finds nobody: take up such endpoints once all gateways know it.
+        priority_levels: that its model's queue has; 0 for none.
     """
 
     host: str
@@ -51,6 +55,7 @@ class Endpoint:
     version: int
     capacity: int = 1
     tls: bool = False
+    priority_levels: int = 0
 
     def __post_init__(self) -> None:
         """Refuses what no request could be sent to.
@@ -64,6 +69,7 @@ class Endpoint:
         _number("grpc_port", self.grpc_port, 0, _LARGEST_PORT)
         _number("version", self.version, 1, _LARGEST_VERSION)
         _number("capacity", self.capacity, 1, _LARGEST_PORT)
+        _number("priority_levels", self.priority_levels, 0, _MOST_LEVELS)
         if type(self.tls) is not bool:
             raise ValueError(f"The endpoint's tls is {self.tls!r}: it must be true or false.")
 
@@ -73,8 +79,8 @@ class Endpoint:
         return f"{self.model}/{self.version}@{'https://' if self.tls else ''}{self.host}:{self.http_port}"
 
     def plain(self) -> dict[str, Any]:
-        """The fields as JSON can hold them; `tls` only where it is true, so that other leases stay what they were."""
-        return {name: value for name, value in asdict(self).items() if name != "tls" or value}
+        """The fields as JSON can hold them; late ones only where they say something."""
+        return {name: value for name, value in asdict(self).items() if name not in _LATE or value}
 
     def encode(self) -> str:
         """The endpoint as JSON, which `decode` reads."""
@@ -183,7 +189,7 @@ def decode(text: str | bytes) -> Endpoint:
     if not isinstance(known, dict):
         raise ValueError(f"An endpoint is a JSON object, not {type(known).__name__}.")  # noqa: TRY004 - one error for bad text
     names = {field.name for field in fields(Endpoint)}
-    if missing := sorted(names - known.keys() - {"capacity", "tls"}):
+    if missing := sorted(names - known.keys() - {"capacity", *_LATE}):
         raise ValueError(f"The endpoint lacks {', '.join(missing)}.")
     return Endpoint(**{name: known[name] for name in names & known.keys()})
 

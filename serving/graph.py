@@ -23,6 +23,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from registry.artifacts import ArtifactStore
+from registry.baselines import Baselines
 from registry.roots import Roots
 from registry.service import Registry
 from registry.store import connect as connect_registry
@@ -34,7 +35,9 @@ from serving.control.api.desk import Desk
 from serving.control.conductor import Conductor, declared_pools
 from serving.control.credentials import Credentials
 from serving.control.deploying import Deployments
+from serving.control.drift_hooks import standing_hooks
 from serving.control.entrance import Entrance
+from serving.control.feedback import Feedback
 from serving.control.operations import Operations
 from serving.control.probe import TritonProbe
 from serving.control.registering import performers
@@ -45,10 +48,14 @@ from serving.control.service import ControlService, declared_in
 from serving.control.store import Store, connect
 from serving.control.threads import on_artifacts
 from serving.control.usage import Routable, Usage
+from serving.control.watched import Drift
+from serving.draining import DrainDoor
 from serving.errors import SettingsError, StartFailed
 from serving.gateway.config import WorkerConfig
+from serving.gateway.keeper import Keeper, socket_file
 from serving.gateway.supervisor import Supervisor
 from serving.inside import OwnListener
+from serving.keeping.config import KeeperConfig
 from serving.letting_in import forget_key, settle, token_rules, without_key
 from serving.openings import warnings
 from serving.own_keys import make
@@ -172,9 +179,11 @@ class Gateway:
         self._grpc: socket.socket | None = None
         if settings.listen.grpc:
             self._grpc = _listener(installation, "grpc", settings.listen.host, settings.listen.grpc_port)
-        supervisor = Supervisor(self._listener, config, settings.gateway.workers, grpc=self._grpc)
+        keeper = Keeper(_keeper_config(installation, config).to_json())
+        supervisor = Supervisor(self._listener, config, settings.gateway.workers, grpc=self._grpc, keeper=keeper)
         await supervisor.start()
         self._supervisor = supervisor
+        self._drains = await DrainDoor.open(settings.state_dir, self._drain)
 
     async def infer(
         self,
@@ -205,15 +214,22 @@ class Gateway:
         if self._supervisor is not None and not self._supervisor.healthy:
             raise StartFailed("No gateway worker answers.")
 
-    async def __del__(self) -> None:
-        """Serve's goodbye: drains the workers within the graceful timeout."""
-        supervisor, self._supervisor = getattr(self, "_supervisor", None), None
-        if supervisor is not None:
-            await supervisor.stop()
-            await self._inside.close()
+    async def _drain(self) -> None:
+        """Ends the workers, and then the sockets: nobody accepts any more. Serve is not to replace what was meant."""
+        if self._supervisor is not None:
+            await self._supervisor.stop()
             self._listener.close()
             if self._grpc is not None:
                 self._grpc.close()
+
+    async def __del__(self) -> None:
+        """Serve's goodbye: drains the workers within the graceful timeout."""
+        if getattr(self, "_supervisor", None) is not None:
+            await self._drain()
+            self._supervisor = None
+            await self._inside.close()
+            if self._drains is not None:
+                self._drains.close()
 
 
 class Control:
@@ -251,6 +267,7 @@ class Control:
         rolling = Rolling(
             self._store, service.traffic, folder=archive, namespace=settings.redis.namespace,
             trusted=settings.control.trusted_addresses, lease_s=settings.redis.lease_s,
+            hooks=standing_hooks(settings.drift.webhooks, settings.control.trusted_addresses),
         )  # fmt: skip
         conductor = Conductor(
             service, self._store, pools, settings.models,
@@ -264,7 +281,12 @@ class Control:
         metrics = None
         if settings.metrics.enabled:
             metrics = _listener(installation, "metrics", settings.metrics.host, settings.metrics.port)
-        desk = Desk(rolling.rollouts, Feed(self._store), self._store, self._store)
+        feedback = Feedback(
+            self._store, declared_in(settings.models),
+            horizon_s=settings.feedback.horizon_s, per_s=settings.feedback.items_per_s,
+        )  # fmt: skip
+        drift = Drift(self._store, Baselines(self._registry_store), declared_in(settings.models))
+        desk = Desk(rolling.rollouts, Feed(self._store), self._store, self._store, feedback, drift)
         await self._entrance.open(service, workshop, listener, metrics, desk=desk)
         gc.collect()
         gc.freeze()  # Ray and the web framework stand for good; the collector need not look at them again
@@ -341,7 +363,30 @@ def _worker_config(installation: Installation, own_key: str) -> WorkerConfig:
         own_key=own_key,
         keys_file=str(settings.state_dir / "gateway" / "keys.json"),
         security_log=str(settings.security_log),
+        keeper_socket=str(socket_file(settings.state_dir)),
+        payload_share_ppm=settings.payloads.share if settings.payloads.enabled else 0,
+        samples=_samples(settings),
     )
+
+
+def _keeper_config(installation: Installation, worker: WorkerConfig) -> KeeperConfig:
+    settings = installation.settings
+    payloads = settings.payloads.rules(settings.state_dir)
+    return KeeperConfig(
+        gateway=worker.worker,
+        socket=worker.keeper_socket,
+        redis_url=worker.redis_url,
+        namespace=worker.namespace,
+        redis_tls=worker.redis_tls,
+        payloads=None if payloads is None else json.loads(payloads.to_json()),
+        samples=worker.samples,
+    )
+
+
+def _samples(settings: Settings) -> str:
+    """What is sampled for the drift sidecar; empty where nothing is. What the payload log leaves out is left out."""
+    rules = settings.drift.sampling(settings.payloads.redact)
+    return rules.to_json() if rules.usual or any(rules.models.values()) else ""
 
 
 def _text(file: Path | None) -> str:

@@ -74,7 +74,7 @@ def _as_switch(value: object) -> bool:
     return said
 
 
-def _is_of_a_pod(host: str) -> bool:
+def is_of_a_pod(host: str) -> bool:
     """Loopback, or an address that the internet does not route: not every interface, and nothing public."""
     if is_loopback(host):
         return True
@@ -171,12 +171,14 @@ Size = Annotated[int, whole(1, 2**40)]
 Seconds = Annotated[float, number(0.001, 86_400)]
 Pause = Annotated[float, number(0, 3_600)]
 Host = Annotated[str, text(_HOST.fullmatch, "an address or a name to listen on, such as 127.0.0.1 or 0.0.0.0")]
+EACH_NODES_OWN = "node"
+"""Instead of an address: on each node the one by which Ray knows it, which there has to be a pod's own."""
 PodHost = Annotated[
     str,
     text(
-        _is_of_a_pod,
-        "a loopback address or a pod's own private one, such as 10.0.0.7: Triton asks nobody for a key, so never all "
-        "interfaces and nothing public",
+        lambda host: host == EACH_NODES_OWN or is_of_a_pod(host),
+        "a loopback address or a pod's own private one, such as 10.0.0.7 (node is what each Ray node is known by): "
+        "Triton asks nobody for a key, so never all interfaces and nothing public",
     ),
 ]
 VersionNumber = Annotated[int, whole(1, LARGEST_VERSION)]

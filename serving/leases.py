@@ -26,8 +26,9 @@ from serving.stream_counts import StreamCounts, stream_counts_from
 
 _GATEWAY_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_KEYS = 256
-_BY_VERSION = ("requests", "in_flight_by", "copied")
-_FIGURES = ("figures", "streams")
+_BY_VERSION = ("requests", "in_flight_by", "copied", "shed", "not_captured")
+_BESIDE = ("endings", "ejected", "braked")
+_FIGURES = ("figures", "streams", *_BESIDE)
 _COUNTS = ("pid", "http_port", "grpc_port", "epoch", "workers", "connections", "in_flight", "access", "reader")
 
 
@@ -51,9 +52,15 @@ class GatewayLease:
         requests: answered so far, by "model/version".
         in_flight_by: requests that are being answered, by "model/version"; those without any are left out.
         copied: copies of requests that shadows have answered so far, by "model/version".
+        shed: copies of requests that were due and not made, by "model/version/reason".
+        not_captured: requests with their answers that the keeper did not take in time, by what they were and why.
         figures: what became of first attempts and copies and how long they took, for people, by "model/version".
             Not in the lease's own text, but in that of `encode_figures`.
         streams: what the streams were like that it has relayed so far, by version and role. There as well.
+        endings: attempts that are over, by "model/version/role/outcome"; those that there were none of are left out.
+            There as well, as the next two.
+        ejected: replicas that it leaves alone for a while, by "model/version".
+        braked: 1 for a version in whose place stable answers for a while, else 0, by "model/version".
         access: the revision of who is let in that it goes by (`Keys.access_revision`), 0 before the first.
         reader: the newest form of policies and snapshots that it can read.
     """
@@ -72,8 +79,13 @@ class GatewayLease:
     requests: Mapping[str, int] = field(default_factory=dict)
     in_flight_by: Mapping[str, int] = field(default_factory=dict)
     copied: Mapping[str, int] = field(default_factory=dict)
+    shed: Mapping[str, int] = field(default_factory=dict)
+    not_captured: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, Figures] = field(default_factory=dict)
     streams: tuple[StreamCounts, ...] = ()
+    endings: Mapping[str, int] = field(default_factory=dict)
+    ejected: Mapping[str, int] = field(default_factory=dict)
+    braked: Mapping[str, int] = field(default_factory=dict)
     access: int = 0
     reader: int = 1
     grpc_port: int = 0
@@ -85,7 +97,7 @@ class GatewayLease:
             _check_count(name, getattr(self, name))
         for name in ("boot", "host", "digest", "held"):
             _check_text(name, getattr(self, name), optional=name == "held")
-        for name in _BY_VERSION:
+        for name in (*_BY_VERSION, *_BESIDE):
             counts = dict(getattr(self, name))
             for version, count in counts.items():
                 _check_count(f"{name} of {version}", count)
@@ -103,11 +115,12 @@ class GatewayLease:
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
     def encode_figures(self) -> str:
-        """The figures and streams as JSON, which `with_figures` reads."""
+        """The figures, and what else stands beside a lease, as JSON, which `with_figures` reads."""
         plain = {
             "boot": self.boot,
             "figures": {name: one.plain() for name, one in self.figures.items()},
             "streams": [one.as_dict() for one in self.streams],
+            **{name: dict(getattr(self, name)) for name in _BESIDE},
         }
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
@@ -139,7 +152,8 @@ def with_figures(lease: GatewayLease, text: str | bytes) -> GatewayLease:
         if said["boot"] != lease.boot:
             return lease
         figures = {name: figures_from(one) for name, one in said["figures"].items()}
-        return replace(lease, figures=figures, streams=tuple(map(stream_counts_from, said["streams"])))
+        streams = tuple(map(stream_counts_from, said["streams"]))
+        return replace(lease, figures=figures, streams=streams, **{name: said.get(name, {}) for name in _BESIDE})
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(f"these are no figures of a gateway: {error!r}") from error
 

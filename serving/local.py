@@ -20,21 +20,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
+from pydantic import SecretStr
 
+from drift.settings import Installation as TellsSidecar
 from serving.access.keys import KeyRecord
 from serving.access.roles import Role
 from serving.control.credentials import Credentials
+from serving.control.drift_hooks import standing_hooks
 from serving.control.valkey import EmbeddedValkey
 from serving.detached import Signals, go_on_detached, stay
 from serving.errors import NotRunning, SluiceError, StartFailed
+from serving.kinds import EACH_NODES_OWN
 from serving.letting_in import forget_key, settle, without_key
-from serving.openings import judge, listening, openings, warnings
+from serving.openings import judge, listening, openings, sidecar_opening, warnings
 from serving.own_keys import make
 from serving.readiness import await_ready, patience_s
 from serving.run_folder import Lock, write_run_file
+from serving.sidecar import Sidecar, is_wanted
 from serving.sockets import Handover, open_listener, url_of
 from serving.sweeper import sweeping
 from serving.tls import ServerCertificate, client_context
@@ -145,6 +150,7 @@ def running(settings: Settings, progress: Progress = lambda _: None) -> Iterator
         own = make("sluice up", Role.OPERATE, time.time(), lives_s=2 * patience_s(settings))
         told = Told(without_key(settings), redis_url, str(socket_path), own.record, notices)
         stack.enter_context(_application(told))
+        stack.enter_context(_sidecar(settings, redis_url))
         system = _system(settings, listeners, notices)
         shown = Credentials(own.shown.text, certificate=settings.tls.certificate, insecure=True)
         await_ready(settings, system.control_url, shown, progress)
@@ -177,7 +183,12 @@ def _system(settings: Settings, listeners: Mapping[str, socket.socket], notices:
     urls = {name: url_of(listener, tls=settings.tls.on) for name, listener in listeners.items()}
     ports = [listener.getsockname()[1] for listener in listeners.values()]
     opened = [replace(one, port=port) for one, port in zip(openings(settings), ports, strict=True)]
-    said = (*map(str, opened), *(f"warning: {notice}" for notice in notices))
+    sidecar = sidecar_opening(settings)
+    said = (
+        *map(str, opened),
+        *([] if sidecar is None else [str(sidecar)]),
+        *(f"warning: {notice}" for notice in notices),
+    )
     grpc_url = urls.get("grpc", "").partition("://")[2]
     return System(urls["http"], urls["control"], settings.state_dir, urls.get("metrics", ""), grpc_url, said)
 
@@ -189,10 +200,19 @@ def _looked_at(settings: Settings, listeners: Mapping[str, socket.socket]) -> tu
         StartFailed: a server of ours can be reached by whom it must not.
     """
     ours = [listener.getsockname()[1] for listener in listeners.values()]
-    found = judge(listening(os.getpid()), ours, os.getpid(), settings.triton.host, os.environ)
+    found = judge(listening(os.getpid()), ours, os.getpid(), _pods(settings), os.environ)
     if found.refused:
         raise StartFailed(found.refused[0], "triton.host says where its ports may be.")
     return (*found.noted, *(f"warning: {one}" for one in found.warned))
+
+
+def _pods(settings: Settings) -> str:
+    """Where Triton's ports may be here."""
+    if settings.triton.host != EACH_NODES_OWN:
+        return settings.triton.host
+    from serving.triton.pool import node_address  # noqa: PLC0415 (brings Ray)
+
+    return node_address()
 
 
 # The parts, each up for as long as a block lasts.
@@ -207,19 +227,48 @@ def _store(settings: Settings) -> Iterator[str]:
     valkey = EmbeddedValkey(settings.state_dir / "valkey")
     valkey.start()
     try:
-        with _Keeper(valkey):
+        with _Keeper("embedded Valkey", valkey):
             yield valkey.url
     finally:
         valkey.stop()
 
 
-class _Keeper:
-    """Starts the embedded Valkey again whenever it dies; its thread is the one that the new one's life hangs on."""
+@contextlib.contextmanager
+def _sidecar(settings: Settings, redis_url: str) -> Iterator[None]:
+    """The process that watches for drift, restarted if it dies; nothing where nothing is to be watched."""
+    if not is_wanted(settings.drift):
+        yield
+        return
+    told = TellsSidecar(redis_url=SecretStr(redis_url), namespace=settings.redis.namespace, drift=settings.drift)
+    sidecar = Sidecar(settings.state_dir / "drift", told)
+    sidecar.start()
+    try:
+        with _Keeper("drift sidecar", sidecar):
+            yield
+    finally:
+        sidecar.stop()
 
-    def __init__(self, valkey: EmbeddedValkey) -> None:
-        self._valkey = valkey
+
+class _Dies(Protocol):
+    """A part of ours that may die."""
+
+    def ensure_running(self) -> bool:
+        """Starts it again if it has died; whether it did."""
+
+
+class _Keeper:
+    """Starts a part again whenever it dies; its thread is the one that the new one's life hangs on.
+
+    Args:
+        name: of the part.
+        part: what is kept running.
+    """
+
+    def __init__(self, name: str, part: _Dies) -> None:
+        self._name = name
+        self._part = part
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="valkey-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"keeper of the {name}", daemon=True)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -231,10 +280,10 @@ class _Keeper:
     def _keep(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):
             try:
-                if self._valkey.ensure_running():
-                    _log.warning("the embedded Valkey had died and was started again")
-            except SluiceError as error:
-                _log.error("the embedded Valkey does not come back", reason=error.sentence)
+                if self._part.ensure_running():
+                    _log.warning("a part had died and was started again", part=self._name)
+            except (SluiceError, OSError) as error:
+                _log.error("a part does not come back", part=self._name, reason=str(error))
 
 
 @contextlib.contextmanager
@@ -313,6 +362,7 @@ def _check_parts(settings: Settings) -> None:
         from serving.triton import binary  # noqa: PLC0415 (only where pools are ours to start)
 
         binary.find(None if settings.triton.binary is None else str(settings.triton.binary))
+    standing_hooks(settings.drift.webhooks, settings.control.trusted_addresses)
     tls, redis = settings.tls, settings.redis
     if tls.certificate is not None and tls.key is not None:
         ServerCertificate(tls.certificate, tls.key, min_version=tls.min_version)

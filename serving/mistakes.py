@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 _LONGEST_SHOWN = 60
 _CREDENTIALS = re.compile(r"://[^/\s]*@")
 _SECRET_PLACES = frozenset({("redis",), ("redis", "url"), ("access",), ("access", "admin_key")})
+_WEBHOOKS = ("drift", "webhooks")
+"""What their addresses end with may be a secret as well."""
 
 _WORDS: Mapping[str, str] = MappingProxyType(
     {
@@ -117,6 +119,6 @@ def _origin(place: tuple[int | str, ...], prefix: str, words: str) -> str:
 
 def _shown(place: tuple[int | str, ...], value: object) -> str:
     text = repr(value)
-    if place in _SECRET_PLACES or _CREDENTIALS.search(text):
+    if place in _SECRET_PLACES or place[:2] == _WEBHOOKS or _CREDENTIALS.search(text):
         return "a value (not shown: it may hold a password)"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"

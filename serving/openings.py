@@ -18,6 +18,7 @@ import psutil
 from serving.addresses import is_loopback
 from serving.kinds import Address
 from serving.settings import Settings
+from serving.sidecar import is_wanted
 
 _EVERYBODY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 _TRITON = "tritonserver"
@@ -72,6 +73,14 @@ def openings(settings: Settings) -> tuple[Opening, ...]:
     return tuple(found)
 
 
+def sidecar_opening(settings: Settings) -> Opening | None:
+    """Where the drift sidecar tells its metrics, to whoever asks; None where there is none."""
+    if not is_wanted(settings.drift):
+        return None
+    where = settings.drift.sidecar
+    return Opening("drift metrics", where.metrics_host, where.metrics_port, keys=False, tls=False)
+
+
 def warnings(settings: Settings, environment: Mapping[str, str]) -> tuple[str, ...]:
     """What an operator should know of these settings; nothing where all is well.
 
@@ -83,6 +92,12 @@ def warnings(settings: Settings, environment: Mapping[str, str]) -> tuple[str, .
     if plain := [one.name for one in openings(settings) if one.off_host and not one.tls]:
         names = " and ".join(plain)
         said.append(f"Keys travel in the clear to other machines ({names}): set tls.certificate and tls.key.")
+    sidecar = sidecar_opening(settings)
+    if sidecar is not None and sidecar.off_host:
+        said.append(
+            "The drift sidecar's metrics name every model that it watches, and ask nobody for a key: bind "
+            "drift.sidecar.metrics_host to 127.0.0.1, or see that only Prometheus reaches it."
+        )
     if settings.ray.address is not None and not _asks_for_token(environment):
         said.append(
             "The Ray cluster at ray.address asks nobody for a token, and whoever reaches it can run code there: start "

@@ -24,8 +24,8 @@ _DIGEST_LENGTH = 12
 _LARGEST_CAPACITY = 65_535
 """Of an endpoint (`serving.endpoint`)."""
 
-HOW_MANY = frozenset({"replicas", "max_replicas", "target_in_flight", "keep_warm_s"})
-"""Options that say how many servers there are and for how long, not what each of them is."""
+HOW_MANY = frozenset({"replicas", "max_replicas", "target_in_flight", "keep_warm_s", "carries_rps"})
+"""Options that say how many servers there are, for how long and what is known of them, not what each of them is."""
 
 
 class PoolOptions(BaseModel):
@@ -39,6 +39,8 @@ class PoolOptions(BaseModel):
         target_in_flight: requests in flight for each replica that autoscaling aims at; None is what one works on at
             once.
         keep_warm_s: how long a version that no policy routes to keeps its servers; then it is scaled to zero.
+        carries_rps: requests a second that each replica carries, as it was measured under load; None is what its
+            warm-up burst came to. Policies are checked against it.
         instance_count: copies of the model in each server.
         max_batch_size: the most rows in one request or batch; 0 is no batch dimension.
         preferred_batch_sizes: batches that the dynamic batcher tries to make; empty for any.
@@ -60,6 +62,7 @@ class PoolOptions(BaseModel):
     max_replicas: Annotated[int, whole(1, 1_000)] | None = None
     target_in_flight: Annotated[float | None, number(0.1, 65_535, null="as many as a replica works on at once")] = None
     keep_warm_s: Annotated[float, number(0, 31_536_000)] = 600.0
+    carries_rps: Annotated[float | None, number(0.001, 10_000_000, null="what its warm-up burst came to")] = None
     instance_count: Annotated[int, whole(1, 64)] = 1
     max_batch_size: Annotated[int, whole(0, 65_536)] = 64
     preferred_batch_sizes: Annotated[tuple[Annotated[int, whole(1, 65_536)], ...], Field(max_length=64)] = ()

@@ -7,12 +7,15 @@ outcomes that one may wait for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
 from router.phases import OVER, STANDING, Phase
+from router.verdicts.guardrails import USUAL, Terms
+from router.verdicts.shown import Shown, shown_from
+from router.verdicts.terms_form import terms_from
 
 _LONGEST_SHOWN: Final = 400
 
@@ -27,6 +30,7 @@ class Stage:
         min_s: its shortest time, seconds.
         min_requests: the fewest requests of each of its versions.
         approval: whether somebody approves before it is entered.
+        needs: what it needs beside those: minima (nothing), verdict or either.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Stage:
     min_s: int
     min_requests: int
     approval: bool
+    needs: str = "minima"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Standing:
         waits: what keeps it from going on, in sentences.
         requests: since this stage's shares, by version.
         lately: how versions answered within the last ten seconds.
+        verdicts: what the evidence says of each version that is on trial, and on which numbers.
+        terms: by what they are judged.
         cause: why it stands where it stands, where that needs a reason.
         advised: what it recommends, where it does not act alone.
         automation: how much it does by itself.
@@ -98,6 +105,8 @@ class Standing:
     requests: Mapping[int, int] = field(default_factory=dict)
     desired: Mapping[int, int] = field(default_factory=dict)
     lately: Mapping[int, Lately] = field(default_factory=dict)
+    verdicts: Mapping[int, Shown] = field(default_factory=dict)
+    terms: Terms = USUAL
     cause: str = ""
     advised: str = ""
     automation: str = ""
@@ -110,6 +119,7 @@ class Standing:
         object.__setattr__(self, "requests", MappingProxyType(dict(self.requests)))
         object.__setattr__(self, "desired", MappingProxyType(dict(self.desired or self.shares)))
         object.__setattr__(self, "lately", MappingProxyType(dict(self.lately)))
+        object.__setattr__(self, "verdicts", MappingProxyType(dict(self.verdicts)))
 
     @property
     def over(self) -> bool:
@@ -248,6 +258,8 @@ def standing_from(said: Mapping[str, Any]) -> Standing:
         requests=_numbers(said["requests"]),
         desired=_numbers(said.get("desired", said["shares"])),
         lately={int(one): _lately(how) for one, how in said.get("lately", {}).items()},
+        verdicts=_verdicts(said.get("verdicts") or {}),
+        terms=terms_from(said["plan"].get("terms") or {}),
         cause=printable(said["cause"]),
         advised=printable(said["advised"]),
         automation=str(said["automation"]),
@@ -264,7 +276,14 @@ def _stage(said: Mapping[str, Any]) -> Stage:
         min_s=int(said.get("min_s", 0)),
         min_requests=int(said.get("min_requests", 0)),
         approval=bool(said.get("approval", False)),
+        needs=str(said.get("needs", "minima")),
     )
+
+
+def _verdicts(said: Mapping[str, Any]) -> dict[int, Shown]:
+    """Those that there are: a version that has had no traffic yet has none."""
+    found = {int(version): shown_from(one) for version, one in said.items() if one is not None}
+    return {version: replace(one, words=printable(one.words)) for version, one in sorted(found.items())}
 
 
 def _lately(said: Mapping[str, Any]) -> Lately:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from router.policy import WHOLE, format_share
+from router.stage import Needs
 from serving.amounts import time_of
 from serving.control.client import Acknowledged
 from serving.control.rollouts_client import (
@@ -17,6 +18,8 @@ from serving.control.rollouts_client import (
     WhyAnswer,
 )
 from serving.rollout_standing import Standing, lately_words, printable
+from serving.rollout_terms import terms_lines
+from serving.rollout_verdicts import COLUMNS, budget_words, copies_words, verdict_rows, verdict_words
 from serving.tables import console, moment, table
 
 
@@ -30,8 +33,21 @@ def show_rollout(standing: Standing) -> None:
     given = ("given",) if standing.cut else ()
     counted = ("requests of this stage", "requests/s", "errors", "p50", "p99")
     out.print(table("now", ("version", "role", "share", *given, *counted), rows))
+    for version, verdict in standing.verdicts.items():
+        out.print(table(f"verdict on version {version}", COLUMNS, verdict_rows(verdict)))
+        out.print(verdict_words(version, verdict), soft_wrap=True)
+        out.print(budget_words(verdict), soft_wrap=True)
+        if verdict.copies is not None:
+            out.print(f"copies: {copies_words(verdict.copies)}", soft_wrap=True)
     marks = (_planned(standing, nth) for nth in range(len(standing.stages)))
     out.print(table("stages", ("", "stage", "does", "at least", "approval"), marks))
+
+
+def show_terms(standing: Standing) -> None:
+    """What a rollout that was just started is judged by."""
+    needing = [stage.name for stage in standing.stages if stage.needs == Needs.VERDICT]
+    for line in terms_lines(standing.terms, needing):
+        console().print(line, soft_wrap=True)
 
 
 def show_rollouts(answer: RolloutsAnswer) -> None:
@@ -107,7 +123,7 @@ def _version(standing: Standing, version: int) -> tuple[str, ...]:
 
 def _planned(standing: Standing, nth: int) -> tuple[str, ...]:
     stage = standing.stages[nth]
-    conditions = _conditions(stage.does, stage.min_s, stage.min_requests, approval=stage.approval)
+    conditions = _conditions(stage.does, stage.min_s, stage.min_requests, stage.needs, approval=stage.approval)
     return (_mark(standing, nth), stage.name, *conditions)
 
 
@@ -116,10 +132,12 @@ def _mark(standing: Standing, nth: int) -> str:
     return "now" if nth == standing.stage and not standing.over else passed
 
 
-def _conditions(does: str, min_s: int, min_requests: int, *, approval: bool) -> tuple[str, str, str]:
+def _conditions(does: str, min_s: int, min_requests: int, needs: str, *, approval: bool) -> tuple[str, str, str]:
     least = [time_of(min_s)] if min_s else []
     least += [f"{min_requests:,} requests"] if min_requests else []
-    return (does, " and ".join(least), "needed" if approval else "")
+    least += ["a verdict"] if needs == Needs.VERDICT else []
+    sooner = " or a verdict" if needs == Needs.EITHER else ""
+    return (does, " and ".join(least) + sooner, "needed" if approval else "")
 
 
 def _rollout(one: RolloutRow) -> tuple[str, ...]:
@@ -130,7 +148,8 @@ def _rollout(one: RolloutRow) -> tuple[str, ...]:
 
 
 def _stage(nth: int, stage: StageRow) -> tuple[str, ...]:
-    conditions = _conditions(stage["does"], stage["min_s"], stage["min_requests"], approval=stage["approval"])
+    least = (stage["min_s"], stage["min_requests"], stage["needs"])
+    conditions = _conditions(stage["does"], *least, approval=stage["approval"])
     beside = "; ".join([*(["flipped everywhere at once"] if stage["flip"] else []), *_beside(stage["policy"])])
     shares = _shares(_shares_in(stage["policy"]))
     return (str(nth), printable(stage["name"]), *conditions, shares, beside)

@@ -12,7 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from router.agreement import Comparison, comparison_as_dict, rule_typed
+from router.verdicts.guardrails import is_metric
+from router.verdicts.rewards import Better
 from serving.amounts import pair_of, percent_of, seconds_of, share_of, step_of, time_of
+from serving.rollout_terms import guardrails_of, number_of
 
 _PERIOD: Final = re.compile(
     r"(?:(?P<name>[^=]{1,64})=)?(?P<begins>.+?)\s*(?:/|\.\.|\s(?:to|-|–)\s)\s*(?P<ends>.+?)"  # noqa: RUF001 - people type it
@@ -33,22 +37,30 @@ class Typed:
     """What followed the options, None or empty where one was not given.
 
     The names are those of the options (`--shadow-for` is `shadow_for`); `lasts` is `--for`, whose name Python keeps.
+    A candidate that was named by an `alias` has to be looked up before there is a document.
     """
 
     candidate: int | None = None
+    alias: str | None = None
     canary: str | None = None
     hold: str | None = None
     min_requests: int | None = None
+    needs: str | None = None
     approve: Sequence[str] = ()
     watch: str | None = None
     shadow: str | None = None
     shadow_for: str | None = None
     shadow_max_per_s: int | None = None
+    noise: str | None = None
+    compare: Sequence[str] = ()
+    segment: Sequence[str] = ()
+    redact: Sequence[str] = ()
     ab: Sequence[str] = ()
     lasts: str | None = None
     sample_size: int | None = None
     decide: str | None = None
     undecided: str | None = None
+    by: str | None = None
     blue_green: bool = False
     preview: Sequence[str] = ()
     bake: str | None = None
@@ -58,6 +70,13 @@ class Typed:
     freeze: Sequence[str] = ()
     deadline: str | None = None
     on_deadline: str | None = None
+    on_incident: str | None = None
+    guardrail: Sequence[str] = ()
+    tolerate: Sequence[str] = ()
+    harm: str | None = None
+    promotion: str | None = None
+    rule: str | None = None
+    warm_up: str | None = None
     salt: str | None = None
 
     @property
@@ -83,6 +102,9 @@ def document_of(typed: Typed) -> dict[str, Any]:
         "freezes": [_read("--freeze", text, freeze_of) for text in typed.freeze] or None,
         "deadline": _time("--deadline", typed.deadline),
         "on_deadline": typed.on_deadline,
+        "on_incident": typed.on_incident,
+        "judged_by": _judged_by(typed) or None,
+        "compare": _compared(typed),
         "salt": typed.salt,
     }
     return {name: value for name, value in parts.items() if value is not None}
@@ -157,6 +179,7 @@ def _canary(typed: Typed) -> dict[str, Any]:
         steps=steps,
         hold=_time("--hold", typed.hold),
         min_requests=typed.min_requests,
+        needs=typed.needs,
         approve=gates or None,
         watch=_time("--watch", typed.watch),
     )
@@ -168,7 +191,22 @@ def _shadow(typed: Typed) -> dict[str, Any]:
         sample=percent_of(_read("--shadow", typed.shadow or "", share_of)),
         **{"for": _time("--shadow-for", typed.shadow_for)},
         max_per_s=typed.shadow_max_per_s,
+        noise=None if typed.noise is None else percent_of(_read("--noise", typed.noise, share_of)),
     )
+
+
+def _compared(typed: Typed) -> dict[str, Any] | None:
+    """How the answers to copies are compared; None where nothing was said of it."""
+    if not (typed.compare or typed.segment or typed.redact):
+        return None
+    outputs = {}
+    for text in typed.compare:
+        name, equals, how = text.rpartition("=")
+        if not equals or not name or name in outputs:
+            raise ValueError(f"--compare {text!r} is no OUTPUT=HOW, such as label=exact, once for an output")
+        outputs[name] = _read("--compare", how, rule_typed)
+    segments = tuple(name.lower() for name in _words(typed.segment))
+    return comparison_as_dict(Comparison(outputs, segments, redact=tuple(_words(typed.redact))))
 
 
 def _ab_test(typed: Typed) -> dict[str, Any]:
@@ -179,8 +217,21 @@ def _ab_test(typed: Typed) -> dict[str, Any]:
         sample_size=typed.sample_size,
         decide=typed.decide,
         undecided=typed.undecided,
+        decide_by=None if typed.by is None else _read("--by", typed.by, metric_of),
         watch=_time("--watch", typed.watch),
     )
+
+
+def metric_of(text: str) -> dict[str, str]:
+    """What decides, from 'METRIC', or 'METRIC:lower' where less is better.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    name, colon, direction = text.partition(":")
+    if not is_metric(name) or (colon and direction not in {one.value for one in Better}):
+        raise ValueError(f"{text!r} is no METRIC[:higher|:lower], such as reward or cost:lower")
+    return {"metric": name, "direction": direction or Better.HIGHER.value}
 
 
 def _blue_green(typed: Typed) -> dict[str, Any]:
@@ -190,6 +241,21 @@ def _blue_green(typed: Typed) -> dict[str, Any]:
         approval=False if typed.no_approval else None,
         keep_warm=_time("--keep-warm", typed.keep_warm),
     )
+
+
+def _judged_by(typed: Typed) -> dict[str, Any]:
+    levels = {"harm": typed.harm, "promotion": typed.promotion}
+    chances = {name: _read(f"--{name}", text, number_of) for name, text in levels.items() if text is not None}
+    return _said(
+        guardrails=_read("--guardrail and --tolerate", typed, _guardrails),
+        **chances,
+        rule=typed.rule.replace("-", "_") if typed.rule else None,
+        warm_up_s=None if typed.warm_up is None else _read("--warm-up", typed.warm_up, seconds_of),
+    )
+
+
+def _guardrails(typed: Typed) -> list[dict[str, Any]] | None:
+    return guardrails_of(typed.guardrail, typed.tolerate, copies=typed.shadow is not None)
 
 
 def _check_together(typed: Typed) -> None:
@@ -203,14 +269,20 @@ def _check_together(typed: Typed) -> None:
     needs: Mapping[str, tuple[object, tuple[str, ...]]] = {
         "--hold": (typed.hold, ("--canary",)),
         "--min-requests": (typed.min_requests, ("--canary",)),
+        "--needs": (typed.needs, ("--canary",)),
         "--approve": (typed.approve, ("--canary",)),
         "--watch": (typed.watch, ("--canary", "--ab")),
         "--shadow-for": (typed.shadow_for, ("--shadow",)),
         "--shadow-max-per-s": (typed.shadow_max_per_s, ("--shadow",)),
+        "--noise": (typed.noise, ("--shadow",)),
+        "--compare": (typed.compare, ("--shadow",)),
+        "--segment": (typed.segment, ("--shadow",)),
+        "--redact": (typed.redact, ("--shadow",)),
         "--for": (typed.lasts, ("--ab",)),
         "--sample-size": (typed.sample_size, ("--ab",)),
         "--decide": (typed.decide, ("--ab",)),
         "--undecided": (typed.undecided, ("--ab",)),
+        "--by": (typed.by, ("--ab",)),
         "--preview": (typed.preview, ("--blue-green",)),
         "--bake": (typed.bake, ("--blue-green",)),
         "--no-approval": (typed.no_approval, ("--blue-green",)),

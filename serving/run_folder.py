@@ -73,3 +73,14 @@ def read_run_file(state_dir: Path) -> Mapping[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return run if isinstance(run, dict) else None
+
+
+def write_private(file: Path, text: str) -> None:
+    """Written whole and then put in place, so that a crash leaves no half of a password behind; only we may read it."""
+    fresh = file.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from drift.keys import DriftKeys
 from serving.endpoint import Endpoint
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -39,6 +40,11 @@ class Keys:
         return self._of("head")
 
     @property
+    def totals(self) -> str:
+        """Stream of what gateways have counted (`serving.totals.Message`, in the field `m`); its oldest are dropped."""
+        return self._of("totals")
+
+    @property
     def lineage(self) -> str:
         """Hash: epoch to digest. Read its values with `remembered`."""
         return self._of("lineage")
@@ -52,6 +58,11 @@ class Keys:
     def epochs(self) -> str:
         """Channel: "epoch digest" at each change of the head."""
         return self._of("epochs")
+
+    @property
+    def pairs(self) -> str:
+        """Stream of what keepers have found in pairs of answers (`serving.pair_totals`), field `m`; it is bounded."""
+        return self._of("pairs")
 
     @property
     def gateways(self) -> str:
@@ -138,6 +149,10 @@ class Keys:
         """Set for two seconds by a gateway that met a token whose signing key it does not know."""
         return self._of("access:wanted")
 
+    def diff(self, model: str, candidate: int, salt: str) -> str:
+        """Hash: a gateway's id to what its keeper found in one candidate's pairs (`serving.diffs`); it expires."""
+        return self._of(f"diff:{model}:{candidate}:{salt}")
+
     def limit(self, key_id: str) -> str:
         """Hash: what that key has used up of its limits; it expires."""
         return self._of(f"limit:{key_id}")
@@ -204,9 +219,43 @@ class Keys:
         """What the conductor has counted of that rollout's present leg."""
         return self._of(f"rollout-counts:{rollout_id}")
 
+    def rollout_case(self, rollout_id: str) -> str:
+        """What the conductor has found out about that rollout's versions (`serving.control.rolling.judged`)."""
+        return self._of(f"rollout-case:{rollout_id}")
+
+    def rollout_blocks(self, rollout_id: str) -> str:
+        """List: the blocks of time that this rests on, oldest first, for a replay."""
+        return self._of(f"rollout-blocks:{rollout_id}")
+
     def rollout_entries(self, rollout_id: str) -> str:
         """List: ids of the ledger's entries about that rollout, oldest first."""
         return self._of(f"rollout-entries:{rollout_id}")
+
+    @property
+    def feedback_tallies(self) -> str:
+        """Hash: "model|kind" to how much feedback there was."""
+        return self._of("feedback:tallies")
+
+    def feedback_sums(self, model: str) -> str:
+        """Hash: "version|metric|counter" to what feedback about that model adds up to."""
+        return DriftKeys(self.namespace).feedback(model)
+
+    def feedback_seen(self, model: str, metric: str, hour: int) -> str:
+        """Set: nonces of that hour's requests about which that metric was said; it expires."""
+        return self._of(f"feedback:seen:{model}:{metric}:{hour}")
+
+    def feedback_in(self, scope: str) -> str:
+        """Hash: "segment|version|metric|counter" to what feedback of one rollout's attempt adds up to; it expires."""
+        return self._of(f"feedback:in:{scope}")
+
+    def feedback_units(self, scope: str, metric: str) -> str:
+        """Set: hashes of the units whose first value of that metric was counted there; it expires."""
+        return self._of(f"feedback:units:{scope}:{metric}")
+
+    @property
+    def heard_finding(self) -> str:
+        """The id of the finding of drift that the conductor heard last."""
+        return self._of("heard:finding")
 
     def idempotency(self, name: str) -> str:
         """What was answered to a request that had a key of its own, kept for a day."""

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from serving.control.valkey import EmbeddedValkey
+from serving.diffs import Diff
 from serving.leases import GatewayLease, Recovery
 from serving.store_keys import Keys
 
@@ -44,6 +45,15 @@ class Gateway:
     def gateway_hands_back(self, recovery: Recovery) -> None:
         """Keeps what it runs where the store may have forgotten it."""
         self._redis.set(self._keys.recovery(recovery.head.digest), recovery.encode(), px=60_000)
+
+    async def gateway_tells(self, said: bytes) -> None:
+        """Tells what it has counted."""
+        self._redis.xadd(self._keys.totals, {"m": said}, maxlen=10_000, approximate=True)
+
+    async def keeper_leaves(self, gateway: str, diff: Diff) -> None:
+        """Leaves what its keeper has found."""
+        totals = diff.totals
+        self._redis.hset(self._keys.diff(totals.model, totals.candidate, totals.salt), gateway, diff.encode())
 
     def close(self) -> None:
         """Gives the connection back."""

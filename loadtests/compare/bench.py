@@ -6,6 +6,8 @@ not, so it is up only while it is measured itself. Each round begins with anothe
 What a setting costs is less than a machine's moods, so it is taken in pairs: new processes with and without it for
 each, in changing order, and the median of the pairs' ratios. Doors are loaded at the same time, each by a wrk of its
 own, and share a core: whatever else the machine does, and how fast that core runs just then, falls on both alike.
+
+A figure with a wrong answer in it is void. The gateway's ends the run; a peer's is taken again (`voids.py`).
 """
 
 from __future__ import annotations
@@ -15,19 +17,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from loadtests.compare import peers, usage
 from loadtests.compare.calls import CALLS, Call, ask
-from loadtests.compare.doors import OPEN, Door, doors
+from loadtests.compare.doors import OPEN, Door, doors, telling
 from loadtests.compare.figures import Sample, added
 from loadtests.compare.grpc_peers import address, grpc_peers
 from loadtests.compare.h2load import H2load
 from loadtests.compare.payloads import PAYLOADS, UNITS
 from loadtests.compare.peers import Peer
 from loadtests.compare.plan import DIRECT, ENVOY, ENVOY_MIRROR, GATEWAY, GATEWAY_SHADOW, SERVE, Plan, Point
+from loadtests.compare.stores import store
 from loadtests.compare.targets import Fact
 from loadtests.compare.tritons import REPEAT, Tritons, tritons
+from loadtests.compare.voids import taken
 from loadtests.compare.wrk import Report, Wrk
 
 _WARM = Point("json", 32, ())
@@ -51,6 +56,8 @@ class Found:
 
     samples: list[Sample] = field(default_factory=list)
     facts: dict[Fact, float] = field(default_factory=dict)
+    voids: list[str] = field(default_factory=list)
+    """Figures of peers that were void and were taken again: whose, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,9 @@ class Bench:
         h2load: with what, over gRPC.
         folder: where configurations and logs go.
         tell: who hears how it goes.
+
+    Attributes:
+        voids: figures that were taken again, so far.
     """
 
     plan: Plan
@@ -70,15 +80,16 @@ class Bench:
     h2load: H2load
     folder: Path
     tell: Tell
+    voids: list[str] = field(default_factory=list, init=False)
 
     def run(self) -> Found:
         """All of it. Call it from the main thread.
 
         Raises:
             NotStarted, StartFailed: somebody did not come up.
-            Void: an answer was not what it should be.
+            Void: an answer of the gateway's was not what it should be, or a peer's time after time.
         """
-        found = Found()
+        found = Found(voids=self.voids)
         self.tell("starting two Triton servers")
         with tritons(self.folder) as behind:
             if self.plan.points:
@@ -93,7 +104,10 @@ class Bench:
             if self.plan.pairs:
                 found.facts[Fact.MODELS] = added(self._pairs(behind))
             if self.plan.access:
-                found.facts |= self._access(behind)
+                found.facts |= self._doors(behind, doors(self.folder), self.plan.access)
+            if self.plan.totals:
+                with store(self.folder) as address:
+                    found.facts |= self._doors(behind, telling(address), self.plan.totals)
             if self.plan.requests:
                 found.facts |= self._memory(behind, *self.plan.requests)
         if self.plan.streams:
@@ -124,8 +138,8 @@ class Bench:
             return tuple(self._rounds(standing, points, Point(points[0].payload, _WARM.in_flight, ())))
 
     def _rounds(self, standing: Mapping[str, Peer], points: Sequence[Point], warm: Point = _WARM) -> Iterator[Sample]:
-        for peer in standing.values():
-            self._drive(peer, warm, _WARM_S)
+        for path, peer in standing.items():
+            taken(path, partial(self._drive, peer, warm, _WARM_S), self._again)
         for number in range(self.plan.rounds):
             self.tell(f"round {number + 1} of {self.plan.rounds}: {', '.join(standing)}")
             for point in points:
@@ -133,7 +147,14 @@ class Bench:
                 for path in (*point.paths[turn:], *point.paths[:turn]):
                     yield self._measure(path, standing[path], point, self.plan.seconds)
 
+    def _again(self, why: str) -> None:
+        self.tell(f"  void, taken again: {why}")
+        self.voids.append(why)
+
     def _measure(self, path: str, peer: Peer, point: Point, seconds: int) -> Sample:
+        return taken(path, partial(self._measure_once, path, peer, point, seconds), self._again)
+
+    def _measure_once(self, path: str, peer: Peer, point: Point, seconds: int) -> Sample:
         before = usage.cpu(peer.pid) if peer.pid else None
         report = self._drive(peer, point, seconds)
         figures = (report.rps, report.p50_ms, report.p99_ms)
@@ -159,9 +180,6 @@ class Bench:
         ask(address(peer), call)
         return report
 
-    def _warm(self, peer: Peer) -> None:
-        self._drive(peer, _WARM, _WARM_S)
-
     def _pairs(self, behind: Tritons) -> Iterator[tuple[float, float]]:
         """CPU seconds for 1,000 requests without and with more models; new processes for each, in changing order."""
         more = tuple(peers.more_models(behind, _MORE_MODELS))
@@ -174,17 +192,16 @@ class Bench:
     def _cost(self, behind: Tritons, extra: tuple[str, ...]) -> float:
         with peers.gateway(behind, self.folder, *peers.SPLIT, *extra) as peer:
             time.sleep(_SETTLE_S if extra else 0.0)
-            self._warm(peer)
+            self._measure(GATEWAY, peer, _WARM, _WARM_S)
             sample = self._measure(f"{GATEWAY}+{len(extra)}", peer, _WARM, _PAIR_S)
         return sample.cpu_s or 0.0
 
-    def _access(self, behind: Tritons) -> Mapping[Fact, float]:
-        """What it adds to be asked for a key, or a token, beside a gateway that lets everybody in."""
+    def _doors(self, behind: Tritons, ways: Sequence[Door], times: int) -> Mapping[Fact, float]:
+        """What each of these adds, beside a gateway that lets everybody in and tells nobody."""
         pairs: dict[Fact, list[tuple[float, float]]] = {}
-        ways = doors(self.folder)
-        for number in range(self.plan.access):
+        for number in range(times):
             for door in ways:
-                self.tell(f"pair {number + 1} of {self.plan.access}: without and with a {door.name}")
+                self.tell(f"pair {number + 1} of {times}: without and with a {door.name}")
                 for fact, pair in self._beside(behind, (OPEN, door) if number % 2 else (door, OPEN)):
                     pairs.setdefault(fact, []).append(pair)
         return {fact: added(of_fact) for fact, of_fact in pairs.items()}
@@ -228,5 +245,6 @@ class Bench:
         """Sends until `goal` requests have been answered; how many there were in the end."""
         while count < goal:
             self.tell(f"memory of a worker: {count:,} of {goal:,} requests")
-            count += self.wrk.drive(peer.url, PAYLOADS[_WARM.payload], _WARM.in_flight, seconds).requests
+            drive = partial(self.wrk.drive, peer.url, PAYLOADS[_WARM.payload], _WARM.in_flight, seconds)
+            count += taken(GATEWAY, drive, self._again).requests
         return count

@@ -1,4 +1,7 @@
-"""Whom a gateway lets in, for `bench.py` to compare: everybody, whoever shows a key, whoever shows a token.
+"""Gateways that differ in one thing, for `bench.py` to compare: who is let in, and whether a store is told.
+
+The plain one lets everybody in and tells nobody what it counts; each of the others asks for a key or a token, or tells
+its totals to a store.
 
 The keys, the record that is kept of each and the rules for tokens are the product's own; the token is signed by the
 issuer of the proof of access.
@@ -26,7 +29,7 @@ _RULES = TokenRules(NAME, AUDIENCE, algorithms=(ALGORITHM,))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Door:
-    """One way to be let in.
+    """One way to be run.
 
     Attributes:
         name: for people.
@@ -53,6 +56,15 @@ def doors(folder: Path) -> tuple[Door, ...]:
         _by_token(folder, (Fact.TOKENS, by_unit[1])),
         _by_key("key with limits", folder, ALL_LIMITS, (Fact.LIMITED_KEYS, by_unit[2])),
     )
+
+
+def telling(address: Path) -> tuple[Door, ...]:
+    """The one that tells a store what it counts.
+
+    Args:
+        address: a file with the store's URL.
+    """
+    return (Door("teller", (f"--totals={address}",), facts=(Fact.TOTALS, Fact.TOTALS_BY_UNIT)),)
 
 
 def _by_key(name: str, folder: Path, limits: Limits, facts: tuple[Fact, Fact]) -> Door:

@@ -4,6 +4,10 @@ It sends the next call on a connection when one is answered (a closed loop), wri
 gRPC: several times faster than any peer, and no code of ours. A stream of answers is measured by it, too: a client in
 Python would take longer over a hundred messages than any peer does. A call that failed has HTTP status 200 as well, but
 no answer, or a shorter one: so the bytes of all answers are held against what they should come to (`calls.py`).
+
+A run is a number of calls, as many as take the time by a short run before it, and no length of time: at the end of its
+time h2load drops the calls that are under way with their connections, and Triton 2.51 dies of that now and then (signal
+11), for everybody who is measured after it.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -28,26 +32,12 @@ _REQUESTS = re.compile(
 )
 _DATA = re.compile(r"^traffic: .*\((\d+)\) data$", re.MULTILINE)
 _HEADERS = ("content-type: application/grpc", "te: trailers")
+_FIRST = 20
+"""So many calls for each in flight say how many the time has room for."""
+_SLOWER = 4
+"""A run may take so many times as long as the calls before it promised."""
 _GRACE_S = 30.0
 _US_IN_MS = 1_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What the answers should come to.
-
-    Attributes:
-        size: bytes of data of each call's answers.
-        in_flight: so many calls may have been half answered when time was up.
-    """
-
-    size: int
-    in_flight: int
-
-    def faults(self, done: int, data: int) -> Iterator[str]:
-        """What the total says is wrong with them."""
-        if not 0 <= data - done * self.size <= self.in_flight * self.size:
-            yield f"{done} answers have {data} bytes where {done * self.size} were due: some calls failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +53,38 @@ class H2load:
     folder: Path
 
     def drive(self, url: str, call: Call, answer_bytes: int, in_flight: int, seconds: int) -> Report:
-        """So many calls in flight at this address for so long; a call's latency ends with its last answer.
+        """So many calls in flight at this address for about so long; a call's latency ends with its last answer.
 
         Raises:
             Void: h2load did not end well, or an answer was not what it should be.
         """
         body, log = (self.folder / f"{call.name}-{urlsplit(url).port}.{part}" for part in ("message", "log"))
         body.write_bytes(call.body)
-        log.unlink(missing_ok=True)  # it is appended to
         clients, each = (1, in_flight) if call.shared else (in_flight, 1)
-        how = ["--threads=1", f"--clients={clients}", f"--max-concurrent-streams={each}", f"--duration={seconds}"]
-        what = [f"--data={body}", f"--log-file={log}", *(f"--header={header}" for header in _HEADERS)]
+        how = ("--threads=1", f"--clients={clients}", f"--max-concurrent-streams={each}")
+        what = (f"--data={body}", f"--log-file={log}", *(f"--header={header}" for header in _HEADERS))
+
+        def run(calls: int) -> Report:
+            log.unlink(missing_ok=True)  # it is appended to
+            said = self._run((*how, f"--requests={calls}", *what, url + call.path), seconds)
+            report = read(said, log.read_text(), answer_bytes)
+            if report.faults:
+                raise Void(f"{call.name}, {in_flight} in flight on {url}: {'; '.join(report.faults)}")
+            return report
+
+        rate = run(_FIRST * in_flight).rps
+        return run(max(_FIRST, round(rate * seconds / in_flight)) * in_flight)
+
+    def _run(self, arguments: Sequence[str], seconds: int) -> str:
+        """What it prints."""
+        limit_s = _SLOWER * seconds + _GRACE_S
         try:
             done = subprocess.run(
-                [self.program, *how, *what, url + call.path],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=seconds + _GRACE_S,
+                [self.program, *arguments], capture_output=True, text=True, check=True, timeout=limit_s
             )
         except subprocess.SubprocessError as error:
-            raise Void(f"h2load failed on {url}: {error}") from error
-        report = read(done.stdout, log.read_text(), Answers(answer_bytes, in_flight))
-        if report.faults:
-            raise Void(f"{call.name}, {in_flight} in flight on {url}: {'; '.join(report.faults)}")
-        return report
+            raise Void(f"h2load failed on {arguments[-1]}: {error}") from error
+        return done.stdout
 
 
 def find(folder: Path) -> H2load:
@@ -102,8 +99,13 @@ def find(folder: Path) -> H2load:
     return H2load(program, folder)
 
 
-def read(text: str, log: str, answers: Answers) -> Report:
+def read(text: str, log: str, answer_bytes: int) -> Report:
     """What h2load printed and logged, understood.
+
+    Args:
+        text: what it printed.
+        log: what it logged.
+        answer_bytes: bytes of data of each call's answers.
 
     Raises:
         Void: it is not what h2load prints, or nothing was answered.
@@ -113,7 +115,8 @@ def read(text: str, log: str, answers: Answers) -> Report:
         raise Void(f"h2load's output is not understood: {text.strip()[-200:]!r}")
     done, succeeded, *broken = map(int, requests.groups())
     faults = [requests[0]] if done != succeeded or any(broken) else []
-    faults += answers.faults(done, int(data[1]))
+    if int(data[1]) != done * answer_bytes:
+        faults.append(f"{done} answers have {data[1]} bytes where {done * answer_bytes} were due: some calls failed")
     return Report(done, float(rate[1]), *_latencies_ms(log), tuple(faults))
 
 

@@ -11,6 +11,9 @@ DIRECT, ENVOY, GATEWAY = "direct", "envoy", "gateway"
 ENVOY_MIRROR, GATEWAY_SHADOW = "envoy-mirror", "gateway-shadow"
 SERVE = "serve"
 
+PEERS = frozenset({DIRECT, ENVOY, ENVOY_MIRROR, SERVE})
+"""Paths without the gateway in them."""
+
 REFERENCE = {GATEWAY_SHADOW: ENVOY_MIRROR, ENVOY_MIRROR: ENVOY_MIRROR}
 """Whose Envoy each path is held against, where it is not the one that splits."""
 
@@ -37,6 +40,7 @@ class Plan:
         streams: calls that have many, of another model.
         pairs: how often the gateway with 1,000 more models is measured beside the gateway without; 0: not at all.
         access: how often a gateway that asks for a key is measured beside one that lets everybody in; 0: not at all.
+        totals: how often a gateway that tells a store what it counts is measured beside one that tells nobody.
         requests: after how many requests a worker's memory is looked at, first and last; None: not at all.
     """
 
@@ -48,6 +52,7 @@ class Plan:
     streams: tuple[Point, ...] = ()
     pairs: int = 0
     access: int = 0
+    totals: int = 0
     requests: tuple[int, int] | None = None
 
 
@@ -69,6 +74,7 @@ FULL = Plan(
     streams=(Point("grpc-stream", 8, _SPLIT),),
     pairs=6,
     access=8,
+    totals=8,
     requests=(100_000, 1_000_000),
 )
 
@@ -88,3 +94,6 @@ GRPC_QUICK = replace(GRPC, rounds=2, seconds=2)
 
 ACCESS = Plan(rounds=0, seconds=0, points=(), serve=(), access=FULL.access)
 """What keys and tokens cost, alone."""
+
+TOTALS = Plan(rounds=0, seconds=0, points=(), serve=(), totals=FULL.totals)
+"""What it costs to tell totals, alone."""

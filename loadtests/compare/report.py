@@ -33,10 +33,12 @@ How it is measured: [loadtests/compare](../loadtests/compare/README.md).
 """
 
 
-def show(console: Console, table: Rows, facts: Facts) -> None:
-    """The one table, and the figures that are no row's."""
+def show(console: Console, table: Rows, facts: Facts, voids: Iterable[str] = ()) -> None:
+    """The one table, the figures that are no row's, and what had to be taken again."""
     if table:
         _show_rows(console, table)
+    for why in voids:
+        console.print(f"void, taken again: {why}")
     for fact, value in facts.items():
         console.print(f"{fact}: {value:.3g}")
 
@@ -50,7 +52,9 @@ def _show_rows(console: Console, table: Rows) -> None:
     console.print(shown)
 
 
-def markdown(table: Rows, facts: Facts, verdicts: Iterable[Verdict], about: Mapping[str, object]) -> str:
+def markdown(
+    table: Rows, facts: Facts, verdicts: Iterable[Verdict], about: Mapping[str, object], voids: Iterable[str] = ()
+) -> str:
     """The whole of docs/benchmarks.md."""
     rule = ["---"] * _TEXTS + ["---:"] * (len(_HEADINGS) - _TEXTS)
     lines = [_HEADINGS, rule, *(_cells(row) for row in table.values())]
@@ -62,6 +66,7 @@ def markdown(table: Rows, facts: Facts, verdicts: Iterable[Verdict], about: Mapp
             *(f"| {' | '.join(cells)} |" for cells in lines),
             "",
             *(f"- {fact}: {value:.3g}" for fact, value in facts.items()),
+            *(f"- void, taken again: {why}" for why in voids),
             "",
             "## Targets",
             "",

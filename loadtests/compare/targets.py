@@ -34,6 +34,8 @@ class Fact(StrEnum):
     KEYS_BY_UNIT = "CPU added by keys where each head is another, share"
     TOKENS_BY_UNIT = "CPU added by JWT where each head is another, share"
     LIMITED_KEYS_BY_UNIT = "CPU added by keys with all limits where each head is another, share"
+    TOTALS = "CPU added by telling totals, share"
+    TOTALS_BY_UNIT = "CPU added by telling totals and units where each is another, share"
 
 
 Facts = Mapping[Fact, float]
@@ -137,6 +139,10 @@ ACCESS_TARGETS: tuple[Target, ...] = (
     Target(Fact.TOKENS, Measured(Fact.TOKENS), 0.08),
 )
 
+TOTALS_TARGETS: tuple[Target, ...] = tuple(
+    Target(fact, Measured(fact), 0.03) for fact in (Fact.TOTALS, Fact.TOTALS_BY_UNIT)
+)
+
 GRPC_TARGETS: tuple[Target, ...] = (
     *(
         Target(
@@ -209,6 +215,7 @@ TARGETS: tuple[Target, ...] = (
     Target(Fact.GROWTH_MB, Measured(Fact.GROWTH_MB), 5.0, strict=True),
     Target(Fact.MODELS, Measured(Fact.MODELS), 0.05, strict=True),
     *ACCESS_TARGETS,
+    *TOTALS_TARGETS,
 )
 
 QUICK_TARGETS: tuple[Target, ...] = tuple(target for target in TARGETS if target.quick)

@@ -37,8 +37,8 @@ _UNITS = 100_000
 _CHANGE_EVERY_S = 0.5
 _FALLS_SHORT, _NOT_RUN = 1, 2
 _SETTINGS = {"triton": {"port_range": 0}, "gateway": {"workers": GATEWAYS}}
-_CANARY = {"candidate": 2, "canary": {"steps": ["1%", "100%"], "hold": "1d"}}
-_HALF = {"candidate": 2, "canary": {"steps": ["50%"], "hold": "1d"}}
+_CANARY = {"candidate": 2, "canary": {"needs": "minima", "steps": ["1%", "100%"], "hold": "1d"}}
+_HALF = {"candidate": 2, "canary": {"needs": "minima", "steps": ["50%"], "hold": "1d"}}
 
 
 @dataclass(frozen=True, slots=True)

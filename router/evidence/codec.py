@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from router.evidence.betting import Bets, BoundedTest
 from router.evidence.counts import Block
+from router.evidence.disagreements import Disagreements
 from router.evidence.errors import EvidenceError
 from router.evidence.events import Events
 from router.evidence.latency import Latency
@@ -37,6 +38,7 @@ KINDS: Mapping[str, type[Any]] = MappingProxyType(
         "bets": Bets,
         "block": Block,
         "bounded_test": BoundedTest,
+        "disagreements": Disagreements,
         "events": Events,
         "latency": Latency,
         "mean_test": MeanTest,

@@ -17,6 +17,8 @@ from router.evidence.sample_ratio import ALPHA as SAMPLE_RATIO_ALPHA
 from router.evidence.sequential import e_value, threshold
 
 _MOST = 1_000_000_000
+MOST_LEFT_OUT = 0.1
+"""The part of a sample that may be left out (shed, or not to be read) before the rest represents it no more."""
 
 
 class Decision(StrEnum):
@@ -71,6 +73,20 @@ class Certificate:
     under_ceiling: float | None = None
 
 
+class Copies(NamedTuple):
+    """What became of the candidate's copies since its leg began.
+
+    Attributes:
+        pairs: of which both ends are known.
+        shown: of the requests that were in the sample, the part that was not left out, from 0 to 1.
+        only: whether the candidate gets nothing but copies.
+    """
+
+    pairs: int
+    shown: float
+    only: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What the tests say at one look, all as log e-values; None where a test is not run.
@@ -84,6 +100,12 @@ class Findings:
         sample_ratio: the peak of T6.
         minima_met: whether the step has the requests and the time that it asks for.
         guardrails: the event rates that promotion rests on.
+        counted: what `seen` counts: requests, or units where those were assigned.
+        alone: where the candidate has no stable beside it, T2 of its own rates against their limits; None where it
+            has, or where no rate has a limit.
+        unranked: the peak of that part of `harm` that comes from guardrails which know no replicas (pairs, feedback):
+            there T9 has nothing to agree with; None without such guardrails.
+        copies: what became of copies on this leg; None where none were made.
     """
 
     harm: float
@@ -94,10 +116,14 @@ class Findings:
     sample_ratio: float | None = None
     minima_met: bool = False
     guardrails: tuple[Certificate, ...] = ()
+    counted: str = "requests"
+    alone: float | None = None
+    unranked: float | None = None
+    copies: Copies | None = None
 
     def __post_init__(self) -> None:
         """Refuse a NaN: it would compare as no evidence, in silence."""
-        given = [self.harm, self.replicas, self.limit, self.sample_ratio]
+        given = [self.harm, self.replicas, self.limit, self.sample_ratio, self.alone, self.unranked]
         given += [value for g in self.guardrails for value in (g.not_inferior, g.under_ceiling)]
         if any(value is not None and math.isnan(value) for value in given):
             raise EvidenceError("a log e-value is a number: NaN is no evidence of anything")
@@ -129,6 +155,11 @@ class Verdict:
     alert: bool = False
     numbers: tuple[Number, ...] = ()
 
+    @property
+    def incident(self) -> bool:
+        """Whether both arms do badly: the ramp stands still, and nobody is called, for no version is to blame."""
+        return self.freeze and not self.alert
+
 
 def rule_for(candidate_replicas: int, stable_replicas: int) -> Rule:
     """BURST_PROOF where both versions have two replicas at least, else there are no ranks to ask."""
@@ -139,6 +170,7 @@ def judge(findings: Findings, levels: Levels) -> Verdict:
     """What the evidence at this look is enough for. Never looks at a block itself, and has no memory: peaks do."""
     decision, words, freeze, alert = (
         _broken(findings, levels)
+        or _overrun(findings, levels)
         or _harmed(findings, levels)
         or _limited(findings, levels)
         or _earned(findings, levels)
@@ -159,11 +191,22 @@ def _broken(findings: Findings, levels: Levels) -> _Outcome | None:
     return Decision.NOT_YET, words, True, True
 
 
+def _overrun(findings: Findings, levels: Levels) -> _Outcome | None:
+    """Alone, after its promotion: there is nobody to compare it with, and going back is what the watch is for."""
+    if not _reached(findings.alone, levels.harm):
+        return None
+    words = (
+        f"Roll back: a rate of the candidate's is over its limit {_against(findings.alone, levels.harm)}. It is alone, "
+        "so whether stable would have done better cannot be told."
+    )
+    return Decision.ROLL_BACK, words, False, True
+
+
 def _harmed(findings: Findings, levels: Levels) -> _Outcome | None:
     if not _reached(findings.harm, levels.harm):
         return None
     harm = f"'{findings.foremost}' speaks against the candidate {_against(findings.harm, levels.harm)}{_seen(findings)}"
-    if levels.rule is Rule.FAST:
+    if levels.rule is Rule.FAST or _reached(findings.unranked, levels.harm):
         return Decision.ROLL_BACK, f"Roll back: {harm}.", False, True
     if _reached(findings.replicas, levels.harm):
         ranks = f"its replicas are the worst ones {_against(findings.replicas, levels.harm)}"
@@ -176,7 +219,9 @@ def _seen(findings: Findings) -> str:
     if findings.seen is None:
         return ""
     x, m, n_c, n_b = findings.seen.x, findings.seen.m, findings.seen.n_c, findings.seen.n_b
-    return f" ({x:,} of the candidate's {n_c:,} requests, {m - x:,} of stable's {n_b:,})"
+    if findings.counted == "pairs":
+        return f" ({x:,} of {n_c:,} pairs{f', the other way round {m - x:,}' if n_b else ''})"
+    return f" ({x:,} of the candidate's {n_c:,} {findings.counted}, {m - x:,} of stable's {n_b:,})"
 
 
 def _limited(findings: Findings, levels: Levels) -> _Outcome | None:
@@ -197,14 +242,33 @@ def _earned(findings: Findings, levels: Levels) -> _Outcome:
             False,
             False,
         )
+    if shadowed := _shadowed(findings.copies):
+        return shadowed
     if not findings.guardrails:
         return Decision.NOT_YET, "Not yet: no guardrail is there that could certify the candidate.", False, False
     open_ones = [g.name for g in findings.guardrails if not _certified(g, levels)]
     if open_ones:
         words = f"Not yet: nothing speaks against the candidate, but {', '.join(open_ones)} cannot be certified yet."
         return Decision.NOT_YET, words, False, False
+    if findings.limit is not None and findings.limit > 0:
+        # Failures of both arms alike certify a candidate fast: an incident may be beginning.
+        words = "Not yet: a rate may be over its limit just now, and nobody grows into that."
+        return Decision.NOT_YET, words, False, False
     names = ", ".join(g.name for g in findings.guardrails)
     words = f"Promote: nothing speaks against the candidate, and {names} are certified at level {levels.promotion:g}."
+    return Decision.PROMOTE, words, False, False
+
+
+def _shadowed(copies: Copies | None) -> _Outcome | None:
+    """Copies certify nobody: that nothing speaks against a candidate is all that can be said, of a fair sample."""
+    if copies is not None and 1 - copies.shown > MOST_LEFT_OUT:
+        words = f"Not yet: only {copies.shown * 100:.0f} % of the copies were compared: not representative."
+        return Decision.NOT_YET, words, False, False
+    if copies is None or not copies.only:
+        return None
+    if not copies.pairs:
+        return Decision.NOT_YET, "Not yet: no copy's answer has been compared.", False, False
+    words = f"Go on: nothing speaks against the candidate in {copies.pairs:,} pairs of answers."
     return Decision.PROMOTE, words, False, False
 
 
@@ -229,6 +293,8 @@ def _numbers(findings: Findings, levels: Levels) -> tuple[Number, ...]:
         ("replicas", findings.replicas, levels.harm),
         ("limit", findings.limit, levels.harm),
         ("sample ratio", findings.sample_ratio, levels.sample_ratio),
+        ("alone", findings.alone, levels.harm),
+        ("copies and feedback", findings.unranked, levels.harm),
     ]
     for guardrail in findings.guardrails:
         named.append((f"{guardrail.name}: not inferior", guardrail.not_inferior, levels.promotion))

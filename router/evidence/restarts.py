@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from router.evidence.two_arm import refuse_other
 E = TypeVar("E", bound=Evidence)
 
 MOST_COPIES = 64
-_FIRST = 0.75
+FIRST: Final = 0.75
+"""The weight of the first copy, where their number is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +83,4 @@ class Restarts(Generic[E]):
 
 
 def _share(k: int) -> float:
-    return _FIRST if k == 1 else (1 - _FIRST) / (k * (k - 1))
+    return FIRST if k == 1 else (1 - FIRST) / (k * (k - 1))

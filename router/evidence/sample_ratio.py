@@ -73,9 +73,14 @@ class SampleRatio:
         if len(self.phases) > MOST_PHASES:
             raise EvidenceError(f"a rollout changes weights {MOST_PHASES} times at most, not {len(self.phases)}")
 
-    def begin(self, weights: tuple[int, ...]) -> SampleRatio:
-        """The evidence with a new phase under these weights; the same value where they are those of the last one."""
-        if self.phases and self.phases[-1].weights == weights:
+    def begin(self, weights: tuple[int, ...], *, anew: bool = False) -> SampleRatio:
+        """The evidence with a new phase under these weights; the same value where they are those of the last one.
+
+        Args:
+            weights: the arms' shares.
+            anew: whether a phase begins even then: the units are others than those of the last one.
+        """
+        if self.phases and self.phases[-1].weights == weights and not anew:
             return self
         return SampleRatio((*self.phases, Phase(weights, (0,) * len(weights))))
 

@@ -22,14 +22,14 @@ _SMALLEST = 1e-300
 
 def log_sum_exp(values: Floats) -> Floats:
     """The log of Σ exp(v) over the last axis; shape (..., K) to (...). Every row needs one finite value."""
-    top = np.max(values, axis=-1, keepdims=True)
-    return np.asarray(np.log(np.sum(np.exp(values - top), axis=-1)) + top[..., 0], dtype=np.float64)
+    top = values.max(axis=-1, keepdims=True)
+    return np.asarray(np.log(np.exp(values - top).sum(axis=-1)) + top[..., 0], dtype=np.float64)
 
 
 def log_mean_exp(values: Floats) -> float:
     """The log of the mean of exp(v): an equal mixture's log e-value from its members', shape (K,)."""
-    top = float(np.max(values))
-    return top + math.log(float(np.mean(np.exp(values - top))))
+    top = float(values.max())
+    return top + math.log(float(np.exp(values - top).sum()) / values.size)
 
 
 def log_beta(a: float, b: float) -> float:
@@ -83,6 +83,20 @@ def binomial_surprise(events: int, total: int, rate: float, draw: float) -> floa
     at_least = 1.0 if events == 0 else float(special.bdtrc(events - 1, total, rate))
     more = 0.0 if events >= total else float(special.bdtrc(events, total, rate))
     return -math.log(max(more + (1 - draw) * (at_least - more), _SMALLEST))
+
+
+def binomial_bounds(events: int, total: int, level: float) -> tuple[float, float]:
+    """The rates that `events` of `total` leave possible, by Clopper and Pearson 1934: exact, and never too narrow.
+
+    Args:
+        events: x.
+        total: n; without any, every rate is possible.
+        level: the chance that the true rate is within, such as 0.95.
+    """
+    tail = (1 - level) / 2
+    lower = float(special.betaincinv(events, total - events + 1, tail)) if events else 0.0
+    upper = float(special.betaincinv(events + 1, total - events, 1 - tail)) if events < total else 1.0
+    return lower, upper
 
 
 def last_inside(inside: Callable[[float], bool], start: float, end: float) -> float:

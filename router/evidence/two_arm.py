@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from operator import add
 
 import numpy as np
 
@@ -146,7 +147,7 @@ class TwoArm:
     @property
     def log_e(self) -> float:
         """The log e-value; 0 without data."""
-        return log_mean_exp(np.array(self.logs))
+        return log_mean_exp(np.array(self.logs)) if any(self.logs) else 0.0
 
     @property
     def likeliest(self) -> float:
@@ -161,7 +162,7 @@ def form_for(block: Block) -> Form:
 
 def summed(logs: tuple[float, ...], others: tuple[float, ...]) -> tuple[float, ...]:
     """Two grids' log ratios, point by point."""
-    return tuple(a + b for a, b in zip(logs, others, strict=True))
+    return tuple(map(add, logs, others))
 
 
 def check_logs(logs: tuple[float, ...], size: int) -> None:

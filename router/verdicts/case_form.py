@@ -8,29 +8,36 @@ case brings them along, and dockets that do not fit them are refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from typing import Any, Final
 
-from router.evidence.codec import as_plain, from_plain
-from router.evidence.counts import Block
+from router.evidence.codec import as_plain
 from router.evidence.errors import EvidenceError
-from router.evidence.latency import Latency
-from router.evidence.odds_interval import OddsCurve
-from router.evidence.one_arm import OneArm
 from router.evidence.replicas import Replicas
-from router.evidence.restarts import Restarts
 from router.evidence.sample_ratio import SampleRatio
 from router.evidence.sequential import Peak
-from router.evidence.two_arm import TwoArm
 from router.verdicts.case import Case, Heard
-from router.verdicts.dockets import Latencies, Limited, Rates, opened
-from router.verdicts.guardrails import Guardrail, Terms
+from router.verdicts.docket_form import docket_as_plain, docket_from_plain, maybe, state
+from router.verdicts.guardrails import Terms
+from router.verdicts.moment_form import (
+    MALFORMED,
+    arm_as_plain,
+    arm_from_plain,
+    counts,
+    moment_as_plain,
+    moment_from_plain,
+    pairs,
+    pairs_as_plain,
+    pairs_from_plain,
+)
 from router.verdicts.ranks import Ranks
-from router.verdicts.tallies import Moment, Tally
+from router.verdicts.units import ALL, MOST_UNITS, Dealt, People
 
-READER: Final = 1
-"""The newest form that this code reads and the one that it writes."""
-T = TypeVar("T")
+READER: Final = 3
+"""The form that this code writes; it reads the one before as well, in which no pair was counted."""
+_OLDEST: Final = 2
+_HASH_BYTES: Final = 7
 _Plain = Mapping[str, Any]
 
 
@@ -38,15 +45,21 @@ def encode_case(case: Case) -> bytes:
     """The case's canonical bytes, without its terms."""
     value = {
         "reader": READER,
-        "dockets": [_rates(d) if isinstance(d, Rates) else _latencies(d) for d in case.dockets],
+        "dockets": [docket_as_plain(docket) for docket in case.dockets],
         "ranks": _ranks(case.ranks),
         "ratio": as_plain(case.ratio),
         "harm": case.harm.log_e,
-        "waiting": None if case.waiting is None else _moment(case.waiting),
+        "waiting": maybe(case.waiting, moment_as_plain),
         "waits_since_s": case.waits_since_s,
-        "minute": [[heard.ended_s, _pairs(heard.durations)] for heard in case.minute],
+        "minute": [[heard.ended_s, pairs(heard.durations)] for heard in case.minute],
         "began_s": case.began_s,
         "newest_s": case.newest_s,
+        "people": _people(case.people),
+        "returned": as_plain(case.returned),
+        "by_unit": case.by_unit,
+        "alone": case.alone,
+        "copies": pairs_as_plain(case.copies),
+        "unranked": case.unranked.log_e,
     }
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
@@ -59,89 +72,42 @@ def decode_case(blob: bytes, terms: Terms) -> Case:
     """
     try:
         value = json.loads(blob)
-        _refuse_newer(value.pop("reader"))
+        _refuse_other(value.pop("reader"))
         return _case(value, terms)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except MALFORMED as error:
         raise error if isinstance(error, EvidenceError) else EvidenceError(f"this is no case: {error!r}") from error
 
 
-def _refuse_newer(reader: object) -> None:
-    if type(reader) is not int or not 1 <= reader <= READER:
-        raise EvidenceError(f"this case is written for readers of form {reader!r}; this one reads up to {READER}")
+def _refuse_other(reader: object) -> None:
+    if type(reader) is not int or not _OLDEST <= reader <= READER:
+        raise EvidenceError(
+            f"this case is written for readers of form {reader!r}; this one reads {_OLDEST} to {READER}"
+        )
 
 
 def _case(value: dict[str, Any], terms: Terms) -> Case:
-    waiting = value.pop("waiting")
-    dockets = tuple(
-        _docket(plain, guardrail) for plain, guardrail in zip(value.pop("dockets"), terms.guardrails, strict=True)
-    )
+    dockets = zip(value.pop("dockets"), terms.guardrails, strict=True)
     case = Case(
         terms,
-        dockets,
+        tuple(docket_from_plain(plain, guardrail) for plain, guardrail in dockets),
         _ranks_from(value.pop("ranks")),
-        _state(value.pop("ratio"), SampleRatio),
+        state(value.pop("ratio"), SampleRatio),
         Peak(float(value.pop("harm"))),
-        None if waiting is None else _moment_from(waiting),
+        maybe(value.pop("waiting"), moment_from_plain),
         float(value.pop("waits_since_s")),
-        tuple(Heard(float(ended_s), _counts(pairs)) for ended_s, pairs in value.pop("minute")),
+        tuple(Heard(float(ended_s), counts(plain)) for ended_s, plain in value.pop("minute")),
         float(value.pop("began_s")),
         float(value.pop("newest_s")),
+        _people_from(value.pop("people")),
+        state(value.pop("returned"), SampleRatio),
+        bool(value.pop("by_unit")),
+        bool(value.pop("alone")),
+        pairs_from_plain(value.pop("copies", {})),
+        Peak(float(value.pop("unranked", 0.0))),
     )
     if value:
         raise EvidenceError(f"this case says more than is understood: {sorted(value)}")
     return case
-
-
-def _rates(docket: Rates) -> _Plain:
-    limited = docket.limited
-    return {
-        "harm": as_plain(docket.harm),
-        "not_inferior": _maybe(docket.not_inferior, as_plain),
-        "under_ceiling": _maybe(docket.under_ceiling, as_plain),
-        "limited": _maybe(limited, lambda one: [as_plain(one.now), as_plain(one.before), one.since_s]),
-        "curve": as_plain(docket.curve),
-        "seen": as_plain(docket.seen),
-    }
-
-
-def _latencies(docket: Latencies) -> _Plain:
-    return {
-        "harm": as_plain(docket.harm),
-        "not_inferior": _maybe(docket.not_inferior, as_plain),
-        "seen": as_plain(docket.seen),
-    }
-
-
-def _docket(plain: _Plain, guardrail: Guardrail) -> Rates | Latencies:
-    empty = opened(guardrail)
-    margin = _maybe(plain["not_inferior"], lambda one: _state(one, TwoArm))
-    seen = _state(plain["seen"], Block)
-    found: Rates | Latencies
-    if isinstance(empty, Latencies):
-        found = Latencies(_copies(plain["harm"], Latency), margin, seen)
-    else:
-        ceiling = _maybe(plain["under_ceiling"], lambda one: _state(one, OneArm))
-        limited = _maybe(plain["limited"], _limited)
-        found = Rates(_copies(plain["harm"], TwoArm), margin, ceiling, limited, _state(plain["curve"], OddsCurve), seen)
-    if _hypotheses(found) != _hypotheses(empty):
-        raise EvidenceError(f"the evidence at guardrail '{guardrail.name}' was gathered on other terms")
-    return found
-
-
-def _hypotheses(docket: Rates | Latencies) -> tuple[object, ...]:
-    """What the docket's tests are against."""
-    copy = docket.harm.copies[0]
-    margin = None if docket.not_inferior is None else docket.not_inferior.test
-    if isinstance(docket, Latencies):
-        return copy.quantiles, tuple(one.test for one in copy.tests), margin  # type: ignore[union-attr]
-    ceiling = None if docket.under_ceiling is None else docket.under_ceiling.test
-    limited = None if docket.limited is None else docket.limited.now.test
-    return copy.test, margin, ceiling, limited  # type: ignore[union-attr]
-
-
-def _limited(plain: list[Any]) -> Limited:
-    now, before, since_s = plain
-    return Limited(_state(now, OneArm), _state(before, OneArm), float(since_s))
 
 
 def _ranks(ranks: Ranks) -> _Plain:
@@ -149,8 +115,8 @@ def _ranks(ranks: Ranks) -> _Plain:
         "errors": as_plain(ranks.errors),
         "latency": [as_plain(one) for one in ranks.latency],
         "since_s": ranks.since_s,
-        "candidate": _arm(ranks.candidate),
-        "stable": _arm(ranks.stable),
+        "candidate": arm_as_plain(ranks.candidate),
+        "stable": arm_as_plain(ranks.stable),
         "ranked": list(ranks.ranked),
     }
 
@@ -158,61 +124,55 @@ def _ranks(ranks: Ranks) -> _Plain:
 def _ranks_from(plain: _Plain) -> Ranks:
     first, second = plain["ranked"]
     return Ranks(
-        _state(plain["errors"], Replicas),
-        tuple(_state(one, Replicas) for one in plain["latency"]),
+        state(plain["errors"], Replicas),
+        tuple(state(one, Replicas) for one in plain["latency"]),
         float(plain["since_s"]),
-        _arm_from(plain["candidate"]),
-        _arm_from(plain["stable"]),
+        arm_from_plain(plain["candidate"]),
+        arm_from_plain(plain["stable"]),
         (int(first), int(second)),
     )
 
 
-def _moment(moment: Moment) -> _Plain:
+def _people(people: People) -> _Plain:
+    known = sorted(people.known)
+    sets = people.stable, people.before, people.timed
+    had = bytes(sum((unit in one) << bit for bit, one in enumerate(sets)) for unit in known)
     return {
-        "ended_s": moment.ended_s,
-        "candidate": _arm(moment.candidate),
-        "stable": _arm(moment.stable),
-        "draw": moment.draw,
+        "threshold": people.threshold,
+        "known": _hashes(known),
+        "had": b64encode(had).decode(),
+        "failed": {watches: _hashes(sorted(units)) for watches, units in people.failed.items()},
+        "minute": [list(one) for one in people.minute],
     }
 
 
-def _moment_from(plain: _Plain) -> Moment:
-    arms = _arm_from(plain["candidate"]), _arm_from(plain["stable"])
-    return Moment(float(plain["ended_s"]), *arms, float(plain["draw"]))
+def _people_from(plain: _Plain) -> People:
+    known, had = _hashes_from(plain["known"]), b64decode(plain["had"], validate=True)
+    stable, before, timed = (
+        frozenset(unit for unit, bits in zip(known, had, strict=True) if bits >> bit & 1) for bit in range(3)
+    )
+    people = People(
+        int(plain["threshold"]),
+        frozenset(known),
+        stable,
+        before,
+        {str(watches): frozenset(_hashes_from(units)) for watches, units in plain["failed"].items()},
+        tuple(Dealt(*map(float, one)) for one in plain["minute"]),
+        timed,
+    )
+    sets = (people.known, *people.failed.values())
+    if not 1 <= people.threshold <= ALL or any(len(units) > MOST_UNITS for units in sets):
+        raise EvidenceError(f"a rollout remembers {MOST_UNITS:,} units at most, below a threshold of hashes")
+    return people
 
 
-def _arm(arm: Mapping[str, Tally]) -> _Plain:
-    return {name: [dict(one.outcomes), _pairs(one.answered), _pairs(one.unanswered)] for name, one in arm.items()}
+def _hashes(units: list[int]) -> str:
+    """Seven bytes each: eight thousand of them are written every second."""
+    return b64encode(b"".join(unit.to_bytes(_HASH_BYTES, "big") for unit in units)).decode()
 
 
-def _arm_from(plain: _Plain) -> Mapping[str, Tally]:
-    return {
-        name: Tally({str(how): int(count) for how, count in outcomes.items()}, _counts(answered), _counts(unanswered))
-        for name, (outcomes, answered, unanswered) in plain.items()
-    }
-
-
-def _pairs(counts: Mapping[int, int]) -> list[list[int]]:
-    return [[bucket, count] for bucket, count in sorted(counts.items())]
-
-
-def _counts(pairs: list[list[int]]) -> dict[int, int]:
-    return {int(bucket): int(count) for bucket, count in pairs}
-
-
-def _maybe(value: T | None, how: Callable[[T], Any]) -> Any:  # noqa: ANN401 - JSON's own sum of types
-    return None if value is None else how(value)
-
-
-def _state(plain: object, kind: type[T]) -> T:
-    state = from_plain(plain)
-    if not isinstance(state, kind):
-        raise EvidenceError(f"a {kind.__name__} was expected, not a {type(state).__name__}")
-    return state
-
-
-def _copies(plain: object, kind: type[Any]) -> Restarts[Any]:
-    copies = _state(plain, Restarts)
-    if not all(isinstance(one, kind) for one in copies.copies):
-        raise EvidenceError(f"copies of a {kind.__name__} were expected")
-    return copies
+def _hashes_from(text: str) -> list[int]:
+    blob = b64decode(text, validate=True)
+    if len(blob) % _HASH_BYTES:
+        raise EvidenceError("these are no hashes of units: each has seven bytes")
+    return [int.from_bytes(blob[start : start + _HASH_BYTES], "big") for start in range(0, len(blob), _HASH_BYTES)]

@@ -94,6 +94,30 @@ def to_certify(traffic: Traffic, rng: Generator, *, beta: float, margin: float, 
     return _needed(traffic, rng, OddsTest(margin, Side.NOT_WORSE), beta, runs)
 
 
+def to_clear(rate: float, rng: Generator, *, beta: float, ceiling: float, runs: int = _RUNS) -> Needed:
+    """What it takes until T2 certifies that the candidate's own rate is under a ceiling.
+
+    Args:
+        rate: its rate, under the ceiling, or it can only be certified by mistake.
+        rng: the draws.
+        beta: the level of promotion.
+        ceiling: the rate under which it is to be certified.
+        runs: simulated rollouts.
+    """
+    if not 0 <= rate < 1:
+        raise PlanError(f"a rate of events is 0 or more and below 1, not {rate:g}")
+    rates, limit = rates_of(RateTest(ceiling, Side.NOT_WORSE)), threshold(beta)
+    gain, clean = np.log(rates / ceiling), np.log1p(-rates) - math.log1p(-ceiling)
+    events, at, seen = np.zeros(runs), np.full(runs, np.inf), 0
+    while np.mean(np.isfinite(at)) < 0.9 and seen < _MOST_REQUESTS:  # noqa: PLR2004 - nine of ten are asked for
+        size = max(_SMALLEST_BLOCK, int(_GROWTH * seen))
+        events += rng.binomial(size, rate, runs)
+        seen += size
+        logs = log_sum_exp(events[:, None] * gain + (seen - events)[:, None] * clean) - math.log(rates.size)
+        at[(logs >= limit) & np.isinf(at)] = seen
+    return _middle(at)
+
+
 def clean_requests(ceiling: float, beta: float) -> int:
     """How many requests without any event certify a rate under this ceiling (T2)."""
     if not 0 < ceiling < 1:
@@ -128,5 +152,10 @@ def _needed(traffic: Traffic, rng: Generator, test: OddsTest, alpha: float, runs
         logs[open_ones] += ratios(np.array([x, m, *sizes]), grid, test.limit)
         seen += size
         at[open_ones[log_sum_exp(logs[open_ones]) >= limit]] = seen
+    return _middle(at)
+
+
+def _middle(at: Floats) -> Needed:
+    """Of the requests after which each run was there."""
     ordered = np.sort(at)
-    return Needed(float(ordered[(runs - 1) // 2]), float(ordered[math.ceil(0.9 * runs) - 1]))
+    return Needed(float(ordered[(at.size - 1) // 2]), float(ordered[math.ceil(0.9 * at.size) - 1]))

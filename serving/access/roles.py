@@ -9,9 +9,9 @@ class Role(Enum):
     """What somebody is let in for. The value is its name in settings, records and claims."""
 
     PREDICT = "predict"
-    """Ask models, maybe only some of them."""
+    """Ask models, maybe only some of them, and say what came of their answers."""
     OPERATE = "operate"
-    """Rollouts, traffic, feedback, drift: whatever moves traffic between versions that are there. Includes predict."""
+    """Rollouts, traffic, drift: whatever moves traffic between versions that are there. Includes predict."""
     ADMINISTER = "administer"
     """The registry, keys and settings: whatever can run code here or let somebody in. Includes operate."""
 

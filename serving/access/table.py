@@ -1,7 +1,9 @@
 """What each door asks for: one table for the prediction port, the control API, metrics and gRPC.
 
 An operation that is not in it is not let through at all, and a test walks every route of every listener and fails
-where one is missing. A request marked synthetic (`sluice-synthetic`) needs the right to operate, whatever it asks.
+where one is missing. Feedback asks for no more than the answer did that it is about, and counts once for each; whoever
+may predict thereby has a say in rollouts that are decided by it. A request marked synthetic (`sluice-synthetic`) needs
+the right to operate, whatever it asks.
 """
 
 from __future__ import annotations
@@ -55,7 +57,19 @@ CONTROL: Final[Mapping[str, Needs]] = MappingProxyType(
         f"PUT {_V1}/models/{{model}}/policy": Needs.OPERATE,
         f"GET {_V1}/models/{{model}}/explain": Needs.OPERATE,
         f"POST {_V1}/models/{{model}}/explain": Needs.OPERATE,
+        f"GET {_V1}/models/{{model}}/rates": Needs.OPERATE,
         f"GET {_V1}/requests/{{request_id}}": Needs.OPERATE,
+        f"POST {_V1}/feedback": Needs.PREDICT,
+        f"GET {_V1}/models/{{model}}/feedback": Needs.OPERATE,
+        f"GET {_V1}/rollouts/{{rollout}}/results": Needs.OPERATE,
+        f"GET {_V1}/drift": Needs.OPERATE,
+        f"GET {_V1}/drift/findings": Needs.OPERATE,
+        f"GET {_V1}/drift/findings/{{finding}}": Needs.OPERATE,
+        f"GET {_V1}/drift/baselines": Needs.OPERATE,
+        f"GET {_V1}/drift/models/{{model}}/versions/{{version}}": Needs.OPERATE,
+        f"GET {_V1}/drift/models/{{model}}/versions/{{version}}/baseline": Needs.OPERATE,
+        f"PUT {_V1}/drift/models/{{model}}/versions/{{version}}/baseline": Needs.OPERATE,
+        f"DELETE {_V1}/drift/models/{{model}}/versions/{{version}}/baseline": Needs.OPERATE,
         f"GET {_V1}/ledger": Needs.OPERATE,
         f"GET {_V1}/ledger/export": Needs.OPERATE,
         f"GET {_V1}/events": Needs.OPERATE,
@@ -68,6 +82,8 @@ CONTROL: Final[Mapping[str, Needs]] = MappingProxyType(
         f"GET {_V1}/rollouts/{{rollout}}": Needs.OPERATE,
         f"PATCH {_V1}/rollouts/{{rollout}}": Needs.OPERATE,
         f"GET {_V1}/rollouts/{{rollout}}/why": Needs.OPERATE,
+        f"GET {_V1}/rollouts/{{rollout}}/blocks": Needs.OPERATE,
+        f"GET {_V1}/rollouts/{{rollout}}/diff": Needs.OPERATE,
         f"POST {_V1}/rollouts/{{rollout}}/pause": Needs.OPERATE,
         f"POST {_V1}/rollouts/{{rollout}}/resume": Needs.OPERATE,
         f"POST {_V1}/rollouts/{{rollout}}/approve": Needs.OPERATE,

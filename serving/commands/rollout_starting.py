@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.commands.common import AsJson, Config, Url, Why, client, print_json
-from serving.commands.rollout_common import Timeout, ended, read, rollouts_at, seconds, show_change
+from serving.commands.rollout_common import Timeout, ended, read, rollouts_at, seconds, show_change, standing_in
 from serving.commands.rollout_files import checked, read_rollout
+from serving.commands.rollout_options import with_options
 from serving.errors import SluiceError
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 File = Annotated[
     Path | None, typer.Option("-f", "--file", help="A rollout.yaml in place of the options; - is standard input.")
 ]
-Several = list[str] | None
-_canary = functools.partial(typer.Option, rich_help_panel="Canary")
-_shadow = functools.partial(typer.Option, rich_help_panel="Shadow")
-_ab = functools.partial(typer.Option, rich_help_panel="A/B test")
-_blue_green = functools.partial(typer.Option, rich_help_panel="Blue-green")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,38 +39,12 @@ class _Wish:
     document: "Document"
 
 
+@with_options
 def start(
     model: Annotated[str | None, typer.Argument(help="The model. (default: the file's)")] = None,
     *,
     file: File = None,
-    candidate: Annotated[str | None, typer.Option(help="The new version: its number, or an alias.")] = None,
-    canary: Annotated[str | None, _canary(metavar="SHARES", help="Its shares in turn, such as 1,5,25,50,100.")] = None,
-    hold: Annotated[str | None, _canary(metavar="TIME", help="How long each share stays. (default: 10m)")] = None,
-    min_requests: Annotated[int | None, _canary(min=0, help="Requests that each share needs.")] = None,
-    approve: Annotated[Several, _canary(metavar="SHARES", help="Shares, or end, that need an approval.")] = None,
-    watch: Annotated[str | None, _canary(metavar="TIME", help="How long the old version stays warm after.")] = None,
-    shadow: Annotated[str | None, _shadow(metavar="SHARE", help="Copy this share of requests first.")] = None,
-    shadow_for: Annotated[str | None, _shadow(metavar="TIME", help="For how long.")] = None,
-    shadow_max_per_s: Annotated[int | None, _shadow(min=1, help="Copies per second and gateway.")] = None,
-    ab: Annotated[Several, _ab(metavar="VERSION=SHARE", help="Side by side, such as 2=25%,3=25%.")] = None,
-    lasts: Annotated[str | None, _ab("--for", metavar="TIME", help="How long the A/B test takes.")] = None,
-    sample_size: Annotated[int | None, _ab(min=0, help="Requests that each arm of it needs.")] = None,
-    decide: Annotated[str | None, _ab(metavar="best|first|hand", help="How it is decided.")] = None,
-    undecided: Annotated[str | None, _ab(metavar="restore|keep", help="What is left where nothing won.")] = None,
-    blue_green: Annotated[bool, _blue_green("--blue-green", help="All traffic at once, after a look.")] = False,
-    preview: Annotated[Several, _blue_green(metavar="HEADER=VALUE", help="Who sees it before the flip.")] = None,
-    bake: Annotated[str | None, _blue_green(metavar="TIME", help="The look. (default: 10m)")] = None,
-    no_approval: Annotated[bool, _blue_green("--no-approval", help="Flip without anybody's approval.")] = False,
-    keep_warm: Annotated[str | None, _blue_green(metavar="TIME", help="The old version. (default: 1h)")] = None,
-    automation: Annotated[
-        str | None, typer.Option(metavar="alone|approve|recommend|observe", help="How much it does by itself.")
-    ] = None,
-    freeze: Annotated[
-        Several, typer.Option(metavar="FROM/TO", help="When no share grows: 'fri 16:00/mon 08:00 +01:00'.")
-    ] = None,
-    deadline: Annotated[str | None, typer.Option(metavar="TIME", help="How late a stage may be.")] = None,
-    on_deadline: Annotated[str | None, typer.Option(metavar="pause|fail", help="What becomes of it then.")] = None,
-    salt: Annotated[str | None, typer.Option(help="What units are drawn by. (default: its own)")] = None,
+    typed: "Typed",
     why: Why = "",
     again: Annotated[bool, typer.Option("--again", help="Even if this version was rolled back.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show every stage and its policy; start nothing.")] = False,
@@ -89,19 +59,10 @@ def start(
 
     Steps of a canary are percentages; every other share has its unit, like 10%, and every time, like 90s or 1h30m.
     """
-    from serving.rollout_typed import Typed  # noqa: PLC0415 - brings the router
-
-    typed = Typed(
-        canary=canary, hold=hold, min_requests=min_requests, approve=tuple(approve or ()), watch=watch, shadow=shadow,
-        shadow_for=shadow_for, shadow_max_per_s=shadow_max_per_s, ab=tuple(ab or ()), lasts=lasts,
-        sample_size=sample_size, decide=decide, undecided=undecided, blue_green=blue_green,
-        preview=tuple(preview or ()), bake=bake, no_approval=no_approval, keep_warm=keep_warm, automation=automation,
-        freeze=tuple(freeze or ()), deadline=deadline, on_deadline=on_deadline, salt=salt,
-    )  # fmt: skip
     within_s = _patience(timeout, wait=wait)
-    if file is not None and (candidate is not None or not typed.empty):
+    if file is not None and not typed.empty:
         raise typer.BadParameter("with -f the file says how it is to go: leave the other options out, or the file")
-    said = read_rollout(file) if file else _typed(typed, candidate, model, url, config)
+    said = read_rollout(file) if file else document_typed(typed, model, url, config)
     wish = _wish(said, model, str(file) if file else "this", why=why, again=again)
     if stable is not None:
         _show_offline(wish, stable, as_json=as_json)
@@ -110,10 +71,7 @@ def start(
         if dry_run:
             _show_online(rollouts, wish, as_json=as_json)
             return
-        begun = rollouts.start(wish.model, wish.body)
-        show_change(begun, as_json=as_json and not wait)
-        if wait:
-            _wait_for(rollouts, begun["rollout"]["id"], within_s, as_json=as_json)
+        _begin(rollouts, wish, within_s, wait=wait, as_json=as_json)
 
 
 @functools.wraps(start)  # whence its options
@@ -183,30 +141,35 @@ def _wait_for(rollouts: "RolloutsClient", rollout_id: str, within_s: int | None,
     raise typer.Exit(ended(rollouts, rollout_id, Outcome.PROMOTED, within_s, as_json=as_json))
 
 
-def _typed(
-    typed: "Typed", candidate: str | None, model: str | None, url: str | None, config: Path | None
-) -> dict[str, Any]:
+def _begin(rollouts: "RolloutsClient", wish: _Wish, within_s: int | None, *, wait: bool, as_json: bool) -> None:
+    """Starts it, says by what it is judged, and waits for its end where that is wanted."""
+    begun = rollouts.start(wish.model, wish.body)
+    show_change(begun, as_json=as_json and not wait)
+    if not as_json:
+        from serving.rollout_tables import show_terms  # noqa: PLC0415 - slow to import
+
+        show_terms(standing_in(begun["rollout"]))
+    if wait:
+        _wait_for(rollouts, begun["rollout"]["id"], within_s, as_json=as_json)
+
+
+def document_typed(typed: "Typed", model: str | None, url: str | None, config: Path | None) -> dict[str, Any]:
     """The document of the options; an alias of the candidate is looked up last, when all the rest is sound."""
     from dataclasses import replace  # noqa: PLC0415
 
     from serving.rollout_typed import document_of  # noqa: PLC0415
 
-    number = _number(candidate)
-    document = read("", "", lambda _: document_of(replace(typed, candidate=1 if candidate and not number else number)))
-    if candidate is None or number is not None:
+    alias = typed.alias
+    document = read("", "", lambda _: document_of(replace(typed, candidate=1, alias=None) if alias else typed))
+    if alias is None:
         return document
     if model is None:
         raise typer.BadParameter("say whose alias that is: name the model")
     from serving.control.models_client import ModelsClient  # noqa: PLC0415
 
     with client(url, config) as control:
-        found = ModelsClient(control).number(model, candidate)
-    return document_of(replace(typed, candidate=found))
-
-
-def _number(text: str | None) -> int | None:
-    """A version's number, None where it is an alias."""
-    return int(text) if text and text.isascii() and text.isdigit() and int(text) else None
+        found = ModelsClient(control).number(model, alias)
+    return document_of(replace(typed, candidate=found, alias=None))
 
 
 def _wish(said: dict[str, Any], model: str | None, where: str, *, why: str, again: bool) -> _Wish:
@@ -228,7 +191,14 @@ def _show_online(rollouts: "RolloutsClient", wish: _Wish, *, as_json: bool) -> N
         return
     from serving.rollout_tables import show_stages  # noqa: PLC0415 - slow to import
 
-    show_stages(wish.model, answer["stages"], answer["notes"])
+    show_stages(wish.model, answer["stages"], [*_judged_by(wish), *answer["notes"]])
+
+
+def _judged_by(wish: _Wish) -> list[str]:
+    from serving.rollout_terms import terms_lines  # noqa: PLC0415 - brings the router
+
+    plan = wish.document.plan
+    return list(terms_lines(plan.judged_by, [stage.name for stage in plan.stages if stage.needs == "verdict"]))
 
 
 def _show_offline(wish: _Wish, stable: int, *, as_json: bool) -> None:
@@ -240,7 +210,7 @@ def _show_offline(wish: _Wish, stable: int, *, as_json: bool) -> None:
         return
     from serving.rollout_tables import show_stages  # noqa: PLC0415
 
-    notes = [f"on version {stable} alone: nobody was asked what runs"]
+    notes = [*_judged_by(wish), f"on version {stable} alone: nobody was asked what runs"]
     if not wish.document.plan.salt:
         notes.append("a rollout that splits draws a salt of its own when it starts, unless --salt names one")
     show_stages(wish.model, stages, notes)

@@ -62,6 +62,45 @@ def why(rollout: Rollout, *, url: Url = None, config: Config = None, as_json: As
 
 
 @app.command()
+def results(rollout: Rollout, *, url: Url = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Show what feedback says of a rollout: each metric's effect, and what it would take to decide."""
+    from serving.control.feedback_client import results_of  # noqa: PLC0415
+    from serving.control.rollouts_client import RolloutsClient  # noqa: PLC0415
+
+    with client(url, config) as control:
+        answer = results_of(control, RolloutsClient(control).named(rollout))
+    if as_json:
+        print_json({**answer})
+        return
+    from serving.feedback_tables import show_results  # noqa: PLC0415
+
+    show_results(answer)
+
+
+@app.command()
+def diff(
+    rollout: Rollout,
+    *,
+    worst: Annotated[int, typer.Option(min=0, max=100, help="How many of the worst pairs are shown.")] = 3,
+    url: Url = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the answers to its copies differ from those that clients got: how often, where, and the worst."""
+    from serving.control.diff_client import diff_of  # noqa: PLC0415
+    from serving.control.rollouts_client import RolloutsClient  # noqa: PLC0415
+
+    with client(url, config) as control:
+        answer = diff_of(control, RolloutsClient(control).named(rollout), worst)
+    if as_json:
+        print_json({**answer})
+        return
+    from serving.diff_tables import show_diff  # noqa: PLC0415
+
+    show_diff(answer)
+
+
+@app.command()
 def watch(rollout: Rollout, *, url: Url = None, config: Config = None) -> None:
     """Watch a rollout live; without a terminal, a line for each change until it is over. q quits."""
     from serving.control.rollouts_client import RolloutsClient  # noqa: PLC0415

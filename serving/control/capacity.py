@@ -1,7 +1,8 @@
 """Whether versions can carry what a policy would send them: pure arithmetic with its figures in sentences.
 
-What is sent is the model's measured rate times the share; what is carried is the sum of what the ready replicas
-answered in their warm-up bursts. Where either is not known nothing is refused, since a static endpoint tells nothing.
+What is sent is the model's measured rate times the share; what is carried is the sum over the ready replicas, each as
+an operator has measured it (`carries_rps`), else as it answered in its warm-up burst. Where either is not known nothing
+is refused, since a static endpoint tells nothing.
 A version that gets no more than before is not looked at, so that there is always a way back: to lower an arm is never
 refused, even though stable takes what it loses.
 """

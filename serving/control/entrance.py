@@ -111,7 +111,12 @@ class Entrance:
         app = create_app(service, workshop, self._door(self._logs[0]), key_service=self._keys, desk=desk)
         self._serve(app, control)
         if metrics is not None:
-            figures = Figures(service, self._logs, self._settings.tls.certificate)
+            rollouts = None if desk is None else desk.rollouts
+            feedback = None if desk is None else desk.feedback
+            settings = self._settings
+            payloads = settings.payloads.folder_in(settings.state_dir) if settings.payloads.enabled else None
+            certificate = settings.tls.certificate
+            figures = Figures(service, self._logs, certificate, rollouts=rollouts, feedback=feedback, payloads=payloads)
             self._serve(create_metrics_app(figures, self._door(self._logs[1])), metrics)
         self._beside.append(asyncio.create_task(self._doorman.run()))
         if self._certificate is not None:

@@ -118,6 +118,10 @@ class Deposed(SluiceError):  # noqa: N818 - as above
         self.args = ()
 
 
+class TooOften(SluiceError):  # noqa: N818 - as above
+    """More is asked in a second than is taken."""
+
+
 class Overloaded(SluiceError):  # noqa: N818 - as above
     """As much is under way as may be."""
 

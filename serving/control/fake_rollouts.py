@@ -61,6 +61,8 @@ class FakeRollouts:
         self._entries_about: dict[str, list[str]] = {}
         self._jobs: dict[str, tuple[str, int, int]] = {}
         self._claims: dict[str, Claim] = {}
+        self._drop: Callable[[str], None] = lambda _: None
+        """What else is forgotten with a rollout."""
         self.dropped_jobs = 0
 
     async def look(self) -> Look:
@@ -282,3 +284,4 @@ class FakeRollouts:
             del self._rollouts[one]
             self._counts.pop(one, None)
             self._entries_about.pop(one, None)
+            self._drop(one)

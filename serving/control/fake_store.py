@@ -19,6 +19,9 @@ from router.policy import Policy
 from router.request_id import SECRET_BYTES
 from serving.control.errors import StoreDamaged, StoreUnavailable
 from serving.control.fake_access import FakeAccess
+from serving.control.fake_drift import FakeDrift
+from serving.control.fake_evidence import FakeEvidence
+from serving.control.fake_feedback import FakeFeedback
 from serving.control.fake_records import FakeRecords
 from serving.control.fake_rollouts import FakeRollouts
 from serving.control.publishing import (
@@ -38,7 +41,7 @@ from serving.endpoint import NO_LOAD, Endpoint, Load
 from serving.leases import GatewayLease, IdKeys, Recovery, next_key_id
 
 
-class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
+class FakeStore(FakeRecords, FakeAccess, FakeRollouts, FakeEvidence, FakeFeedback, FakeDrift):
     """What `serving.control.store.Store` does, without a server.
 
     Args:
@@ -49,6 +52,10 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
         FakeRecords.__init__(self, clock, self._reach, self._write_ledger)
         FakeAccess.__init__(self, self._reach, self._write_ledger, self._tell, self._members_now)
         FakeRollouts.__init__(self, clock, self._reach, self._recorded, self.now_ms, self._ids)
+        FakeEvidence.__init__(self, self._reach, self._lead_of, self.now_ms)
+        FakeFeedback.__init__(self, self._reach, self.now_ms)
+        FakeDrift.__init__(self, self._reach)
+        self._drop = self._forget_case
         self._clock = clock
         self._head = NO_HEAD
         self._blobs: dict[str, bytes] = {}
@@ -136,6 +143,10 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts):
             return self._answers[beside.nonce]
         if refused := self._forbidden(beside, self._head.digest):
             return Answer(done=False, head=self._head, refused=refused[0], by=refused[1])
+        if beside.heard is not None:
+            if beside.heard.before != self._heard_finding:
+                return Answer(done=False, head=self._head, refused=Refused.HEARD, by=self._heard_finding)
+            self._heard_finding = beside.heard.after
         self._write_beside(beside, beside.entries, await self.now_ms())
         answer = self._answers[beside.nonce] = Answer(done=True, head=self._head, durable=True)
         return answer

@@ -24,7 +24,7 @@ from serving.control.scaling import Sample, kept, loads, replicas
 from serving.control.service import ControlService, routed_in
 from serving.control.tasks import end
 from serving.control.views import PoolView
-from serving.control.wishes import ModelVersion, Touched, Wish, desired
+from serving.control.wishes import ModelVersion, Touched, Wish, desired, measured
 from serving.endpoint import Crash, Endpoint, Load
 from serving.leases import GatewayLease
 from serving.pools import PoolKey, PoolSpec, PoolState
@@ -108,6 +108,7 @@ class PoolKeeper:
         await self._touch(read)
         self._measure(read)
         self._desired = desired(self._declared, read.wishes)
+        self._service.traffic.measured = measured(self._desired)
         self._wished = {wish.key: wish for wish in read.wishes}
         self._forget(read)
         self._tell_going(read.states)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from router.epoch import EMPTY, NO_HEAD, Head, Snapshot
 
@@ -78,6 +78,8 @@ class Refused(StrEnum):
     """The version was rolled back."""
     READER = "reader"
     """A gateway is too old to understand it."""
+    HEARD = "heard"
+    """Somebody else has heard that finding."""
     FULL = "full"
     """As many rollouts are in progress as are kept."""
 
@@ -118,6 +120,13 @@ class Job:
     hook: int
 
 
+class HeardFinding(NamedTuple):
+    """A finding of drift that is heard: the id of the one that was heard before it (empty for none), and its own."""
+
+    before: str
+    after: str
+
+
 @dataclass(frozen=True, slots=True)
 class Beside:
     """What one script writes beside the head, or alone, all of it or nothing, and what must hold for it.
@@ -135,6 +144,8 @@ class Beside:
         dropped: by model, the rollout in progress that is no longer one, because nobody can read it.
         stopped_before: stops that the store has forgotten; one that is there stays as it is.
         barred_before: by model and version, the rollout that it went back with, which the store has forgotten.
+        heard: the finding of drift that this is what follows from; refused where another one was heard before it. Only
+            where no policy changes.
         nonce: names this attempt, so that repeating it is not a second change.
     """
 
@@ -150,6 +161,7 @@ class Beside:
     dropped: Mapping[str, str] = field(default_factory=dict)
     stopped_before: Mapping[str, str] = field(default_factory=dict)
     barred_before: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    heard: HeardFinding | None = None
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
 

@@ -29,7 +29,7 @@ def script_keys(keys: Keys, publication: Publication | None, nonce: str) -> list
     return [
         *(keys.head, keys.lineage, keys.ledger, keys.gateways, keys.publication(nonce)),
         *(keys.snapshot(digest), keys.snapshot(replaced), keys.fence, keys.stopped, keys.active_rollouts),
-        *(keys.rollouts, keys.barred_versions, keys.due_jobs, keys.jobs),
+        *(keys.rollouts, keys.barred_versions, keys.due_jobs, keys.jobs, keys.heard_finding),
     ]
 
 
@@ -48,6 +48,7 @@ def script_argument(keys: Keys, publication: Publication | None, beside: Beside,
         "dropped": dict(beside.dropped),
         "stopped_before": dict(beside.stopped_before),
         "barred_before": {f"{model}/{version}": by for (model, version), by in beside.barred_before.items()},
+        "heard": False if beside.heard is None else beside.heard._asdict(),
         "entries": [encode_entry(entry) for entry in entries],
         "about": [rollout_of(entry) for entry in entries],
         "jobs": [{"entry": job.entry + 1, "rollout": job.rollout, "hook": str(job.hook)} for job in beside.jobs],
@@ -55,6 +56,8 @@ def script_argument(keys: Keys, publication: Publication | None, beside: Beside,
         "record_prefix": keys.rollout(""),
         "counts_prefix": keys.rollout_counts(""),
         "entries_prefix": keys.rollout_entries(""),
+        "case_prefix": keys.rollout_case(""),
+        "blocks_prefix": keys.rollout_blocks(""),
         "of_model_prefix": keys.rollouts_of(""),
         "channel": keys.epochs,
         "most_rollouts": MOST_ROLLOUTS,

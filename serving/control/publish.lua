@@ -3,12 +3,12 @@
 -- notification, so that none of them can disagree with the others. Either half may be left out.
 --
 -- KEYS: head, lineage, ledger, gateways, answer, new snapshot, replaced snapshot, fence, stopped, active rollouts,
---       order of rollouts, barred versions, due jobs, jobs
+--       order of rollouts, barred versions, due jobs, jobs, finding that was heard last
 -- ARGV: what to write, as JSON (publication_form.py builds it)
 -- Returns JSON: {done, epoch, digest, parent, members, refused, by}, of the head that is there afterwards.
 
-local HEAD, LINEAGE, LEDGER, GATEWAYS, ANSWER, SNAPSHOT, REPLACED, FENCE, STOPPED, ACTIVE, ORDER, BARRED, DUE, JOBS =
-  unpack(KEYS)
+local HEAD, LINEAGE, LEDGER, GATEWAYS, ANSWER, SNAPSHOT, REPLACED, FENCE, STOPPED, ACTIVE, ORDER, BARRED, DUE, JOBS,
+  HEARD = unpack(KEYS)
 local said = cjson.decode(ARGV[1])
 local moves, seen, fenced = said.moves, said.seen, said.fence
 
@@ -36,6 +36,9 @@ if fenced ~= '' and (redis.call('GET', FENCE) or '0') ~= fenced then
 end
 if (moves and digest ~= moves.expected) or (seen ~= '*' and digest ~= seen) then
   return refused('head')
+end
+if said.heard and (redis.call('GET', HEARD) or '') ~= said.heard.before then
+  return refused('heard', redis.call('GET', HEARD) or '')
 end
 for _, model in ipairs(said.unstopped) do
   for _, stopped in ipairs({model, '*'}) do
@@ -136,7 +139,8 @@ end
 
 local function forget(id)
   local model = redis.call('HGET', said.record_prefix .. id, 'model')
-  redis.call('DEL', said.record_prefix .. id, said.counts_prefix .. id, said.entries_prefix .. id)
+  redis.call('DEL', said.record_prefix .. id, said.counts_prefix .. id, said.entries_prefix .. id,
+    said.case_prefix .. id, said.blocks_prefix .. id)
   redis.call('ZREM', ORDER, id)
   if model then
     redis.call('ZREM', said.of_model_prefix .. model, id)
@@ -184,6 +188,10 @@ for _, record in ipairs(said.records) do
       redis.call('HDEL', BARRED, record.model .. '/' .. version)
     end
   end
+end
+
+if said.heard then
+  redis.call('SET', HEARD, said.heard.after)
 end
 
 -- The ledger, and who hears of it.

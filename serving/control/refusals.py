@@ -18,6 +18,7 @@ _REFUSALS: tuple[tuple[type[Exception], Refusal], ...] = (
     (control.Busy, Refusal.IN_USE),
     (control.InUse, Refusal.IN_USE),
     (control.NameTaken, Refusal.IN_USE),
+    (control.TooOften, Refusal.RATE_LIMITED),
     (control.Overloaded, Refusal.OVERLOADED),
     (control.NotNow, Refusal.NOT_NOW),
     (control.RolloutMoved, Refusal.CHANGED_MEANWHILE),

@@ -23,6 +23,7 @@ from serving.control.ports import Leases, Policies, Records, Routable, Store, al
 from serving.control.publishing import Published, State
 from serving.control.rates import Rates
 from serving.control.rolling.ledger import Ledger
+from serving.control.rolling.spreads import NO_SPREAD, Spread
 from serving.control.succession import next_policy
 from serving.control.traffic import Traffic, routed_in
 from serving.control.views import (
@@ -98,6 +99,8 @@ class ControlService:
         # Why pools could not be started, by pool and by the revision of the wish that they were to fulfil.
         self.refused: Mapping[tuple[PoolKey, int], str] = {}
         self.silent: tuple[Endpoint, ...] = ()
+        # How long policies that were set by hand took to reach every gateway, where somebody waited for that.
+        self.propagated: Spread = NO_SPREAD
         # What an operator should know of how this is set up (`serving.openings`).
         self.notices: tuple[str, ...] = ()
 
@@ -195,6 +198,8 @@ class ControlService:
         began = self._clock()
         published, notes = await self.traffic.change(model, wanted, expected, who=who, why=why, force=force)
         seen = await until_acknowledged(self._store, published.answer, wait_s, self._clock)
+        if not seen.waiting:
+            self.propagated = self.propagated.plus(self._clock() - began)
         return Changed(
             Current(model, published.revision, published.answer.head.epoch, published.policy),
             seen,

@@ -23,7 +23,10 @@ from router.policy import Policy
 from router.request_id import SECRET_BYTES
 from serving.control.access_store import AccessStore
 from serving.control.base_store import ANSWER_KEPT_MS, reply
+from serving.control.drift_store import DriftStore
 from serving.control.errors import StoreDamaged
+from serving.control.evidence_store import EvidenceStore
+from serving.control.feedback_store import FeedbackStore
 from serving.control.leases_store import LeaseStore
 from serving.control.ledger_store import LedgerStore
 from serving.control.operations_store import OperationStore
@@ -62,7 +65,10 @@ def connect(url: str, namespace: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     return Store(url, Keys(namespace), timeout_s)
 
 
-class Store(LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, RolloutStore):
+class Store(
+    LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, RolloutStore, EvidenceStore, FeedbackStore,
+    DriftStore,
+):  # fmt: skip
     """One installation's keys on one Redis server. Make it with `connect`."""
 
     # Policies

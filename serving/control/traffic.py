@@ -23,6 +23,7 @@ from serving.control.rates import Lately, Rates
 from serving.control.succession import next_policy
 from serving.control.views import Current, Wanted
 from serving.control.wishes import ModelVersion
+from serving.endpoint import Endpoint, Load
 
 _RETRIES: Final = 20
 
@@ -51,6 +52,8 @@ class Traffic:
         self.going: frozenset[ModelVersion] = frozenset()
         self.routing = asyncio.Lock()
         self.rates = Rates()
+        # Requests a second that each replica carries, where an operator has said so.
+        self.measured: Mapping[ModelVersion, float] = {}
         # For rollouts in progress: what has to be up, though nothing may route to it yet or any more, and what must
         # not have fewer replicas meanwhile.
         self.kept: frozenset[ModelVersion] = frozenset()
@@ -135,7 +138,7 @@ class Traffic:
         said = list(await self.routable(model, sorted(routed_in(after) - routed_in(before) - declared.keys())))
         said += [f"version {version} is being drained" for version in self._drained(model, before, after)]
         if after.over_capacity is not OverCapacity.IGNORE and not force:
-            ready = await self._store.endpoint_loads()
+            ready = await self._ready()
             said += map(str, excesses(model, before, after, self.rates.of(model), ready))
         return tuple(said)
 
@@ -158,11 +161,18 @@ class Traffic:
         if after.over_capacity is not OverCapacity.CLAMP:
             return {}
         arms = {arm.version for arm in after.arms}
-        rate, ready = self.rates.of(model), await self._store.endpoint_loads()
+        rate, ready = self.rates.of(model), await self._ready()
         if surely and arms & unknown(model, before, after, rate, ready):
             return None
         over = excesses(model, before, after, rate, ready)
         return {one.version: one.carried_ppm for one in over if one.version in arms}
+
+    async def _ready(self) -> list[tuple[Endpoint, Load]]:
+        """The endpoints that are ready, with what they carry: as an operator has said it, else as they have told."""
+        return [
+            (one, replace(load, throughput=self.measured.get((one.model, one.version), load.throughput)))
+            for one, load in await self._store.endpoint_loads()
+        ]
 
     def _drained(self, model: str, before: Policy | None, after: Policy) -> list[int]:
         new = routed_in(after) - (routed_in(before) if before else set())
@@ -180,7 +190,7 @@ class Traffic:
         """The policy, or the one that its versions carry, with a sentence for each share that is smaller for it."""
         if after.over_capacity is OverCapacity.IGNORE:
             return after, ()
-        ready = await self._store.endpoint_loads()
+        ready = await self._ready()
         rate = self.rates.of(model)
         over = excesses(model, before, after, rate, ready)
         arms = {arm.version: arm.share_ppm for arm in after.arms}

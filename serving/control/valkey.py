@@ -21,6 +21,7 @@ from pathlib import Path
 
 from serving import child
 from serving.errors import AlreadyRunning, StartFailed
+from serving.run_folder import write_private
 
 _HOST = "127.0.0.1"
 # Below the ports that the kernel gives to outgoing connections, and outside those of Triton's pools. While the server
@@ -138,7 +139,7 @@ class EmbeddedValkey:
 
     def _launch(self, lock: int) -> None:
         configuration = self.folder / "valkey.conf"
-        _write_private(configuration, _CONFIGURATION.format(host=_HOST, port=self._port, password=self._password))
+        write_private(configuration, _CONFIGURATION.format(host=_HOST, port=self._port, password=self._password))
         if self.log.exists() and self.log.stat().st_size > _LARGEST_LOG:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
@@ -190,7 +191,7 @@ class EmbeddedValkey:
         """The folder's password; drawn at its first start."""
         file = self.folder / "password"
         if not file.exists():
-            _write_private(file, secrets.token_urlsafe(32))
+            write_private(file, secrets.token_urlsafe(32))
         return file.read_text(encoding="ascii").strip()
 
 
@@ -238,17 +239,6 @@ def _free_port() -> int:
                 continue
             return port
     raise StartFailed(f"No port from {_PORTS[0]} to {_PORTS[-1]} is free on {_HOST}.", "Name a Redis as redis.url.")
-
-
-def _write_private(file: Path, text: str) -> None:
-    """Written whole and then put in place, so that a crash leaves no half of a password behind."""
-    fresh = file.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(file)
 
 
 def _read(connection: socket.socket, length: int) -> bytes:

@@ -128,3 +128,8 @@ class WishStore(Protocol):
 def desired(declared: Iterable[PoolSpec], wishes: Iterable[Wish]) -> dict[ModelVersion, PoolSpec]:
     """What is to run, by (model, version): what the settings declare, and above it what is wished."""
     return {spec.key: spec for spec in declared} | {wish.key: wish.spec for wish in wishes}
+
+
+def measured(wanted: Mapping[ModelVersion, PoolSpec]) -> dict[ModelVersion, float]:
+    """What each replica carries, requests a second, of the versions of which an operator has said so."""
+    return {key: spec.options.carries_rps for key, spec in wanted.items() if spec.options.carries_rps is not None}

@@ -100,7 +100,7 @@ def _make_room(state_dir: Path) -> None:
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     mark.touch()
     if not (state_dir / "run.json").exists():
-        for folder in ("valkey", "gateway", "triton", "logs"):
+        for folder in ("valkey", "gateway", "triton", "logs", "drift"):
             shutil.rmtree(state_dir / folder, ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ Ray and without Redis, in front of Triton servers that somebody else started:
         --traffic digits:2=10%
 
 A Triton's gRPC port comes after its HTTP port (`--static digits/1=127.0.0.1:9000:9001`), and `--grpc-port` says where
-clients find it.
+clients find it. With `--totals FILE` it tells what it counts to the store whose address is in that file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import contextlib
 import json
 import logging
 import math
+import os
 import re
 import signal
 import socket
@@ -37,11 +38,14 @@ from router.policy import Policy, Shadow, parse_share
 from serving.access.config import TokenRules
 from serving.addresses import is_loopback
 from serving.endpoint import Endpoint
+from serving.gateway import heap
 from serving.gateway.config import INHERITED, INHERITED_FOR_GRPC, WorkerConfig
 from serving.gateway.credentials import Credentials
 from serving.gateway.door import Shares
 from serving.gateway.limits import Ask, Told
 from serving.gateway.policies import Follower
+from serving.gateway.store import Store
+from serving.gateway.telling import Telling
 from serving.gateway.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -55,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     parser = _parser()
     arguments = parser.parse_args(argv)
+    heap.keep()
     if arguments.channel_fd is not None:
         uvloop.run(_supervised(arguments))
         return
@@ -66,16 +71,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = WorkerConfig(
             worker="static", access_required=bool(arguments.keys), keys_file=arguments.keys,
             token_rules=_rules_in(arguments.token_rules), security_log=arguments.security_log,
+            deals=bool(arguments.totals), keeper_socket=arguments.keeper,
             **_limits(arguments.limit),
         )  # fmt: skip
+        store = _store_in(arguments.totals, config)
     except (ValueError, RouterError) as error:
         parser.error(str(error))
     if not endpoints:
         parser.error("name at least one Triton with --static MODEL/VERSION=HOST:PORT")
     if not (is_loopback(arguments.host) or arguments.keys):
         parser.error(f"other machines reach {arguments.host}, and nobody is asked for a key: give --keys FILE as well")
-    ports = (arguments.port, arguments.grpc_port)
-    uvloop.run(_static(arguments.host, ports, endpoints, policies, config))
+    place = (arguments.host, arguments.port, arguments.grpc_port)
+    uvloop.run(_static(place, endpoints, policies, config, store))
 
 
 async def _supervised(inherited: argparse.Namespace) -> None:
@@ -117,18 +124,22 @@ def _say(writer: asyncio.StreamWriter, what: Mapping[str, object]) -> None:
 
 
 async def _static(
-    host: str,
-    ports: tuple[int, int | None],
+    place: tuple[str, int, int | None],
     endpoints: Sequence[Endpoint],
     policies: dict[str, Policy],
     config: WorkerConfig,
+    store: Store | None,
 ) -> None:
-    listener = _listener(host, ports[0], "--port")
-    grpc = None if ports[1] is None else _listener(host, ports[1], "--grpc-port")
+    host, port, grpc_port = place
+    listener = _listener(host, port, "--port")
+    grpc = None if grpc_port is None else _listener(host, grpc_port, "--grpc-port")
     worker = Worker(config, asyncio.get_running_loop())
     if config.keys_file:
         _let_in(worker, config)
     worker.swap(worker.table.build(_STATIC_HEAD, policies, endpoints))
+    telling = None if store is None else Telling(worker, f"{config.worker} {os.urandom(8).hex()}", store.tell)
+    if telling is not None:
+        worker.run(telling.run())
     worker.listen(listener, grpc=grpc)
     if not is_loopback(host):
         _log.warning("keys and requests travel in the clear here: have a proxy before it that speaks TLS")
@@ -139,6 +150,9 @@ async def _static(
     with contextlib.suppress(asyncio.CancelledError):
         await ended
     await worker.drain()
+    if telling is not None and store is not None:
+        await telling.stop()
+        await store.close()
 
 
 def _listener(host: str, port: int, option: str) -> socket.socket:
@@ -169,6 +183,16 @@ def _rules_in(file: str | None) -> str:
         return json.dumps(TokenRules.from_dict(json.loads(Path(file).read_text())).as_dict())
     except (OSError, ValueError) as error:
         raise ValueError(f"--token-rules {file}: {error}") from error
+
+
+def _store_in(file: str, config: WorkerConfig) -> Store | None:
+    """The store whose address is in a file that is named on the command line: a password has no place there itself."""
+    if not file:
+        return None
+    try:
+        return Store(replace(config, redis_url=Path(file).read_text().strip()))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--totals {file}: {error}") from error
 
 
 def _until_signalled(ended: asyncio.Future[None]) -> None:
@@ -259,6 +283,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--keys", metavar="FILE", default="", help="ask everybody for one of these (JSON)")
     parser.add_argument("--token-rules", metavar="FILE", help="with --keys: take tokens by these rules as well (JSON)")
+    parser.add_argument("--totals", metavar="FILE", default="", help="tell what is counted to the Redis of this URL")
+    parser.add_argument("--keeper", metavar="SOCKET", default="", help="hand pairs of answers to who listens there")
     parser.add_argument("--security-log", metavar="FILE", default="", help="where refused attempts are written")
     for ours in (*INHERITED, *INHERITED_FOR_GRPC):  # the supervisor's
         parser.add_argument(ours, type=int, help=argparse.SUPPRESS)

@@ -20,6 +20,7 @@ from serving.errors import Refusal
 from serving.gateway.counters import Outcome, Role, outcome_of
 from serving.gateway.failover import Failure, Next, next_step
 from serving.gateway.request import Bad
+from serving.gateway.units import NOBODY
 
 if TYPE_CHECKING:
     from serving.gateway.dispatch import Way
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)  # to look a member up costs more than to compare with it
 """Status codes from here on say that an attempt failed."""
 _TRIALS = frozenset((Reason.ARM, Reason.CANARY, Reason.RULE))  # where the client did not name the version itself
+_A_MOMENT_S = 0.1
+"""So near to its end a client's deadline leaves nobody else the time to answer."""
 _OUTCOMES = {Failure.REFUSED: Outcome.REFUSED, Failure.BROKEN: Outcome.BROKEN, Failure.LATE: Outcome.LATE}
 
 
@@ -86,8 +89,8 @@ class Attempts(ABC, Generic[Answer]):
 
     __slots__ = (
         "_attempts_here", "_began", "_broke_at", "_connection", "_head", "_held", "_latest", "_on_trial", "_patience",
-        "_repeated", "_role", "_route", "_spare", "_started", "_upstream", "_way", "_worker", "body", "deadline",
-        "reply",
+        "_repeated", "_role", "_route", "_spare", "_started", "_unit", "_upstream", "_way", "_worker", "body",
+        "deadline", "reply",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, head: Asked, body: Asks, reply: Tells) -> None:
@@ -106,6 +109,7 @@ class Attempts(ABC, Generic[Answer]):
         self._patience = math.inf  # when it is given up for another
         # all attempts
         self._started = False
+        self._unit = NOBODY
         self._attempts_here = 0  # at the version of the latest
         self._repeated = False
         self._spare: Spare[Answer] | None = None
@@ -136,10 +140,14 @@ class Attempts(ABC, Generic[Answer]):
     def _start(self, way: Way) -> None:
         """The first attempt, at the version that was chosen, unless stable answers in its place for now."""
         self._started = True
-        now, route = self._worker.loop.time(), way.route
+        route, loop = way.route, self._worker.loop
         if self._head.timeout_s is not None:
-            self._latest = now + self._head.timeout_s
-        if route.state.braked_until > now and self._has_stable:
+            self._latest = loop.time() + self._head.timeout_s
+        dealt = way.model.dealt
+        if dealt is not None and not self._head.synthetic:
+            self._unit = dealt.deal(way)
+        brake = route.state.brake
+        if brake.until and self._has_stable and not brake.lets(loop.time()):
             route.state.straight += 1
             self._attempt(way.model.stable, Role.FALLBACK)
         else:
@@ -173,16 +181,18 @@ class Attempts(ABC, Generic[Answer]):
 
     def _pick(self, route: VersionRoute, failed: Upstream | None) -> Upstream | None:
         """The replica to ask; None where none is fit, or where stable may answer better than one that is not."""
+        sequence = self._head.sequence
+        if sequence is not None:
+            return route.keeper_of(sequence, failed)
         upstream = route.pick(failed)
         return route.pick_any(failed) if upstream is None and not self._has_stable else upstream
 
     def _patience_s(self, now: float) -> float:
         """How long this attempt may take before another is made; a candidate leaves stable half of what is left."""
-        if self._repeated or not self.body.ended or not self._may_repeat:
+        has_stable = self._has_stable
+        if not (has_stable or self._has_others) or self._repeated or not self.body.ended or not self._may_repeat:
             return math.inf
-        if self._has_stable:
-            return min(self._full_patience_s, (self._latest - now) / 2)
-        return self._full_patience_s if self._has_others else math.inf
+        return min(self._full_patience_s, (self._latest - now) / 2) if has_stable else self._full_patience_s
 
     @property
     def _full_patience_s(self) -> float:
@@ -214,7 +224,9 @@ class Attempts(ABC, Generic[Answer]):
         upstream.in_flight -= 1
         route.state.in_flight -= 1
         role = Role.SYNTHETIC if self._head.synthetic else self._role
-        upstream.count(role, outcome, self._worker.loop.time() - self._began)
+        bucket = upstream.count(role, outcome, self._worker.loop.time() - self._began)
+        if self._unit >= 0 and role is Role.FIRST and (way := self._way) is not None and way.model.dealt is not None:
+            way.model.dealt.ended(self._unit, way, outcome, bucket)
 
     # What there is to fall back on.
 
@@ -304,6 +316,9 @@ class Attempts(ABC, Generic[Answer]):
         upstream, route = self._upstream, self._route
         if upstream is None or route is None:
             return
+        if answer.code == HTTPStatus.GATEWAY_TIMEOUT:
+            self._on_given_up(upstream, route, answer, pieces)
+            return
         self._learn(answer.code)
         self._spare = Spare(route, self._role, answer, pieces)
         nothing_better = Bad(Refusal.BROKEN_UPSTREAM, self._sentence("failed"))
@@ -313,6 +328,18 @@ class Attempts(ABC, Generic[Answer]):
         else:
             self._on_trial = upstream if self._has_stable else None
             self._after(Failure.ERROR, nothing_better, Outcome.SERVER_ERROR)
+
+    def _on_given_up(self, upstream: Upstream, route: VersionRoute, answer: Answer, pieces: list[bytes]) -> None:
+        """The model's server kept the deadline that it was told, maybe a moment before we did: as in `on_deadline`."""
+        now = self._worker.loop.time()
+        if now >= self._began + self._full_patience_s:
+            self._blame(upstream)
+        if now + _A_MOMENT_S >= self._latest:
+            self._end_attempt(Outcome.LATE)
+            self._answer_whole(answer, pieces)
+            return
+        self._spare = Spare(route, self._role, answer, pieces)
+        self._after(Failure.LATE, Bad(Refusal.DEADLINE, self._sentence("did not answer within the request's deadline")))
 
     def _conclude(self, code: int) -> None:
         """The answer is complete and the client's, whatever it is."""
@@ -325,6 +352,8 @@ class Attempts(ABC, Generic[Answer]):
         self._on_trial = None
         if upstream is not None and code < SERVER_ERROR:
             upstream.health.succeeded()
+            if self._route is not None and (brake := self._route.state.brake).in_a_row:
+                brake.succeeded(self._began)
         if on_trial is None or way is None or code == HTTPStatus.SERVICE_UNAVAILABLE:
             return
         if code < HTTPStatus.BAD_REQUEST:  # stable answers well what it failed at: the fault was its own
@@ -333,15 +362,12 @@ class Attempts(ABC, Generic[Answer]):
             way.model.budget.give_back()
 
     def _blame(self, upstream: Upstream, *, at_once: bool = False) -> None:
-        """It is this replica's fault; a candidate that has used up what may be sent twice is asked no more for now."""
+        """It is this replica's fault, and its version's: a candidate that fails too often is asked no more for now."""
         self._worker.blame(upstream, at_once=at_once)
         way = self._way
-        if (
-            way is not None
-            and upstream.version != way.model.policy.stable
-            and way.model.budget.is_low(self._worker.loop.time(), way.model.requests)
-        ):
-            self._worker.brake(way.route)
+        if way is not None and upstream.version != way.model.policy.stable:
+            spent = way.model.budget.is_low(self._worker.loop.time(), way.model.requests)
+            self._worker.blame_version(way.route, spent=spent)
 
     # What follows a failure.
 

@@ -33,19 +33,29 @@ class WorkerConfig:
         repeat_max_response: answers up to this size are held until complete, so that they can come from elsewhere.
         repeat_budget: which share of a model's requests may be sent a second time.
         ejection_s: how long a failing replica is left alone before it is asked how it is.
-        brake_s: how long stable answers for a candidate that fails too often.
+        brake_s: how long stable answers for a candidate that fails too often, before one request finds out how it is.
         quarantine_s: how long a body that broke two replicas is refused.
         tls_certificate: PEM file of the listener's certificate; empty where it speaks in the clear.
         tls_key: PEM file of its key.
         tls_reload_s: how often the two files are looked at.
         tls_min_version: "1.2" or "1.3".
         triton_ca_file: PEM file of whom certificates of encrypted endpoints must come from; empty for the system's.
+        deals: whether it is counted who was dealt which version: only where somebody is told.
         access_required: whether everybody is asked for a key or a token.
         token_rules: `serving.access.config.TokenRules` as JSON; empty where no tokens are taken.
         own_key: the record, as JSON, of the key with which this gateway's replica asks itself; empty for none.
         keys_file: where the keys that are known are kept, for a start while the store is away; empty for nowhere.
         security_log: where refused attempts are written; empty for the log.
         redis_tls: what the client of a rediss:// address is given (ssl_ca_certs and the like), as JSON.
+        keeper_socket: where the keeper listens, which is handed requests with their answers; empty for no keeper.
+        capture_max_body: bodies up to this size are handed over.
+        payload_share_ppm: how many requests are handed over with their answers whatever becomes of them, in parts per
+            million; those that failed, and those that were copied, always are.
+        samples: whose requests are handed over for the drift sidecar, and how many, as `drift.sampling.SampleRules` has
+            it as JSON; empty for nobody's.
+        copy_timeout_s: how long a copy may take, or four times as long as the answer that the client got, if that is
+            longer; never longer than an attempt.
+        copy_read_per_s: bytes of all copies' answers that are read in a second.
     """
 
     worker: str
@@ -71,7 +81,7 @@ class WorkerConfig:
     repeat_max_response: int = 64 * 1024
     repeat_budget: float = 0.2
     ejection_s: float = 30.0
-    brake_s: float = 10.0
+    brake_s: float = 30.0
     quarantine_s: float = 60.0
     drain_delay_s: float = 0.0
     drain_limit_s: float = 20.0
@@ -80,12 +90,19 @@ class WorkerConfig:
     tls_reload_s: float = 5.0
     tls_min_version: str = "1.2"
     triton_ca_file: str = ""
+    deals: bool = True
     access_required: bool = False
     token_rules: str = ""
     own_key: str = ""
     keys_file: str = ""
     security_log: str = ""
     redis_tls: str = ""
+    keeper_socket: str = ""
+    capture_max_body: int = 1024 * 1024
+    payload_share_ppm: int = 0
+    samples: str = ""
+    copy_timeout_s: float = 10.0
+    copy_read_per_s: int = 32 * 1024 * 1024
 
     def to_json(self) -> str:
         """One line."""

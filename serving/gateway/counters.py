@@ -68,6 +68,9 @@ class Ended(IntEnum):
     """The gateway was stopped, and had waited for it as long as it may."""
 
 
+MOST_LABELS = 63
+OTHER = "other"
+"""In the place of a label that came too late to have a place of its own."""
 ANSWERED = frozenset((Outcome.OK, Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR, Outcome.UNAVAILABLE))
 _MICROSECONDS = 1_000_000
 _SUB_BUCKETS = 16
@@ -192,7 +195,7 @@ class Streams:
 class Series:
     """One role's attempts at one replica."""
 
-    __slots__ = ("answered", "outcomes", "streams", "unanswered")
+    __slots__ = ("answered", "outcomes", "predicted", "streams", "unanswered")
 
     def __init__(self) -> None:
         self.outcomes = [0] * len(Outcome)
@@ -203,13 +206,16 @@ class Series:
         """How many by bucket of the time after which there was still no answer."""
         self.streams: Streams | None = None
         """Of those whose answer was one; None where there was none."""
+        self.predicted: dict[str, int] | None = None
+        """How many by what they predicted, of a sample; None where nobody asked for that."""
 
-    def add(self, outcome: Outcome, seconds: float) -> None:
-        """One more attempt."""
+    def add(self, outcome: Outcome, seconds: float) -> int:
+        """One more attempt; the bucket of how long it took."""
         self.outcomes[outcome] += 1
         buckets = self.answered if outcome in ANSWERED else self.unanswered
         bucket = bucket_of(seconds)
         buckets[bucket] = buckets.get(bucket, 0) + 1
+        return bucket
 
     def add_stream(self, watch: StreamWatch, how: Ended) -> None:
         """The answer to one of these attempts was a stream, which is over now."""
@@ -217,17 +223,29 @@ class Series:
             self.streams = Streams()
         self.streams.add(watch, how)
 
+    def add_prediction(self, label: str, count: int = 1) -> None:
+        """So many of these attempts predicted this; further labels than the first `MOST_LABELS` are one."""
+        predicted = self.predicted
+        if predicted is None:
+            predicted = self.predicted = {}
+        if label not in predicted and len(predicted) >= MOST_LABELS:
+            label = OTHER
+        predicted[label] = predicted.get(label, 0) + count
+
     def merge(self, other: Series) -> None:
         """Adds everything that another counted."""
+        if other.predicted is not None:
+            for label, count in other.predicted.items():
+                self.add_prediction(label, count)
         if other.streams is not None:
             if self.streams is None:
                 self.streams = Streams()
             self.streams.merge(other.streams)
         for outcome, count in enumerate(other.outcomes):
             self.outcomes[outcome] += count
-        for ours, theirs in ((self.answered, other.answered), (self.unanswered, other.unanswered)):
+        for buckets, theirs in ((self.answered, other.answered), (self.unanswered, other.unanswered)):
             for bucket, count in theirs.items():
-                ours[bucket] = ours.get(bucket, 0) + count
+                buckets[bucket] = buckets.get(bucket, 0) + count
 
     def as_dict(self) -> Mapping[str, object]:
         """For JSON: outcomes by name without the zeros, and (bucket, count) pairs; streams where there were any."""

@@ -30,6 +30,8 @@ from serving.gateway.upstream import AnswerHead, Attempt
 
 if TYPE_CHECKING:
     from serving.gateway.http import ClientConnection
+    from serving.gateway.pairs import First
+    from serving.gateway.predictions import Observer
     from serving.gateway.upstream import Upstream, UpstreamConnection
     from serving.gateway.worker import Worker
 
@@ -205,6 +207,8 @@ class Exchange(Served[AnswerHead], Attempt):
         if self.reply.begun:
             self._moves()
             goes_on = self.reply.more(pieces)
+            if self._worker.capture is not None:
+                self._worker.capture.go_on(self, pieces)
         else:
             self._held += pieces
             if self._holds(answer):
@@ -212,6 +216,8 @@ class Exchange(Served[AnswerHead], Attempt):
             pieces, self._held = self._held, []
             goes_on = self.reply.begin(answer, self._sluice_headers(), pieces)
             self._moves()
+            if self._worker.capture is not None:
+                self._worker.capture.gather(self, pieces)
         if not goes_on:
             connection.pause()
 
@@ -234,12 +240,19 @@ class Exchange(Served[AnswerHead], Attempt):
             self.reply.end(pieces)
             self._failed = code >= SERVER_ERROR
             self._conclude(code)
-            self._finish()
+            self._finish(None if self._worker.capture is None else self._first_gathered(answer, code, pieces))
         elif code >= SERVER_ERROR:
             self._on_server_error(answer, pieces)
         else:
+            if self._way is not None and (observer := self._way.model.observer) is not None:
+                self._look_at(observer, answer, pieces)
             self._conclude(code)
             self._answer_whole(answer, pieces)
+
+    def _look_at(self, observer: Observer, answer: AnswerHead, pieces: list[bytes]) -> None:
+        """What it predicts; not in place, for a function that makes another costs every request something."""
+        if answer.code == HTTPStatus.OK:
+            self._observe(observer, lambda: observer.label(answer.headers, b"".join(pieces)))
 
     def _counts_as(self, answer: AnswerHead, pieces: list[bytes]) -> int:
         """The status that stands for what became of it; `pieces` are what the client has not got of its body."""
@@ -252,7 +265,7 @@ class Exchange(Served[AnswerHead], Attempt):
         if way is not None and self._rewrites(answer):
             pieces = [with_versions(b"".join(pieces), way.model.versions)]
         self.reply.whole(answer, self._sluice_headers(), pieces)
-        self._finish()
+        self._finish(None if self._worker.capture is None else self._first(answer.code, answer.headers, pieces))
 
     def _holds(self, answer: AnswerHead) -> bool:
         """Whether the client gets nothing before the answer is complete, so that it can still come from elsewhere."""
@@ -286,12 +299,13 @@ class Exchange(Served[AnswerHead], Attempt):
             return
         self._failed = True
         self._leave_upstream()
-        self._answer_by_itself(answers.refusal(*bad), last=STATUS[bad.kind].closes or self._awaits_leave)
+        first = None if self._worker.capture is None else self._first_refused(bad)
+        self._answer_by_itself(answers.refusal(*bad), last=STATUS[bad.kind].closes or self._awaits_leave, first=first)
 
-    def _answer_by_itself(self, answer: bytes, *, last: bool) -> None:
+    def _answer_by_itself(self, answer: bytes, *, last: bool, first: First | None = None) -> None:
         self.reply.begun = True
         self._client.write_own(answer, self._head, last=last)
-        self._finish()
+        self._finish(first)
 
     def on_client_full(self) -> None:
         """The client reads too slowly for now."""
@@ -305,13 +319,25 @@ class Exchange(Served[AnswerHead], Attempt):
 
     # Its place, and its end.
 
-    def _finish(self) -> None:
+    def _first_gathered(self, answer: AnswerHead, code: int, pieces: list[bytes]) -> First | None:
+        """An answer that has gone to the client piece by piece, as far as it was noted."""
+        capture = self._worker.capture
+        if capture is None:
+            return None
+        capture.go_on(self, pieces)
+        held, size = capture.gathered(self)
+        return self._first(code, answer.headers, held, size=size)
+
+    def _finish(self, first: First | None = None) -> None:
         self.answered = True
         way = self._way
         if way is not None and way.model.policy.shadows and self._started and not self._head.synthetic:
             if self._broke_at is not None:  # a shadow's replica is not to be the next that it breaks
                 self.body.let_go()
-            shadow.send(self._worker, way, self._head, self.body)
+            took_s = self._worker.loop.time() - self._began
+            shadow.send(self._worker, way, self._head, self.body, took_s=took_s, first=first)
+        if first is not None and self._worker.capture is not None:
+            self._worker.capture.close(first)
         self.body.let_go()  # what is left of it is read and dropped
         self._give_back_place()
         if self.body.ended:

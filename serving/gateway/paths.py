@@ -6,8 +6,8 @@ are remembered, for a client sends the same few paths again and again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 _REMEMBERED = 4096
@@ -17,6 +17,8 @@ _LONGEST_VERSION = 10
 
 class Operation(Enum):
     """What a path stands for."""
+
+    __hash__ = object.__hash__  # each is there once; an enumeration's own hash is a function of Python's
 
     LIVE = auto()
     READY = auto()
@@ -35,7 +37,8 @@ class Operation(Enum):
     UNKNOWN = auto()
 
 
-class Target(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Target:
     """A path, understood.
 
     Attributes:

@@ -1,53 +1,43 @@
 """Follows the store: which policies are in force, where versions answer, who is let in.
 
-The one file of the gateway that speaks to Redis. A notification makes it look at once; a jittered poll is what
-correctness rests on. What changed is fetched and validated policy by policy, with room for requests in between, then
-swapped in as one reference. While the store is away the last good snapshot stays in force, endpoints included: their
-leases cannot be told from lapsed ones until a whole lease period of contact has passed. A head that does not descend
-from what runs is held and reported, never taken.
+A notification makes it look at once; a jittered poll is what correctness rests on. What changed is fetched and
+validated policy by policy, with room for requests in between, then swapped in as one reference. While the store is away
+the last good snapshot stays in force, endpoints included: their leases cannot be told from lapsed ones until a whole
+lease period of contact has passed. A head that does not descend from what runs is held and reported, never taken.
+
+What is asked of the store, and how that fails, is in `store`; what this worker counted is told beside it (`telling`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import random
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
-
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from router.codec import READER, decode_policy, decode_snapshot, digest_of
 from router.epoch import NO_HEAD, Head, Snapshot, Step, step
 from router.errors import RouterError
 from router.request_id import Key
-from serving.endpoint import Endpoint
+from serving.endpoint import Endpoint, decode_load
 from serving.gateway.counters import stream_counts
 from serving.gateway.credentials import Credentials
-from serving.gateway.figures import figures_of
+from serving.gateway.figures import braked_of, ejected_of, endings_of, figures_of
 from serving.gateway.kept import Kept, keep, recall
-from serving.gateway.limits import FRESH_MS, SCRIPT, Ask, Told
 from serving.gateway.running import Running, Seen, endpoint_in, epoch_in, sound
+from serving.gateway.store import AwayError, Store, UnusableError
+from serving.gateway.telling import Telling
 from serving.leases import GatewayLease, Recovery, head_from, id_keys_from, remembered
-from serving.store_keys import Keys
 
 if TYPE_CHECKING:
     from serving.gateway.worker import Worker
 
 _log = logging.getLogger(__name__)
-_TIMEOUT_S = 2.0
-_LIMITS_TIMEOUT_S = 0.25
 _WISH_EVERY_S = 2.0
 _CANCELS_AGAIN_S = 0.1
-_FETCH_AT_ONCE = 100
 _JITTER = 0.2
 _POLICIES = "the policies"
 _UNNOTICED = 2 / 3
@@ -69,9 +59,7 @@ class Follower:
         self._worker = worker
         self._config = config
         self._place = (host, port, grpc_port)
-        self._keys = Keys(config.namespace)
-        self._redis = self._client(_TIMEOUT_S)
-        self._limits = self._client(_LIMITS_TIMEOUT_S)  # apart: what keys use up must not wait behind a look
+        self._store = Store(config)
         self._credentials = Credentials(config.token_rules, config.keys_file, worker.let_in, config.own_key)
         self._wishes_from = 0.0
         worker.admission.on_unknown_signing_key = self._wish_for_signing_keys
@@ -81,6 +69,7 @@ class Follower:
         self._damaged: dict[str, str] = {}  # what was said of each part of a look that fails
         self._minting: tuple[int, bytes] | None = None
         self._boot = os.urandom(8).hex()
+        self._telling = Telling(worker, f"{config.worker} {self._boot}", self._store.tell)
         self._in_contact_since: float | None = None
         self._read_s = 0.0
         # A store that answered nothing for so long may have let leases lapse, though nobody noticed that it was away.
@@ -104,29 +93,17 @@ class Follower:
             await self._recall()
         self._kept = None
         self._worker.pauses.watch(self._catch_up)
-        going = (self._poll(), self._listen(), self._worker.meters.run(self._settle))
+        going = (self._poll(), self._listen(), self._worker.meters.run(self._store.settle), self._telling.run())
         self._tasks = [asyncio.create_task(one) for one in going]
 
     async def stop(self) -> None:
-        """Gives the lease back."""
+        """Tells the last totals, and gives the lease back."""
         while going := [task for task in self._tasks if not task.done()]:  # redis-py loses a cancel while it connects
             for task in going:
                 task.cancel()
             await asyncio.wait(going, timeout=_CANCELS_AGAIN_S)
-        with contextlib.suppress(RedisError, OSError):
-            worker = self._config.worker
-            await self._await(self._redis.delete(self._keys.gateway(worker), self._keys.gateway_figures(worker)))
-        await self._redis.aclose()
-        await self._limits.aclose()
-
-    def _client(self, timeout_s: float) -> redis.Redis:
-        config = self._config
-        tls = json.loads(config.redis_tls) if config.redis_tls else {}
-        return redis.Redis.from_url(
-            config.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, health_check_interval=15,
-            retry=Retry(NoBackoff(), 1),  # a broken connection is tried anew at once; the next poll is the patience
-            **tls,
-        )  # fmt: skip
+        await asyncio.gather(self._telling.stop(), self._store.leave())
+        await self._store.close()
 
     # The two ways to notice a change.
 
@@ -155,16 +132,9 @@ class Follower:
 
     async def _listen(self) -> None:
         while True:
-            try:
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    keys = self._keys
-                    await channel.subscribe(keys.epochs, keys.endpoint_changes, keys.access_changes)
-                    self._look_now.set()  # what was said before this is not heard again
-                    while True:
-                        if await channel.get_message(timeout=self._config.poll_s):
-                            self._look_now.set()
-            except (RedisError, OSError):
-                await asyncio.sleep(self._config.poll_s)
+            with contextlib.suppress(OSError, UnusableError):
+                await self._store.listen(self._look_now.set, self._config.poll_s)
+            await asyncio.sleep(self._config.poll_s)
 
     # One look.
 
@@ -172,7 +142,7 @@ class Follower:
         """Reads, swaps, and says so in the lease; an unreachable store changes nothing."""
         try:
             await self._look_once()
-        except (RedisError, OSError) as error:
+        except (OSError, UnusableError) as error:
             if self._in_contact_since is not None:
                 _log.warning(
                     "the store cannot be reached (%s): going on with epoch %d", error, self._running.head.epoch
@@ -180,7 +150,7 @@ class Follower:
             self._in_contact_since = None
 
     async def _look_once(self) -> None:
-        seen = await self._read()
+        seen = await self._store.look(self._running.head.epoch)
         now = self._worker.loop.time()
         if self._in_contact_since is None:
             _log.info("in contact with the store")
@@ -200,9 +170,9 @@ class Follower:
         """One part of a look: what is damaged there must not keep a key from being taken back, or a policy."""
         try:
             await look
-        except (RedisConnectionError, RedisTimeoutError):
+        except AwayError:
             raise
-        except (RedisError, RouterError, ValueError) as error:
+        except (RouterError, ValueError) as error:
             sentence = f"what the store has cannot be used: {error}"
             if what == _POLICIES:
                 self._hold(sentence)
@@ -248,31 +218,17 @@ class Follower:
         else:
             self._held = None
 
-    async def _read(self) -> Seen:
-        keys = self._keys
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(keys.head)
-            pipe.hget(keys.lineage, str(self._running.head.epoch))
-            pipe.smembers(keys.endpoints)
-            pipe.hgetall(keys.id_keys)
-            pipe.get(keys.access_revision)
-            pipe.scard(keys.gateways)
-            return Seen(*await pipe.execute(raise_on_error=False))
-
     async def _ahead_of(self, head: Head) -> int:
         """The epoch that another gateway runs, where the store does not know of it; else 0."""
-        members = await self._await(self._redis.smembers(self._keys.gateways))
-        leases = [self._keys.gateway(member.decode()) for member in members]
-        values = await self._await(self._redis.mget(leases)) if leases else []
-        latest = max((epoch_in(value) for value in values if value is not None), default=0)
+        latest = max(map(epoch_in, await self._store.gateways()), default=0)
         if latest <= head.epoch:
             return 0
-        shown = head_from(await self._await(self._redis.hgetall(self._keys.head))) or NO_HEAD  # it may have moved on
+        shown = head_from(await self._store.head()) or NO_HEAD  # it may have moved on
         return latest if latest > shown.epoch else 0
 
     async def _take(self, head: Head) -> None:
         """Fetches what is new in this head's snapshot, validates it, and makes it what runs."""
-        blob = await self._await(self._redis.get(self._keys.snapshot(head.digest)))
+        blob = await self._store.snapshot(head.digest)
         if blob is None or digest_of(blob) != head.digest:
             raise ValueError(f"the snapshot of epoch {head.epoch} is missing or damaged")
         snapshot = decode_snapshot(blob)
@@ -297,22 +253,19 @@ class Follower:
 
     async def _fetch_policies(self, digests: list[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
-        for start in range(0, len(digests), _FETCH_AT_ONCE):
-            some = digests[start : start + _FETCH_AT_ONCE]
-            blobs = await self._await(self._redis.mget([self._keys.policy(digest) for digest in some]))
-            for digest, blob in zip(some, blobs, strict=True):
-                if blob is None or digest_of(blob) != digest:
-                    raise ValueError(f"policy {digest[:12]} is missing or damaged")
-                found[digest] = blob
+        async for digest, blob in self._store.policies(digests):
+            if blob is None or digest_of(blob) != digest:
+                raise ValueError(f"policy {digest[:12]} is missing or damaged")
+            found[digest] = blob
         return found
 
     # Endpoints.
 
     async def _fetch_endpoints(self, members: Iterable[bytes]) -> dict[str, Endpoint]:
-        keys = sorted(members)
-        values = await self._await(self._redis.mget(keys)) if keys else []
-        found = [endpoint_in(value) for value in values if value is not None]
-        return {endpoint.key: endpoint for endpoint in found if endpoint is not None}
+        leases = await self._store.endpoints(members)
+        found = [(endpoint, lease) for lease in leases if (endpoint := endpoint_in(lease)) is not None]
+        self._worker.table.note_loads({endpoint.key: decode_load(lease) for endpoint, lease in found})
+        return {endpoint.key: endpoint for endpoint, _ in found}
 
     def _merge(self, seen: dict[str, Endpoint]) -> bool:
         """Takes what the leases say; whether that changed anything. Right after an outage none is taken away."""
@@ -326,37 +279,14 @@ class Follower:
     # Who is let in, and how much they use up.
 
     async def _take_credentials(self) -> None:
-        keys = self._keys
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.get(keys.access_revision)
-            pipe.hvals(keys.access_keys)
-            pipe.get(keys.access_jwks)
-            revision, records, jwks = await pipe.execute()
-        self._credentials.take(revision, records, jwks)
+        self._credentials.take(*await self._store.credentials())
 
     def _wish_for_signing_keys(self) -> None:
         """Lets the control room know that a token's signing key is missing; a flood of such tokens says so once."""
         now = self._worker.loop.time()
         if now >= self._wishes_from:
             self._wishes_from = now + _WISH_EVERY_S
-            self._worker.run(self._wish())
-
-    async def _wish(self) -> None:
-        with contextlib.suppress(RedisError, OSError):
-            wish = self._redis.set(self._keys.access_wanted, "1", px=int(_WISH_EVERY_S * 1000), nx=True)
-            await self._await(wish)
-
-    async def _settle(self, asks: Sequence[Ask]) -> Sequence[Told]:
-        """Asks for what keys use up; raises OSError where the store does not answer."""
-        worker = self._config.worker
-        try:
-            async with self._limits.pipeline(transaction=False) as pipe:
-                for ask in asks:
-                    key, numbers = self._keys.limit(ask.key_id), (ask.want, ask.rate_per_s, ask.bucket, ask.in_flight)
-                    pipe.eval(SCRIPT, 1, key, worker, *map(str, numbers), str(FRESH_MS))
-                return [Told(float(granted), int(elsewhere)) for granted, _, elsewhere in await pipe.execute()]
-        except RedisError as error:
-            raise OSError(str(error)) from error
+            self._worker.run(self._store.wish_for_signing_keys(_WISH_EVERY_S))
 
     # What it tells others.
 
@@ -372,18 +302,10 @@ class Follower:
         self._held = sentence
 
     async def _renew_lease(self) -> None:
-        keys, config = self._keys, self._config
-        ttl_ms = int(config.lease_s * 1000)
-        lease, asked_s = self._lease(), self._worker.loop.time()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(keys.gateway_figures(lease.id), lease.encode_figures(), px=ttl_ms)
-            pipe.set(keys.gateway(lease.id), lease.encode(), px=ttl_ms)
-            pipe.sadd(keys.gateways, lease.id)
-            if self._held is not None and self._running.head != NO_HEAD:
-                recovery = self._running.recovery()
-                pipe.set(keys.recovery(recovery.head.digest), recovery.encode(), px=ttl_ms * 10)
-            await pipe.execute()
-        self._worker.pauses.lease_until_s = asked_s + config.lease_s
+        asked_s = self._worker.loop.time()
+        forgotten = self._held is not None and self._running.head != NO_HEAD
+        await self._store.renew(self._lease(), self._running.recovery() if forgotten else None)
+        self._worker.pauses.lease_until_s = asked_s + self._config.lease_s
 
     def _lease(self) -> GatewayLease:
         worker, head = self._worker, self._worker.routing.head  # what is in force, not what was fetched
@@ -394,8 +316,11 @@ class Follower:
             connections=len(worker.clients) + len(worker.grpc.lines),
             in_flight=len(worker.in_flight), requests=worker.table.totals(),
             in_flight_by=worker.table.in_flight(), copied=worker.table.copied(),
+            shed=worker.table.shed(), not_captured={} if worker.capture is None else dict(worker.capture.dropped),
             figures=figures_of(worker.table.series()),
             streams=stream_counts(worker.table.series()),
+            endings=endings_of(worker.table.series()),
+            ejected=ejected_of(worker.table.upstreams), braked=braked_of(worker.table.states),
             access=self._credentials.revision, reader=READER,
         )  # fmt: skip
 
@@ -430,7 +355,3 @@ class Follower:
         if digest_of(kept.snapshot) != kept.head.digest or any(digest_of(blob) != name for name, blob in blobs.items()):
             raise ValueError("its bytes do not match their digests")
         await self._install(kept.head, kept.snapshot, decode_snapshot(kept.snapshot), blobs)
-
-    @staticmethod
-    async def _await(answer: Awaitable[Any] | Any) -> Any:  # noqa: ANN401 (redis-py types each command as both)
-        return await cast("Awaitable[Any]", answer)

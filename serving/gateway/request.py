@@ -58,6 +58,7 @@ class Asked(Protocol):
 
     Attributes:
         grpc: whether its fields are gRPC metadata.
+        sequence: what it is part of, for the replica that keeps it; over HTTP a body may say so, which nobody reads.
     """
 
     grpc: ClassVar[bool]
@@ -65,6 +66,7 @@ class Asked(Protocol):
     timeout_s: float | None
     version_asked: int | None
     synthetic: bool
+    sequence: bytes | None
     admitted: tuple[Principal, float, Verifier | None] | None
 
     @property
@@ -117,6 +119,7 @@ class RequestHead:
     bad: Bad | None = None
     coding: bytes = b""
     synthetic: bool = False
+    sequence: bytes | None = field(default=None, init=False)
     needs: Needs = Needs.NOTHING
     admitted: tuple[Principal, float, Verifier | None] | None = field(default=None, repr=False)
 

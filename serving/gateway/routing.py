@@ -6,7 +6,7 @@ does I/O: what an `Upstream` does with a request is written in `upstream.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from random import random
 from typing import TYPE_CHECKING
@@ -18,21 +18,28 @@ from router.epoch import NO_HEAD, Head
 from router.policy import LARGEST_VERSION, Policy
 from router.request_id import Key
 from router.unit import FieldSource, body_needed
-from serving.endpoint import Endpoint
+from serving.endpoint import NO_LOAD, Endpoint, Load
+from serving.gateway.brake import REST_S, Brake
 from serving.gateway.counters import Role, Series
 from serving.gateway.failover import Budget
+from serving.gateway.predictions import Observer
 from serving.gateway.ration import Ration
+from serving.gateway.units import Dealt
 
 if TYPE_CHECKING:
     from serving.gateway.upstream import Upstream
+
+_Name = tuple[str, int, str]
+"""Model, version and replica."""
+_MOST_PARTED = 256
 
 
 class VersionState:
     """What one model version has to do in this worker, and how it fares; outlives every routing."""
 
-    __slots__ = ("braked_until", "failed", "in_flight", "ration", "requests", "straight", "synthetic")
+    __slots__ = ("brake", "failed", "in_flight", "ration", "requests", "straight", "synthetic")
 
-    def __init__(self) -> None:
+    def __init__(self, rest_s: float) -> None:
         self.requests = 0
         """Requests that were assigned to it and are over; those marked synthetic are not among them."""
         self.failed = 0
@@ -44,8 +51,8 @@ class VersionState:
         self.synthetic = 0
         """Requests marked synthetic that were assigned to it and are over."""
         self.in_flight = 0
-        self.braked_until = 0.0
-        """Until when stable answers in its place, by the loop's clock."""
+        self.brake = Brake(rest_s)
+        """Whether stable answers in its place for now."""
 
     @property
     def shed(self) -> int:
@@ -56,11 +63,12 @@ class VersionState:
 class VersionRoute:
     """Where one version of a model answers."""
 
-    __slots__ = ("model", "prefix", "state", "upstreams", "version")
+    __slots__ = ("decimal", "model", "prefix", "state", "upstreams", "version")
 
     def __init__(self, model: str, version: int, upstreams: Iterable[Upstream], state: VersionState) -> None:
         self.model = model
         self.version = version
+        self.decimal = b"%d" % version
         self.prefix = f"/v2/models/{quote(model, safe='')}/versions/{version}".encode()
         self.upstreams = tuple(upstreams)
         self.state = state
@@ -71,8 +79,9 @@ class VersionRoute:
         Args:
             avoid: a replica that has just failed this request.
         """
-        chosen = _less_loaded(self.upstreams)
-        if chosen is None or (chosen is not avoid and not chosen.ejected):
+        upstreams = self.upstreams
+        chosen = upstreams[0] if len(upstreams) == 1 else _less_loaded(upstreams)
+        if chosen is None or (chosen is not avoid and not chosen.health.ejected):
             return chosen
         return _less_loaded(self.others(avoid))
 
@@ -108,16 +117,22 @@ class ModelRoute:
     """One model: its policy, its versions, and how many of its requests may be sent a second time."""
 
     __slots__ = (
-        "_hash", "_hashed_by", "body_needed", "budget", "early_sources", "name", "policy", "shadows", "shadows_ask",
-        "unit_header", "versions",
+        "_hash", "_hashed_by", "body_needed", "budget", "dealt", "early_sources", "name", "observer", "policy",
+        "shadows", "shadows_ask", "unit_header", "versions",
     )  # fmt: skip
 
-    def __init__(self, name: str, policy: Policy, versions: Mapping[int, VersionRoute], budget: Budget) -> None:
+    def __init__(
+        self, name: str, policy: Policy, versions: Mapping[int, VersionRoute], budget: Budget, dealt: Dealt | None
+    ) -> None:
         self._hash = 0
         self._hashed_by: Key | None = None
         self.name = name
         self.policy = policy
         self.budget = budget
+        self.dealt = dealt if policy.arms else None
+        """Who was dealt which version; None where there is nothing to be dealt, or nobody to be told of it."""
+        self.observer = None if policy.observes is None else Observer(policy.observes)
+        """Notes what answers predict; None where nobody compares that."""
         self.unit_header = policy.unit_header.encode()
         self.early_sources = tuple(takewhile(lambda source: isinstance(source, FieldSource), policy.unit_sources))
         """Where a unit is looked for beside its header before its body is asked."""
@@ -169,16 +184,30 @@ class Table:
     Args:
         dial: makes the upstream of an endpoint that has come.
         new_budget: makes the budget of a model that has come.
+        rest_s: how long a version that is braked is given.
+        deals: whether it is counted who was dealt which version.
     """
 
-    def __init__(self, dial: Callable[[Endpoint], Upstream], new_budget: Callable[[], Budget]) -> None:
+    def __init__(
+        self,
+        dial: Callable[[Endpoint], Upstream],
+        new_budget: Callable[[], Budget],
+        rest_s: float = REST_S,
+        *,
+        deals: bool = True,
+    ) -> None:
         self._dial = dial
         self._new_budget = new_budget
+        self._rest_s = rest_s
+        self._deals = deals
         self._upstreams: dict[str, Upstream] = {}
         self._states: dict[tuple[str, int], VersionState] = {}
         self._budgets: dict[str, Budget] = {}
         self._leaving: list[Upstream] = []
         self._gone: dict[tuple[str, int, Role], Series] = {}
+        self._parted: dict[_Name, Series] = {}
+        self.dealt: dict[str, Dealt] = {}
+        """Who was dealt which version, by model."""
 
     @property
     def upstreams(self) -> Iterable[Upstream]:
@@ -207,6 +236,14 @@ class Table:
                 sums[f"{model}/{version}"] = sums.get(f"{model}/{version}", 0) + count
         return sums
 
+    def shed(self) -> dict[str, int]:
+        """Copies that were due and not made, by 'model/version/reason'."""
+        return {
+            f"{model}/{version}/{why.value}": count
+            for (model, version), state in self._states.items()
+            for why, count in state.ration.dropped.items()
+        }
+
     def series(self) -> Iterator[tuple[Upstream | None, str, int, Role, Series]]:
         """Every series with its replica (None for all that are gone), model, version and role."""
         for upstream in (*self._upstreams.values(), *self._leaving):
@@ -215,12 +252,41 @@ class Table:
         for (model, version, role), series in self._gone.items():
             yield None, model, version, role, series
 
+    def firsts(self, wanted: Callable[[str], bool]) -> Mapping[_Name, Sequence[Series]]:
+        """First attempts by model, version and replica: those at one address are one replica's, whenever it was there.
+
+        Of replicas that are gone only the latest are remembered each by itself; one that comes back after more than
+        that counts from nothing.
+
+        Args:
+            wanted: of which models.
+        """
+        found: dict[_Name, list[Series]] = {n: [series] for n, series in self._parted.items() if wanted(n[0])}
+        for upstream in (*self._leaving, *self._upstreams.values()):  # the order in which labels get their places
+            if (series := upstream.firsts) is not None and wanted(upstream.model):
+                found.setdefault(_name(upstream), []).append(series)
+        return found
+
     def fold_gone(self) -> None:
         """Adds the series of replicas that are gone and at rest to one that is kept for them all."""
         for upstream in [upstream for upstream in self._leaving if not upstream.in_flight]:
             self._leaving.remove(upstream)
             for role, series in upstream.counted():
                 self._gone.setdefault((upstream.model, upstream.version, role), Series()).merge(series)
+            if upstream.firsts is not None:
+                self._part(_name(upstream), upstream.firsts)
+
+    def _part(self, name: _Name, last: Series) -> None:
+        series = self._parted.pop(name, None) or Series()
+        series.merge(last)
+        self._parted[name] = series  # the latest stand last
+        while len(self._parted) > _MOST_PARTED:
+            del self._parted[next(iter(self._parted))]
+
+    def note_loads(self, loads: Mapping[str, Load]) -> None:
+        """How busy replicas are, by the endpoint's key, as their leases say now."""
+        for key, upstream in self._upstreams.items():
+            upstream.load = loads.get(key, NO_LOAD)
 
     def build(self, head: Head, policies: Mapping[str, Policy], endpoints: Iterable[Endpoint]) -> Routing:
         """The routing for these policies by model and these endpoints; replicas that are gone are retired."""
@@ -235,17 +301,25 @@ class Table:
         by_version: dict[tuple[str, int], list[Upstream]] = {}
         for key, endpoint in places.items():
             by_version.setdefault((endpoint.model, endpoint.version), []).append(self._upstreams[key])
+        for name, policy in policies.items():
+            self.dealt.setdefault(name, Dealt()).goes_by(policy, head.epoch)
         return Routing(head, {name: self._model(name, policy, by_version) for name, policy in policies.items()})
 
     def _model(self, name: str, policy: Policy, by_version: Mapping[tuple[str, int], list[Upstream]]) -> ModelRoute:
         numbers = {*policy.versions, *(version for model, version in by_version if model == name)}
         versions = {number: self._version(name, number, by_version) for number in numbers}
         budget = self._budgets.get(name) or self._budgets.setdefault(name, self._new_budget())
-        return ModelRoute(name, policy, versions, budget)
+        return ModelRoute(name, policy, versions, budget, self.dealt[name] if self._deals else None)
 
     def _version(self, name: str, version: int, by_version: Mapping[tuple[str, int], list[Upstream]]) -> VersionRoute:
-        state = self._states.get((name, version)) or self._states.setdefault((name, version), VersionState())
+        state = self._states.get((name, version)) or self._states.setdefault(
+            (name, version), VersionState(self._rest_s)
+        )
         return VersionRoute(name, version, by_version.get((name, version), ()), state)
+
+
+def _name(upstream: Upstream) -> _Name:
+    return upstream.model, upstream.version, f"{upstream.host}:{upstream.port}"
 
 
 def _is_ours(endpoint: Endpoint, policies: Mapping[str, Policy]) -> bool:

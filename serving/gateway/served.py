@@ -6,13 +6,16 @@ again, is in `attempts`. A place is taken once, and given back once, however the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from router.choose import Reason
 from router.request_id import flags_of
-from serving.errors import Refusal
+from serving.errors import STATUS, Refusal
 from serving.gateway.attempts import Answer, Asks, Attempts, Tells
-from serving.gateway.counters import Outcome, Role
+from serving.gateway.counters import Outcome, Role, outcome_of
+from serving.gateway.pairs import Came, First
+from serving.gateway.paths import Operation
 from serving.gateway.request import Bad
 from serving.gateway.wording import FULL
 
@@ -20,10 +23,13 @@ if TYPE_CHECKING:
     from serving.access.principal import Principal
     from serving.gateway.dispatch import Way
     from serving.gateway.limits import Meter
+    from serving.gateway.predictions import Observer
     from serving.gateway.request import Asked
     from serving.gateway.worker import Worker
 
 _DEADLY = Bad(Refusal.QUERY_OF_DEATH, "This body has just broken two replicas: change it before you send it again.")
+_FAILED = {Refusal.DEADLINE: Outcome.LATE, Refusal.BROKEN_UPSTREAM: Outcome.BROKEN}
+"""How the attempts at a request ended that the gateway gave up; refused, where it is not said here."""
 _REASON_BYTES = {reason: reason.value.encode() for reason in Reason}
 
 
@@ -100,6 +106,21 @@ class Served(Attempts[Answer], Generic[Answer]):
         self._drop_attempt(Outcome.CANCELLED)
         self._give_back_place()
 
+    def _observe(self, observer: Observer, label: Callable[[], str | None]) -> None:
+        """Notes what a whole answer predicts, where it is one of those that are looked at.
+
+        Args:
+            observer: of the model.
+            label: reads it.
+        """
+        way, upstream = self._way, self._upstream
+        if way is None or upstream is None or self._role is not Role.FIRST or self._head.synthetic:
+            return
+        if self._head.target.operation is Operation.INFER and observer.wants(way.nonce, self._worker.loop.time()):
+            predicted = label()
+            if predicted is not None:
+                upstream.count_prediction(predicted)
+
     def _signature(self) -> Signature | None:
         """Which version answered and why, by the policy of which epoch, and the request's id; None before its way."""
         way, worker, route = self._way, self._worker, self._route
@@ -115,3 +136,44 @@ class Served(Attempts[Answer], Generic[Answer]):
         if self._role is Role.FALLBACK:
             reason = Reason.FALLBACK
         return Signature(route.version, request_id, _REASON_BYTES[reason], way.epoch)
+
+    # What a keeper is told; called only where there is one.
+
+    def _first(
+        self,
+        code: int,
+        headers: bytes,
+        pieces: list[bytes] | None,
+        *,
+        size: int | None = None,
+        coding: bytes | None = None,
+        outcome: Outcome | None = None,
+    ) -> First | None:
+        """The answer that the client has just got; None where nobody is to hear of it.
+
+        Args:
+            code: that it counts as.
+            headers: of HTTP's answer.
+            pieces: of its body; None where not all of it was held.
+            size: of its body, where the pieces do not say it.
+            coding: of gRPC's message; None over HTTP.
+            outcome: where the code does not say it.
+        """
+        way, route, worker = self._way, self._route, self._worker
+        if way is None or route is None or not self._started or self._head.synthetic:
+            return None
+        if self._head.target.operation is not Operation.INFER:
+            return None
+        ended = outcome_of(code) if outcome is None else outcome
+        took_s = max(0.0, worker.loop.time() - self._began)
+        size = sum(map(len, pieces or ())) if size is None else size
+        came = Came(route.version, ended, code, took_s, headers, pieces, size, coding)
+        return First(way, self._head, came, self._whole_request(), sign=self._signature, at_s=worker.wall_s)
+
+    def _first_refused(self, bad: Bad) -> First | None:
+        """The same where the gateway answered in a model's place."""
+        return self._first(STATUS[bad.kind].http, b"", None, outcome=_FAILED.get(bad.kind, Outcome.REFUSED))
+
+    def _whole_request(self) -> list[bytes] | None:
+        """The body, over gRPC with its five bytes; None where it is not held any more."""
+        return self.body.pieces if self.body.held and self.body.ended else None

@@ -23,6 +23,7 @@ from serving import child
 from serving.errors import StartFailed
 from serving.gateway.config import INHERITED, INHERITED_FOR_GRPC, WorkerConfig
 from serving.gateway.door import Shares
+from serving.gateway.keeper import Keeper
 
 _log = logging.getLogger(__name__)
 _PING_EVERY_S = 0.25
@@ -199,16 +200,25 @@ class Supervisor:
         config: the same for all but the id, which gets the worker's number appended.
         count: how many workers.
         grpc: the same for gRPC; None where that is not served.
+        keeper: the process that is handed requests and answers; None for none.
     """
 
     def __init__(
-        self, listener: socket.socket, config: WorkerConfig, count: int, *, grpc: socket.socket | None = None
+        self,
+        listener: socket.socket,
+        config: WorkerConfig,
+        count: int,
+        *,
+        grpc: socket.socket | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
+        self._keeper = keeper
         self._config = config
         self._count = count
         self._workers: dict[int, WorkerProcess] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._replacing: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._started = 0
         self._slots = 2 * count  # a restart has new workers up before the old ones are gone
         self._doors = Doors(
@@ -231,10 +241,14 @@ class Supervisor:
             self._kill_all()
             raise
         self._tasks = [asyncio.create_task(self._keep(slot)) for slot in range(self._count)]
+        if self._keeper is not None:
+            self._keeper.start()
 
     @property
     def healthy(self) -> bool:
-        """Whether any worker answers requests, and every slot is being kept."""
+        """Whether any worker answers requests, and every slot is being kept; or all are on their way out, as told."""
+        if self._stopping is not None:
+            return True
         return any(worker.alive for worker in self._workers.values()) and not any(task.done() for task in self._tasks)
 
     async def reports(self) -> list[dict[str, Any]]:
@@ -254,12 +268,19 @@ class Supervisor:
             await asyncio.shield(self._replacing)  # given up half-way it would leave a worker that nobody keeps
 
     async def stop(self) -> None:
-        """Drains all workers."""
+        """Drains all workers; asked again, it waits for the same end."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         await self._unwatch(*self._tasks)
         await asyncio.gather(*(worker.drain() for worker in self._workers.values()))
         self._workers.clear()
         for door in self._doors.all:
             door.shares.close()
+        if self._keeper is not None:
+            await self._keeper.stop()
 
     async def _replace(self, slot: int) -> None:
         new = await self._begin()

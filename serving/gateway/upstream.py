@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol, TypeVar, cast
 
 from httptools import HttpParserError, HttpResponseParser
 
-from serving.endpoint import Endpoint
+from serving.endpoint import NO_LOAD, Endpoint
 from serving.gateway.counters import Ended, Outcome, Role, Series
 from serving.gateway.grpc.lines import Lines
 from serving.gateway.health import Health
@@ -112,8 +112,9 @@ class Upstream:
     """
 
     __slots__ = (
-        "_connect_timeout_s", "_dials", "_distrusted", "_loop", "_series", "_tls", "closed", "grpc_port", "health",
-        "host", "idle", "in_flight", "known", "lines", "model", "place", "port", "version",
+        "_connect_timeout_s", "_dials", "_distrusted", "_loop", "_series", "_tls", "capacity", "closed", "grpc_port",
+        "health", "host", "idle", "in_flight", "known", "lines", "load", "model", "place", "port", "priority_levels",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -137,6 +138,12 @@ class Upstream:
         """Names it among the replicas of its version."""
         self.model = endpoint.model
         self.version = endpoint.version
+        self.capacity = endpoint.capacity
+        """How many requests it works on at once."""
+        self.priority_levels = endpoint.priority_levels
+        """That its model's queue has."""
+        self.load = NO_LOAD
+        """How busy it was when its lease was last read."""
         self.health = health
         self.known = known
         self.idle: list[UpstreamConnection] = []
@@ -152,12 +159,24 @@ class Upstream:
         """Whether it is to be left alone for now."""
         return self.health.ejected
 
-    def count(self, role: Role, outcome: Outcome, seconds: float) -> None:
-        """One more attempt is over."""
+    @property
+    def firsts(self) -> Series | None:
+        """First attempts; None where there was none."""
+        return self._series[Role.FIRST]
+
+    def count_prediction(self, label: str) -> None:
+        """The answer to a first attempt, which is counted as any other, predicts this."""
+        series = self._series[Role.FIRST]
+        if series is None:
+            series = self._series[Role.FIRST] = Series()
+        series.add_prediction(label)
+
+    def count(self, role: Role, outcome: Outcome, seconds: float) -> int:
+        """One more attempt is over; the bucket of how long it took."""
         series = self._series[role]
         if series is None:
             series = self._series[role] = Series()
-        series.add(outcome, seconds)
+        return series.add(outcome, seconds)
 
     def count_stream(self, role: Role, watch: StreamWatch, how: Ended) -> None:
         """The answer to an attempt, which is counted as any other, was a stream: what that was like."""

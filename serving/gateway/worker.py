@@ -12,7 +12,9 @@ import logging
 import random
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from serving.access.security_log import SecurityLog
 from serving.access.verifier import Verifier
 from serving.errors import Refusal
 from serving.gateway.admission import Admission
+from serving.gateway.capture import Capture
 from serving.gateway.config import WorkerConfig
 from serving.gateway.dispatch import Standing
 from serving.gateway.door import Door, Encryption, Shares
@@ -35,8 +38,10 @@ from serving.gateway.pauses import Pauses
 from serving.gateway.remembered import Remembered
 from serving.gateway.request import Bad
 from serving.gateway.routing import NOWHERE, Routing, Table, VersionRoute
+from serving.gateway.shelf import Pace, Shelf
 from serving.gateway.upstream import AnswerHead, Trust, Upstream
 from serving.tls import HTTP_1, HTTP_2, ServerCertificate, client_context
+from serving.totals import Braked
 
 if TYPE_CHECKING:
     from serving.endpoint import Endpoint
@@ -48,6 +53,7 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.05
 _SWEEP_EVERY = 20
 _LAST_WORD_S = 1.0
+_MOST_BRAKED = 100
 _LEAVING = Bad(Refusal.OVERLOADED, "The gateway is being stopped, and has waited as long as it may: ask again.")
 
 
@@ -57,13 +63,23 @@ class Worker:
     def __init__(self, config: WorkerConfig, loop: asyncio.AbstractEventLoop) -> None:
         self.config = config
         self.loop = loop
-        self.table = Table(self._dial, lambda: Budget(config.repeat_budget, loop.time()))
+        self.table = Table(
+            self._dial, lambda: Budget(config.repeat_budget, loop.time()), config.brake_s, deals=config.deals
+        )
+        self.braked: deque[Braked] = deque(maxlen=_MOST_BRAKED)
+        """Versions that were braked, for the message that tells of them."""
         self.routing: Routing = NOWHERE
         self.key = Key(0, random.SystemRandom().randbytes(SECRET_BYTES))
         """Mints request ids: a key of its own until the store's are known."""
         self.clients: set[ClientConnection] = set()
         self.in_flight: set[Attempts[Any]] = set()
         self.shadows: set[Copy] = set()
+        self.capture = Capture(config, self.table, loop) if config.keeper_socket else None
+        """Hands requests and answers to the keeper; None where there is none."""
+        self.shelf = Shelf()
+        """What copies keep."""
+        self.pace = Pace(config.copy_read_per_s)
+        """How fast their answers are read."""
         self.heads: Remembered[RequestHead] = Remembered()
         self._answer_heads: Remembered[AnswerHead] = Remembered()
         self.questions = asyncio.Semaphore(AT_ONCE)
@@ -83,7 +99,9 @@ class Worker:
         self._version = version_of("sluice-gateway")
         self._leaving = False
         self.standing = Standing(NOWHERE, False, self._version)
-        self._bits = random.Random(random.SystemRandom().getrandbits(128)).getrandbits  # noqa: S311 (a draw, no secret)
+        draw = random.Random(random.SystemRandom().getrandbits(128))  # noqa: S311 (a draw, no secret)
+        self.nonce = partial(draw.getrandbits, 64)
+        """64 random bits: a request's own number, and its unit where it names none."""
         self._ticks = 0
         self._certificates = {speaks: _certificate(config, speaks) for speaks in (HTTP_1, HTTP_2)}
         self._trusted = _trust(config) if config.triton_ca_file else None
@@ -93,10 +111,6 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What connections ask of it.
-
-    def nonce(self) -> int:
-        """64 random bits: a request's own number, and its unit where it names none."""
-        return self._bits(64)
 
     def add_client(self, client: ClientConnection) -> None:
         """Counts a connection in, or turns it away where there are too many."""
@@ -121,18 +135,35 @@ class Worker:
             where = f"{upstream.model}/{upstream.version} at {upstream.host}:{upstream.port}"
             _log.warning("%s is left alone for %g s: it keeps failing", where, self.config.ejection_s)
 
+    def blame_version(self, route: VersionRoute, *, spent: bool) -> None:
+        """A candidate failed by its own fault: one that does so again and again is braked.
+
+        Args:
+            route: its.
+            spent: whether what may be sent twice is nearly used up, which needs no further proof.
+        """
+        if route.state.brake.failed(self.loop.time()):
+            self._tell_braked(route)
+        elif spent:
+            self.brake(route)
+
     def brake(self, route: VersionRoute) -> None:
         """Stable answers in this version's place for a while."""
-        now = self.loop.time()
-        if route.state.braked_until < now:
-            _log.warning("%s/%d is braked for %g s: stable answers", route.model, route.version, self.config.brake_s)
-        route.state.braked_until = now + self.config.brake_s
+        if route.state.brake.put_on(self.loop.time()):
+            self._tell_braked(route)
+
+    def _tell_braked(self, route: VersionRoute) -> None:
+        rest_s = self.config.brake_s
+        _log.warning("%s/%d is braked for %g s: stable answers", route.model, route.version, rest_s)
+        self.braked.append(Braked(route.model, route.version, time.time(), rest_s))
 
     # What the policies' follower asks of it.
 
     def swap(self, routing: Routing) -> None:
         """From here on new requests go by this routing."""
         self.routing = routing
+        if self.capture is not None:
+            self.capture.goes_by(routing)
         self._restate()
 
     def let_in(self, verifier: Verifier, key_ids: Collection[str]) -> None:
@@ -191,6 +222,8 @@ class Worker:
         if grpc is not None:
             self.grpc.listen(grpc, grpc_shares, self._encryption(HTTP_2))
         self.loop.call_later(_TICK_S, self._tick)
+        if self.capture is not None:
+            self.run(self.capture.run())
         self._renew_certificate()
         gc.collect()
         gc.freeze()  # what stands now stands for good: the collector need not look at it again
@@ -246,6 +279,8 @@ class Worker:
         self.closes_idle = True
         for copy in list(self.shadows):
             copy.abandon()
+        if self.capture is not None:
+            await self.capture.leave(_LAST_WORD_S)
         for client in list(self.clients):
             client.close_idle()
         self.grpc.close_idle()
@@ -274,7 +309,7 @@ class Worker:
         versions = [
             {
                 "model": model, "version": version, "requests": state.requests, "failed": state.failed,
-                "straight": state.straight, "shed": state.shed, "braked": state.braked_until > now,
+                "straight": state.straight, "shed": state.shed, "braked": state.brake.until > now,
                 "synthetic": state.synthetic, "copies": state.ration.in_flight,
                 "dropped": {why.value: count for why, count in state.ration.dropped.items()},
             }
@@ -288,7 +323,10 @@ class Worker:
             }
             for upstream, model, version, role, counted in self.table.series()
         ]  # fmt: skip
-        return {"versions": versions, "series": series, "limits": self.meters.report()}
+        not_captured = {} if self.capture is None else dict(self.capture.dropped)
+        return {
+            "versions": versions, "series": series, "limits": self.meters.report(), "not_captured": not_captured,
+        }  # fmt: skip
 
     # Its clock.
 

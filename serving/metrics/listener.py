@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,8 +27,18 @@ from serving.access.security_log import SecurityLog
 from serving.access.table import METRICS
 from serving.control.api.gate import Door, Gate, Table
 from serving.control.api.headers import Hosts, OnlyHttp, SecurityHeaders
+from serving.control.feedback_store import Heard
+from serving.control.rolling.differences import shadows_of
+from serving.control.rolling.records import Record
+from serving.control.rolling.spreads import Figures as Rollbacks
+from serving.control.rolling.spreads import Spread
 from serving.control.views import Status
-from serving.metrics.families import Facts, render
+from serving.diffs import Diff
+from serving.errors import SluiceError
+from serving.metrics.families import render
+from serving.metrics.figure import Facts
+from serving.pair_totals import PairTotals
+from serving.payloads.counts import Counts, read_counts
 
 _KEPT_S: Final = 1.0
 DOOR: Final = "metrics"
@@ -37,8 +48,36 @@ DOOR: Final = "metrics"
 class HasStatus(Protocol):
     """Who knows how everything is (`serving.control.service`)."""
 
+    @property
+    def propagated(self) -> Spread:
+        """How long policies set by hand took to reach every gateway."""
+
     async def status(self) -> Status:
         """Everything at a glance, even while the store is away."""
+
+
+class HasRollouts(Protocol):
+    """Who knows how rollouts go and went (`serving.control.rolling.service`)."""
+
+    @property
+    def propagated(self) -> Spread:
+        """How long operators' commands took to reach every gateway."""
+
+    def figures(self) -> Rollbacks:
+        """How long rollbacks took, and what verdicts rest on."""
+
+    async def active(self) -> Sequence[Record]:
+        """Those in progress."""
+
+    async def differences(self, rollout_id: str) -> tuple[Record, tuple[Diff, ...]]:
+        """A rollout, and what was found of each of its candidates that got copies."""
+
+
+class HasFeedback(Protocol):
+    """Who knows what was said of requests (`serving.control.feedback`)."""
+
+    async def heard(self) -> Heard:
+        """All of it, at a glance."""
 
 
 class CountedLog(SecurityLog):
@@ -70,6 +109,9 @@ class Figures:
         service: knows how everything is.
         logs: which refused attempts were counted.
         certificate: PEM file of the listeners' certificate; None without one.
+        rollouts: knows how rollouts go and went; None for nobody.
+        feedback: knows what was said of requests; None for nobody.
+        payloads: the folder of the payload log; None without one.
         clock: seconds that only go forward.
     """
 
@@ -79,9 +121,15 @@ class Figures:
         logs: Iterable[CountedLog] = (),
         certificate: Path | None = None,
         *,
+        rollouts: HasRollouts | None = None,
+        feedback: HasFeedback | None = None,
+        payloads: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
+        self._rollouts = rollouts
+        self._feedback = feedback
+        self._payloads = payloads
         self._logs = tuple(logs)
         self._certificate = certificate
         self._clock = clock
@@ -105,7 +153,49 @@ class Figures:
             refused += log.counts
         # Files that are being replaced say nothing for a moment; what is shown to clients meanwhile is the one before.
         self._ends_s = ends_s(self._certificate) or self._ends_s
-        return Facts(self._version, await self._service.status(), refused, self._ends_s)
+        rollbacks = Rollbacks() if self._rollouts is None else self._rollouts.figures()
+        records = await self._records()
+        return Facts(
+            self._version,
+            await self._service.status(),
+            refused,
+            self._ends_s,
+            rollbacks,
+            await self._heard(),
+            records,
+            await self._pairs(records),
+            Counts() if self._payloads is None else await asyncio.to_thread(read_counts, self._payloads),
+            self._propagated(),
+        )
+
+    def _propagated(self) -> Mapping[str, Spread]:
+        """How long changes took to reach every gateway, by what was changed."""
+        policies = {"policy": self._service.propagated}
+        return policies if self._rollouts is None else {**policies, "rollout": self._rollouts.propagated}
+
+    async def _records(self) -> tuple[Record, ...]:
+        """The rollouts in progress; none while the store is away."""
+        if self._rollouts is not None:
+            with suppress(SluiceError):
+                return tuple(await self._rollouts.active())
+        return ()
+
+    async def _pairs(self, records: Iterable[Record]) -> tuple[PairTotals, ...]:
+        """What was found in the answers to their copies, as far as it can be read."""
+        found: list[PairTotals] = []
+        for record in records:
+            if self._rollouts is not None and shadows_of(record):
+                with suppress(SluiceError):
+                    _, diffs = await self._rollouts.differences(record.id)
+                    found.extend(diff.totals for diff in diffs)
+        return tuple(found)
+
+    async def _heard(self) -> Heard:
+        """What was said of requests; nothing while the store is away."""
+        if self._feedback is not None:
+            with suppress(SluiceError):
+                return await self._feedback.heard()
+        return Heard()
 
 
 def ends_s(certificate: Path | None) -> float | None:

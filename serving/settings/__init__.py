@@ -17,7 +17,15 @@ from serving.settings.doors import (
 from serving.settings.installation import Settings
 from serving.settings.loading import DEFAULT_FILE, OTHER_VARIABLES, PREFIX, load_settings
 from serving.settings.models import ModelSettings, VersionSettings
-from serving.settings.parts import GatewaySettings, RaySettings, RedisSettings, RegistrySettings, TritonSettings
+from serving.settings.parts import (
+    FeedbackSettings,
+    GatewaySettings,
+    RaySettings,
+    RedisSettings,
+    RegistrySettings,
+    TritonSettings,
+)
+from serving.settings.payloads import PayloadSettings
 
 __all__ = [
     "DEFAULT_FILE",
@@ -25,10 +33,12 @@ __all__ = [
     "PREFIX",
     "AccessSettings",
     "ControlSettings",
+    "FeedbackSettings",
     "GatewaySettings",
     "ListenSettings",
     "MetricsSettings",
     "ModelSettings",
+    "PayloadSettings",
     "RaySettings",
     "RedisSettings",
     "RegistrySettings",

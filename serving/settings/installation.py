@@ -8,11 +8,20 @@ from typing import Self
 
 from pydantic import field_validator, model_validator
 
+from drift.settings import DriftSettings
 from serving.addresses import is_loopback
 from serving.kinds import AnyPath, PortRange
 from serving.settings.doors import AccessSettings, ControlSettings, ListenSettings, MetricsSettings, TlsSettings
 from serving.settings.models import ModelSettings
-from serving.settings.parts import GatewaySettings, RaySettings, RedisSettings, RegistrySettings, TritonSettings
+from serving.settings.parts import (
+    FeedbackSettings,
+    GatewaySettings,
+    RaySettings,
+    RedisSettings,
+    RegistrySettings,
+    TritonSettings,
+)
+from serving.settings.payloads import PayloadSettings
 from serving.settings.section import Section
 
 
@@ -30,6 +39,9 @@ class Settings(Section):
     ray: RaySettings = RaySettings()
     triton: TritonSettings = TritonSettings()
     registry: RegistrySettings = RegistrySettings()
+    payloads: PayloadSettings = PayloadSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    drift: DriftSettings = DriftSettings()
     models: tuple[ModelSettings, ...] = ()
 
     @field_validator("models")
@@ -51,14 +63,22 @@ class Settings(Section):
     def hosts(self) -> Mapping[str, str]:
         """Where our listeners bind, by the setting that says so."""
         metrics = {"metrics.host": self.metrics.host} if self.metrics.enabled else {}
-        return {"listen.host": self.listen.host, "control.host": self.control.host, **metrics}
+        drift = {"drift.sidecar.metrics_host": self.drift.sidecar.metrics_host} if self.drift.watches_any else {}
+        return {"listen.host": self.listen.host, "control.host": self.control.host, **metrics, **drift}
 
     @property
     def ports(self) -> Mapping[str, int]:
         """The ports of our listeners, by the setting that says so."""
         grpc = {"listen.grpc_port": self.listen.grpc_port} if self.listen.grpc else {}
         metrics = {"metrics.port": self.metrics.port} if self.metrics.enabled else {}
-        return {"listen.http_port": self.listen.http_port, **grpc, "control.port": self.control.port, **metrics}
+        drift = {"drift.sidecar.metrics_port": self.drift.sidecar.metrics_port} if self.drift.watches_any else {}
+        return {
+            "listen.http_port": self.listen.http_port,
+            **grpc,
+            "control.port": self.control.port,
+            **metrics,
+            **drift,
+        }
 
     @property
     def security_log(self) -> Path:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from drift.settings import DriftSettings
 from serving.document import merged, nested, parse, read
 from serving.errors import SettingsError
 from serving.kinds import PortRange
@@ -160,6 +161,8 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
             "redis": _files_in(folder, settings.redis, "ca_file", "cert_file", "key_file"),
             "triton": _files_in(folder, settings.triton, "binary", "ca_file"),
             "registry": settings.registry.model_copy(update=placed),
+            "payloads": _files_in(folder, settings.payloads, "folder"),
+            "drift": _drift_in(folder, settings.drift),
             "models": tuple(_model_in(folder, model) for model in settings.models),
         }
     )
@@ -177,6 +180,14 @@ def _files_in(folder: Path, section: _AnySection, *names: str) -> _AnySection:
 def _address_in(folder: Path, address: str) -> str:
     """A path begins at the folder; an address with a protocol stays what it is."""
     return address if _PROTOCOL.match(address) else str(folder / Path(address).expanduser())
+
+
+def _drift_in(folder: Path, drift: DriftSettings) -> DriftSettings:
+    webhooks = tuple(
+        one.model_copy(update={"secret_file": str(folder / Path(one.secret_file).expanduser())})
+        for one in drift.webhooks
+    )
+    return drift.model_copy(update={"webhooks": webhooks})
 
 
 def _model_in(folder: Path, model: ModelSettings) -> ModelSettings:

@@ -32,7 +32,7 @@ class GatewaySettings(Section):
     repeat_max_response_bytes: Annotated[int, whole(0, 2**30)] = 65_536
     repeat_budget: Annotated[float, number(0, 1)] = 0.2
     ejection_s: Seconds = 30.0
-    brake_s: Seconds = 10.0
+    brake_s: Seconds = 30.0
     quarantine_s: Seconds = 60.0
     drain_delay_s: Pause = 0.0
     drain_limit_s: Pause = 20.0
@@ -131,6 +131,13 @@ class TritonSettings(Section):
     port_range: Ports = PortRange(21_000, 21_999)
     ready_timeout_s: Seconds = 120.0
     ca_file: AnyPath | None = None
+
+
+class FeedbackSettings(Section):
+    """How late feedback may come, and how much of it is taken."""
+
+    horizon_s: Annotated[float, number(1, 31_536_000)] = 604_800.0
+    items_per_s: Annotated[int, whole(1, 1_000_000)] = 20_000
 
 
 def _is_http(value: str) -> bool:

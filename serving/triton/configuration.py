@@ -92,6 +92,11 @@ def capacity(config: Any) -> int:  # noqa: ANN401 - as above
     return bounded_capacity(max(1, instances) * max(1, config.max_batch_size))
 
 
+def priority_levels(config: Any) -> int:  # noqa: ANN401 - as above
+    """How many levels of priority the model's queue has; 0 for none."""
+    return int(config.dynamic_batching.priority_levels) if config.HasField("dynamic_batching") else 0
+
+
 def rate_limits(config: Any) -> dict[str, int]:  # noqa: ANN401 - as above
     """The most that one execution takes of each of the rate limiter's resources."""
     most: dict[str, int] = {}

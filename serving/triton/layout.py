@@ -56,6 +56,7 @@ class Repository:
         response_cache: whether the model answers from the server's cache, which the server then needs.
         rate_limits: the rate limiter's resources that the server then needs, and how much of each.
         capacity: how many requests the server then works on at once.
+        priority_levels: that the model's queue has; 0 for none.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class Repository:
     response_cache: bool = False
     rate_limits: Mapping[str, int] = field(default_factory=dict)
     capacity: int = 1
+    priority_levels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def write_repository(spec: ModelVersion, folder: Path, binary: TritonBinary | No
         response_cache=bool(plan.config.response_cache.enable),
         rate_limits=configuration.rate_limits(plan.config),
         capacity=configuration.capacity(plan.config),
+        priority_levels=configuration.priority_levels(plan.config),
     )
 
 

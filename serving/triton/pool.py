@@ -14,6 +14,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -22,6 +23,7 @@ from ray.serve.context import _get_global_client
 
 from serving.control.store import connect
 from serving.errors import SluiceError, StartFailed
+from serving.kinds import EACH_NODES_OWN, is_of_a_pod
 from serving.pools import PoolKey, PoolSpec, PoolState, Tried
 from serving.settings import Settings
 from serving.triton.arguments import PoolArguments, missing_gpu, read
@@ -62,7 +64,7 @@ class TritonReplica:
     async def __init__(self, arguments: Mapping[str, Any]) -> None:  # type: ignore[misc]
         """Returns once the model answers; the arguments are those of `PoolArguments`."""
         self._replica: Replica | None = None
-        pool = read(arguments)
+        pool = _placed(arguments)
         self._starting = asyncio.create_task(Replica.start(pool, _leases(pool), _advertised(pool), _die))
         self._replica = await self._starting
 
@@ -98,7 +100,7 @@ class Trial:
         """
         yield "doing", "starting"
         words: asyncio.Queue[str | None] = asyncio.Queue()
-        trial = asyncio.create_task(tried(read(arguments), words.put_nowait))
+        trial = asyncio.create_task(tried(_placed(arguments), words.put_nowait))
         trial.add_done_callback(lambda _: words.put_nowait(None))
         while (said := await words.get()) is not None:
             yield "doing", said
@@ -295,11 +297,34 @@ def _leases(pool: PoolArguments) -> EndpointLeases:
     return connect(pool.redis_url, pool.redis_namespace)
 
 
+def _placed(arguments: Mapping[str, Any]) -> PoolArguments:
+    """What a replica is told, on the node that it has come to.
+
+    Raises:
+        StartFailed: Triton would have to bind an address that everybody reaches.
+    """
+    pool = read(arguments)
+    if pool.host != EACH_NODES_OWN:
+        return pool
+    host = node_address()
+    if not is_of_a_pod(host):
+        raise StartFailed(
+            f"Ray knows this node by {host}, which is no private address, and Triton asks nobody for a key.",
+            "Start its Ray with --node-ip-address, or name an address as triton.host.",
+        )
+    return replace(pool, host=host)
+
+
+def node_address() -> str:
+    """By which address Ray knows this node."""
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
 def _advertised(pool: PoolArguments) -> str:
     """The host under which gateways reach this replica."""
     if pool.host not in _EVERY_INTERFACE:
         return pool.host
-    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+    return node_address()
 
 
 def _die() -> None:

@@ -102,10 +102,11 @@ class Replica:
         try:
             await _pause(pool, leases)
             running = await started(pool, home, guard, log_file(pool))
-            server, capacity = running.server, running.repository.capacity
+            server, repository = running.server, running.repository
             endpoint = Endpoint(
-                advertised, server.http_port, server.grpc_port, pool.model, pool.version, capacity=capacity
-            )
+                advertised, server.http_port, server.grpc_port, pool.model, pool.version,
+                capacity=repository.capacity, priority_levels=repository.priority_levels,
+            )  # fmt: skip
             with contextlib.suppress(Exception):
                 # The first lease before 'ready', if possible; if not, the task that renews it goes on trying.
                 async with asyncio.timeout(pool.lease_s):

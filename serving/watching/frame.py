@@ -14,10 +14,12 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from router.evidence.judge import Decision
 from router.phases import Phase
 from router.policy import format_share
 from serving.amounts import time_of
 from serving.rollout_standing import Standing, lately_words
+from serving.rollout_verdicts import verdict_lines
 from serving.watching.seen import Answer, Event, Rate, Seen, rates
 
 _COLUMNS: Final = ("version", "role", "share", "effective", "req/s", "errors", "p50", "p99", "stage")
@@ -51,6 +53,8 @@ MOODS: Final = MappingProxyType(
         Phase.FAILED: Mood.BAD,
     }
 )
+
+_DECISIONS: Final = MappingProxyType({Decision.PROMOTE.value: Mood.GOOD, Decision.ROLL_BACK.value: Mood.BAD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,16 @@ def _body(seen: Seen, answer: Answer, now_s: float, width: int) -> Iterator[Line
     words = f"gateways: {answer.current} of {answer.gateways} run epoch {answer.epoch}"
     yield Line(words, Mood.CAREFUL if behind else Mood.PLAIN)
     yield from (Line(f"store: {one}", Mood.BAD) for one in answer.trouble)
+    yield from _verdicts(standing)
+
+
+def _verdicts(standing: Standing) -> Iterator[Line]:
+    """What the evidence says of each version; below what somebody has to act on."""
+    for version, verdict in standing.verdicts.items():
+        mood = _DECISIONS.get(verdict.decision, Mood.PLAIN)
+        words, *rows = verdict_lines(version, verdict)
+        yield Line(words, Mood.CAREFUL if verdict.freeze else mood)
+        yield from map(Line, rows)
 
 
 def _table(standing: Standing, counted: Mapping[int, Rate], width: int) -> Iterator[Line]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from router.policy import format_share
 from serving.rollout_standing import Standing
+from serving.rollout_verdicts import budget_words, verdict_words
 from serving.watching.frame import event_words
 from serving.watching.seen import Answer, Seen
 
@@ -24,6 +25,7 @@ def lines(before: Seen, after: Seen) -> Iterator[str]:
     if before.last is None or _where(before.last.standing) != _where(after.last.standing):
         yield place_words(after.last.standing)
     yield from _waits(before.last, after.last)
+    yield from _verdicts(before.last, after.last)
 
 
 def place_words(standing: Standing) -> str:
@@ -46,6 +48,14 @@ def _waits(before: Answer | None, after: Answer) -> Iterator[str]:
     """Each once, by its beginning: the numbers in a sentence change every second."""
     said = {_kind(wait) for wait in before.standing.waits} if before else set()
     yield from (f"waits: {wait}" for wait in after.standing.waits if _kind(wait) not in said)
+
+
+def _verdicts(before: Answer | None, after: Answer) -> Iterator[str]:
+    """Each version's, whenever it says something else; what is new in its numbers alone is left to the screen."""
+    said = before.standing.verdicts if before else {}
+    for version, verdict in after.standing.verdicts.items():
+        if version not in said or _kind(said[version].words) != _kind(verdict.words):
+            yield f"verdict: {verdict_words(version, verdict)} ({budget_words(verdict)})"
 
 
 def _kind(wait: str) -> str:

@@ -15,6 +15,7 @@ from registry.store import connect as connect_registry
 from serving.control.fake_store import FakeStore
 from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
+from serving.diffs import Diff
 from serving.leases import GatewayLease, Recovery
 from serving.store_keys import Keys
 from tests.valkey import Gateway, valkey
@@ -32,6 +33,12 @@ class GatewaySide(Protocol):
 
     def gateway_hands_back(self, recovery: Recovery) -> None:
         """Keeps what it runs where the store may have forgotten it."""
+
+    async def gateway_tells(self, said: bytes) -> None:
+        """Tells what it has counted."""
+
+    async def keeper_leaves(self, gateway: str, diff: Diff) -> None:
+        """Leaves what its keeper has found."""
 
 
 @dataclass

@@ -28,7 +28,7 @@ from serving.leases import GatewayLease
 from tests.contracts.conftest import Bench
 
 MODEL = "digits"
-CANARY = {"candidate": 2, "canary": {"steps": ["1%"], "hold": "1s"}}
+CANARY = {"candidate": 2, "canary": {"needs": "minima", "steps": ["1%"], "hold": "1s"}}
 SECRET = "whsec_" + "A" * 32
 
 

@@ -60,6 +60,7 @@ class Installation:
         """That of every command here."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "RAY_"))}
         ports = {"SLUICE_LISTEN__HTTP_PORT": "0", "SLUICE_CONTROL__PORT": "0", "SLUICE_METRICS__PORT": "0"}
+        ports["SLUICE_DRIFT__SIDECAR__METRICS_PORT"] = "0"
         return {**kept, **ports, **self.settings, _MARK: self.mark}
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:

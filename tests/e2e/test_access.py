@@ -24,6 +24,7 @@ from serving.openings import listening as sockets_of
 from tests.e2e.conftest import Models
 from tests.e2e.system import PATIENCE_S, Installation, end, until
 from tests.serving.certificates import Authority, Files
+from tests.serving.metrics.promtool import promtool
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -143,6 +144,7 @@ def test_a_key_that_was_made_works_until_it_is_revoked(guarded: Guarded) -> None
         figures = client.get(f"{guarded.run['metrics_url']}/metrics")
     assert figures.status_code == 200
     assert 'sluice_endpoints_ready{model="digits",version="1"} 1.0' in figures.text
+    assert promtool("check", "metrics", given=figures.content) == ""
     assert key not in guarded.command("keys", "list").stdout
     assert guarded.command("keys", "revoke", key_id).returncode == 0
     with pytest.raises(InferenceServerException):

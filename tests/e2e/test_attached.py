@@ -80,6 +80,7 @@ def installation(tmp_path: Path, ray_cluster: Mapping[str, str], redis_url: str,
     return Installation(tmp_path, ray_cluster)
 
 
+@pytest.mark.slow
 def test_up_on_what_is_there_already(installation: Installation, ray_cluster: Mapping[str, str]) -> None:
     """`sluice up` uses the cluster, the Redis and the Triton it is given, and leaves all three when it ends."""
     installation.settings = {**installation.settings, "SLUICE_RAY__ADDRESS": ray_cluster["RAY_ADDRESS"]}

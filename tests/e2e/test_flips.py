@@ -43,6 +43,7 @@ def test_a_flip_under_load_fails_no_request(room: Room) -> None:
     assert room.get("/registry/models/digits/versions/2")["state"] == "serving"
 
 
+@pytest.mark.slow
 def test_a_control_room_that_is_killed_in_the_middle_of_a_flip_ends_it(room: Room) -> None:
     """SIGKILL while the sleeping version wakes: the next one goes on, and no request notices."""
     with room.hammer() as hammer:
@@ -122,6 +123,7 @@ def _run_of(room: Room) -> dict[str, Any]:
     return room.installation.run_file()
 
 
+@pytest.mark.slow
 def test_a_killed_command_takes_everything_with_it(room: Room) -> None:
     """SIGKILL of `sluice up`: no tritonserver, stub, Valkey or Ray process of it lives 15 s longer.
 

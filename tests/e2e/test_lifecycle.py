@@ -47,6 +47,7 @@ def test_the_demo_by_itself(tmp_path: Path) -> None:
     assert installation.run_file() == {}
 
 
+@pytest.mark.slow
 def test_a_signal_while_it_is_starting(installation: Installation) -> None:
     """Ctrl-C before it is ready leaves nothing behind either."""
     serve_one_version(installation)

@@ -26,7 +26,7 @@ from tests.e2e.system import until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 STAFF = {"name": "x-tier", "values": ["staff"]}
-HALF = {"candidate": 2, "canary": {"steps": ["50%"], "hold": "1d"}}
+HALF = {"candidate": 2, "canary": {"needs": "minima", "steps": ["50%"], "hold": "1d"}}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 RACES = 1_000
 
@@ -48,8 +48,10 @@ def _as_before(room: RollingRoom) -> Iterator[None]:
 def test_a_shadow_gets_copies_and_no_client_sees_it(room: RollingRoom) -> None:
     """Its Triton answers exactly the copies that the policy asks for; at the end everything is as it was."""
     base, before = room.policy(), room.inferences(3)
+    told = {"guardrails": [{"watches": "errors"}, {"watches": "disagreements", "weight": 0}]}  # each answers its number
+    copies = {"sample": "50%", "for": "1s", "min_requests": 20}
     with room.load() as load:
-        rollout = room.start({"candidate": 3, "shadow": {"sample": "50%", "for": "1s", "min_requests": 20}})
+        rollout = room.start({"candidate": 3, "shadow": copies, "judged_by": told})
         room.comes_to(rollout, "promoted")
     entries = room.ledger()
     assert set(load.judged(entries).by_version) == {1}
@@ -61,7 +63,7 @@ def test_a_shadow_gets_copies_and_no_client_sees_it(room: RollingRoom) -> None:
 
 def test_a_canary_walks_by_itself_to_its_promotion(room: RollingRoom) -> None:
     """Each step has its time and its requests; the old version is warm while the new one is watched."""
-    canary = {"steps": ["10%", "50%", "100%"], "hold": "1s", "min_requests": 5, "watch": "1s"}
+    canary = {"steps": ["10%", "50%", "100%"], "needs": "minima", "hold": "1s", "min_requests": 5, "watch": "1s"}
     with room.load() as load:
         rollout = room.start({"candidate": 2, "canary": canary})
         room.comes_to(rollout, "watching")
@@ -81,7 +83,7 @@ def test_a_unit_that_has_the_new_version_keeps_it_while_its_share_grows(room: Ro
     """Over all the steps of a canary nobody who had got it is given the old one again."""
     units = 50
     got: dict[str, list[int]] = {f"unit-{number}": [] for number in range(units)}
-    rollout = room.start({"candidate": 2, "canary": {"steps": ["20%", "60%", "100%"], "hold": "1d"}})
+    rollout = room.start({"candidate": 2, "canary": {"needs": "minima", "steps": ["20%", "60%", "100%"], "hold": "1d"}})
     room.comes_to(rollout, "running")
     with httpx.Client(base_url=f"http://{room.host}:{room.port}") as client:
         for step in range(3):
@@ -161,7 +163,8 @@ def test_a_shadow_a_canary_and_a_header_rule_are_one_plan(room: RollingRoom) -> 
 
 def test_commands_move_a_rollout_and_say_how_it_went(room: RollingRoom, tmp_path: Path) -> None:
     """`apply` twice, `wait`, `set`, `pause`, `resume`, `approve`, `rollback`: each with its exit code."""
-    document = {"model": MODEL, "candidate": 2, "canary": {"steps": ["5%", "50%"], "hold": "1d", "approve": ["50%"]}}
+    canary = {"steps": ["5%", "50%"], "needs": "minima", "hold": "1d", "approve": ["50%"]}
+    document = {"model": MODEL, "candidate": 2, "canary": canary}
     file = tmp_path / "rollout.yaml"
     file.write_text(yaml.safe_dump({**document, "again": True}))
     rollout = str(json.loads(room.sluice("apply", "-f", str(file), "--json"))["rollout"]["id"])
@@ -213,7 +216,7 @@ def test_hooks_are_told_and_a_gate_holds_until_it_says_yes(room: RollingRoom) ->
     hook = {"url": room.receiver.origin + HOOK, "secret": SECRET, "events": ["waiting", "promoted", "rolled_back"]}
     outward = {"gates": [gate], "webhooks": [hook]}
     room.receiver.gate = 500
-    steps = {"steps": ["50%"], "hold": "0s", "approve": ["end"]}
+    steps = {"steps": ["50%"], "needs": "minima", "hold": "0s", "approve": ["end"]}
     with room.load() as load:
         rollout = room.start({"candidate": 2, "canary": steps, **outward})
         room.comes_to(rollout, "waiting for approval")
@@ -221,7 +224,7 @@ def test_hooks_are_told_and_a_gate_holds_until_it_says_yes(room: RollingRoom) ->
         promoted = room.comes_to(rollout, "promoted")
     load.judged(room.ledger())
     assert promoted["gates"][0]["url"] == room.receiver.origin + "/…"
-    second = room.start({"candidate": 1, "canary": {"steps": ["50%"], "hold": "0s"}, **outward})
+    second = room.start({"candidate": 1, "canary": {"needs": "minima", "steps": ["50%"], "hold": "0s"}, **outward})
     until(lambda: any("answered 500" in one for one in room.rollout(second)["waits"]), "the gate's no")
     assert room.policy()["stable"] == 2
     room.receiver.gate = 200

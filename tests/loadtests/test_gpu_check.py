@@ -107,6 +107,7 @@ def test_without_a_gpu_it_is_skipped_in_a_line() -> None:
     assert (done.returncode, done.stdout) == (0, "skipped: no GPU here\n")
 
 
+@pytest.mark.slow
 def test_a_triton_that_does_not_start_is_told_in_a_sentence(tmp_path: Path) -> None:
     """It could not be run: that is neither a pass nor a wrong answer."""
     done = command("--device", "cpu", environ={"SLUICE_TRITON_BINARY": "/bin/false", "OUT": str(tmp_path)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,24 @@ async def test_what_is_no_answer_is_a_failure() -> None:
         answers = await heard(answering, rate=100, for_s=0.2)
         assert answers
         assert all(answer.status == 0 and words in answer.error for answer in answers)
+
+
+async def test_a_connection_that_is_there_too_late_is_closed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one has answered everything before the others are made: none of them stays open at the end."""
+    loop = asyncio.get_running_loop()
+    connect, asked = loop.create_connection, 0
+
+    async def late(*given: Any) -> Any:  # noqa: ANN401 - as the loop has it
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.3 if asked > 1 else 0)
+        return await connect(*given)
+
+    monkeypatch.setattr(loop, "create_connection", late)
+    async with asyncio.timeout(30):
+        answers = await heard(always, rate=2_000, for_s=0.05)
+    assert asked > 1
+    assert {answer.status for answer in answers} == {200}
 
 
 async def test_nobody_there_is_a_failure_of_each_request() -> None:

@@ -6,12 +6,17 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from router.agreement import Agree, Comparison, OutputRule
+from router.evidence.judge import Rule as HarmRule
 from router.freeze import Dated, Freeze, Weekly
 from router.match import How, Match, Place
+from router.observed import Observed, Reading
 from router.places import places_of
-from router.plan import Does, End, Kind, Needs, Plan, Stage, Stalled
+from router.plan import End, Incident, Kind, Plan, Stalled
 from router.policy import WHOLE, Arm, OverCapacity, Policy, Role, Rule, Shadow
+from router.stage import Does, Needs, Stage
 from router.unit import FieldSource, JsonSource
+from router.verdicts.guardrails import DEFAULTS, Terms, predictions
 
 STABLE = 1
 VERSIONS = range(2, 6)
@@ -41,6 +46,17 @@ several_shadows = st.lists(shadows, max_size=2, unique_by=lambda one: one.versio
 sources = st.builds(FieldSource, names, places) | st.builds(
     JsonSource, st.sampled_from(["$.user", "$.a[0].b", "$['odd key']"]), st.integers(1, 65_536)
 )
+tolerances = st.none() | st.floats(0, 1)
+output_rules = (
+    st.builds(OutputRule, st.sampled_from([Agree.EXACT, Agree.ARGMAX, Agree.IGNORE]))
+    | st.builds(OutputRule, st.just(Agree.CLOSE), tolerances, tolerances)
+    | st.builds(OutputRule, st.just(Agree.TOP_K), top=st.none() | st.integers(1, 1_000))
+    | st.builds(OutputRule, st.sampled_from([Agree.COSINE, Agree.EDIT]), tolerated=tolerances)
+)
+several_names = st.lists(names, max_size=3, unique=True).map(tuple)
+comparisons = st.builds(
+    Comparison, st.dictionaries(names, output_rules, max_size=3), several_names, st.integers(0, 100), several_names
+)
 policies = st.builds(
     Policy,
     st.just(STABLE),
@@ -51,6 +67,8 @@ policies = st.builds(
     over_capacity=st.sampled_from(OverCapacity),
     rules=st.lists(rules, max_size=3).map(tuple),
     unit_sources=st.lists(sources, max_size=3, unique=True).map(tuple),
+    observes=st.none() | st.builds(Observed, names, st.sampled_from(Reading)),
+    comparison=st.none() | comparisons,
 )
 policies_with_arms = st.builds(
     lambda policy, share: replace(policy, arms=(Arm(6, share, 0, Role.CANARY),)), policies, st.integers(0, WHOLE)
@@ -61,11 +79,13 @@ RULES = (
     (Rule(2, (Match("x-tier", ("gold", "silver"), How.IN), Match("v", (r"v\d",), How.REGEX))),),
     (Rule(4, (Match("x-preview", ("yes",), place=Place.METADATA),)),),
 )
-SHADOWS = ((), (Shadow(2),), (Shadow(3, 10_000, "other", (Match("x", ("a",)),), 50, 8), Shadow(4, 0)))
+SHADOWS = ((), (Shadow(2),), (Shadow(3, 10_000, "other", (Match("x", ("a",)),), 50, 8, 10_000), Shadow(4, 0)))
 
 shares = st.lists(st.integers(0, WHOLE) | st.sampled_from([0, 1, 100, WHOLE]), min_size=1, max_size=len(VERSIONS)).map(
     lambda raw: {version: share // len(raw) for version, share in zip(VERSIONS, raw, strict=False)}
 )
+
+TERMS = (None, Terms(harm=0.02, rule=HarmRule.FAST), Terms((*DEFAULTS, predictions("label", kind=Reading.SCORE))))
 
 freezes: st.SearchStrategy[Freeze] = st.sampled_from(
     [
@@ -124,6 +144,9 @@ def plans(draw: st.DrawFn, *, most: int = 4) -> Plan:
         undecided=draw(st.sampled_from([End.RESTORE, End.KEEP])),
         deadline_s=draw(st.none() | st.integers(1, 5_000)),
         on_deadline=draw(st.sampled_from(Stalled)),
+        on_incident=draw(st.sampled_from(Incident)),
+        terms=draw(st.sampled_from(TERMS)),
         max_age_s=draw(st.integers(1, 120)),
         freezes=tuple(draw(st.lists(freezes, max_size=2, unique=True))),
+        comparison=draw(st.none() | comparisons),
     )

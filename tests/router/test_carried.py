@@ -11,15 +11,16 @@ from router.advance import obstacles, tick
 from router.commands import Pause, Promote, Resume, RollBack, SetShares, ask
 from router.freeze import Dated
 from router.phases import Phase
-from router.plan import Does, End, Kind, Needs, Plan, Stage
+from router.plan import End, Kind, Plan
 from router.policy import Arm, OverCapacity, Policy
 from router.rollout import Automation, Evidence, Rollout, Seen, cut_words, policy_of, start
 from router.rollout_form import rollout_as_dict, rollout_from
+from router.stage import Does, Needs, Stage
 from router.strategies import CanaryStep, ab_test, canary, manual
 
 BASE = Policy(1, salt="base", over_capacity=OverCapacity.CLAMP)
 UP = frozenset({1, 2, 3})
-PLAN = canary(2, [CanaryStep(100_000, 60), CanaryStep(500_000, 60)])
+PLAN = canary(2, [CanaryStep(100_000, 60), CanaryStep(500_000, 60)], needs=Needs.MINIMA)
 
 
 def seen(rollout: Rollout, now_s: float, carries: Mapping[int, int] | None = None) -> Seen:

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.agreement import Agree, Comparison, OutputRule
 from router.codec import READER, decode_policy, decode_snapshot, digest_of, encode_policy, encode_snapshot, reader_of
 from router.epoch import Entry, Snapshot
 from router.errors import PolicyError
 from router.match import How, Match, Place
+from router.observed import Observed, Reading
 from router.policy import WHOLE, Arm, Policy, Role, Rule, Shadow
 from router.unit import FieldSource, JsonSource
 from tests.router.cases import policies_with_arms
@@ -125,7 +127,7 @@ def test_a_policy_that_uses_nothing_new_keeps_its_bytes_and_its_readers() -> Non
     )
     assert encode_policy(decode_policy(old)) == old
     assert digest_of(old) == "bcd67df4387f89864893b0839f933269cda35ab9cfcdd26952ce91b0780b8856"
-    assert [reader_of(policy) for policy in (POLICY, SHADOWED, RULED)] == [1, 1, READER]
+    assert [reader_of(policy) for policy in (POLICY, SHADOWED, RULED)] == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,37 @@ def test_a_policy_that_uses_nothing_new_keeps_its_bytes_and_its_readers() -> Non
 )
 def test_whatever_is_new_needs_the_new_reader(new: dict[str, Any]) -> None:
     """An old gateway refuses the whole policy then, and says that it is too old."""
-    assert reader_of(replace(Policy(1), **new)) == READER
+    assert reader_of(replace(Policy(1), **new)) == 2
+
+
+def test_an_observed_output_needs_a_reader_that_counts_it() -> None:
+    """A gateway that would not count it refuses the policy, in place of leaving a guardrail without numbers."""
+    observing = replace(POLICY, observes=Observed("label", Reading.SCORE))
+    assert reader_of(observing) == 3
+    assert json.loads(encode_policy(observing))["observes"] == {"output": "label", "kind": "score"}
+    assert decode_policy(encode_policy(observing)) == observing
+    for wrong in ({"output": "label"}, {"output": "", "kind": "class"}, {"output": "x", "kind": "text"}, "label", None):
+        with pytest.raises(PolicyError):
+            decode_policy(changed(encode_policy(observing), observes=wrong))
+    with pytest.raises(PolicyError, match="observes is 'label'"):
+        Policy(1, observes="label")  # type: ignore[arg-type]
+
+
+def test_rules_of_comparison_need_the_newest_reader() -> None:
+    """A gateway that would not tell segments refuses the policy, in place of leaving them out of what is found."""
+    comparison = Comparison({"label": OutputRule(Agree.EXACT)}, ("x-country",), keep=5, redact=("ssn",))
+    compared = replace(SHADOWED, comparison=comparison)
+    assert (reader_of(compared), READER) == (4, 4)
+    assert json.loads(encode_policy(compared))["comparison"] == {
+        "outputs": {"label": {"how": "exact"}}, "segments": ["x-country"], "keep": 5, "redact": ["ssn"]
+    }  # fmt: skip
+    assert decode_policy(encode_policy(compared)) == compared
+    mistaken: tuple[object, ...] = ({"outputs": []}, {"keep": -1}, {"more": 1}, "exact", None)
+    for wrong in mistaken:
+        with pytest.raises(PolicyError):
+            decode_policy(changed(encode_policy(compared), comparison=wrong))
+    with pytest.raises(PolicyError, match="comparison is 'exact'"):
+        Policy(1, comparison="exact")  # type: ignore[arg-type]
 
 
 def test_snapshots_from_before_still_load() -> None:
@@ -158,10 +190,10 @@ def changed(blob: bytes, **more: object) -> bytes:
 
 def test_what_a_newer_release_wrote_is_refused() -> None:
     """A policy half understood is none."""
-    with pytest.raises(PolicyError, match="form 3"):
-        decode_policy(changed(encode_policy(POLICY), reader=3))
-    with pytest.raises(PolicyError, match="form 3"):
-        decode_snapshot(changed(encode_snapshot(SNAPSHOT), reader=3))
+    with pytest.raises(PolicyError, match="form 5"):
+        decode_policy(changed(encode_policy(POLICY), reader=5))
+    with pytest.raises(PolicyError, match="form 5"):
+        decode_snapshot(changed(encode_snapshot(SNAPSHOT), reader=5))
 
 
 def test_unknown_keys_are_refused_wherever_they_are() -> None:

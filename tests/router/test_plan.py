@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.agreement import Comparison
 from router.choose import bucket_of, drawn
 from router.errors import PlanError, PolicyError
 from router.match import Match
+from router.observed import Observed, Reading
 from router.places import places_of
-from router.plan import MOST_ARMS, Does, End, Kind, Needs, Plan, Stage, grows, policy_for
+from router.plan import MOST_ARMS, End, Kind, Plan, grows, policy_for
 from router.policy import WHOLE, Arm, Policy, Role, Rule, Shadow
+from router.stage import Does, Needs, Stage
 from router.strategies import CanaryStep, canary
 from tests.examples import examples
 from tests.router.cases import STABLE, plans, shares
@@ -152,6 +155,51 @@ def test_a_stages_rules_come_before_those_from_before() -> None:
     assert policy.shadows == (Shadow(8), Shadow(9, 5))
 
 
+@given(st.integers(1, WHOLE), st.integers(1, WHOLE))
+def test_stable_is_asked_again_for_a_part_of_what_is_copied(sample: int, noise: int) -> None:
+    """By the same salt, so that the units of the one shadow are among those of the other; and not in the plan's end."""
+    stage = Stage("s", shadows=(Shadow(9, sample, "mine", max_per_s=3, noise_ppm=noise),))
+    plan = Plan(Kind.CUSTOM, (stage,), End.RESTORE)
+    policy = policy_for(plan, 0, BASE)
+    part = sample * noise // WHOLE
+    again = (Shadow(STABLE, part, "mine", max_per_s=3),) if part else ()
+    assert policy.shadows == (Shadow(9, sample, "mine", max_per_s=3), *again)
+    assert part <= sample
+    assert policy_for(plan, 1, BASE).shadows == ()
+
+
+@settings(max_examples=examples(200))
+@given(plans())
+def test_an_output_is_observed_while_its_values_are_compared(plan: Plan) -> None:
+    """In every stage that splits traffic by itself; not where a policy was set by hand, and never after the end."""
+    wanted = None if plan.terms is None or len(plan.terms.guardrails) == 2 else Observed("label", Reading.SCORE)
+    for policy, stage in zip(policies_of(plan), plan.stages, strict=False):
+        runs = stage.does is not Does.WATCH and stage.policy is None
+        assert policy.observes == (wanted if runs else None)
+    assert policies_of(plan)[-1].observes is None
+
+
+def test_answers_are_compared_as_the_plan_says_while_its_copies_are_made() -> None:
+    """In a stage without copies, and after the end, what the policy from before says of them stays."""
+    before, own = Comparison(keep=1), Comparison(keep=2)
+    stages = (Stage("copies", shadows=(Shadow(2),)), Stage("none", Does.BAKE, needs=Needs.MINIMA))
+    for said, found in ((own, [own, before, before]), (None, [before, before, before])):
+        plan = Plan(Kind.CUSTOM, stages, End.PROMOTE, candidate=2, comparison=said)
+        base = replace(BASE, comparison=before)
+        assert [policy_for(plan, stage, base, chosen=2).comparison for stage in range(3)] == found
+
+
+def test_the_decisive_stage_is_where_the_candidate_stands_beside_stable_for_the_last_time() -> None:
+    """Counted from 0; none where nothing is promoted, or where it never does."""
+    steps = [CanaryStep(share) for share in (10_000, 500_000, WHOLE)]
+    plan = canary(2, steps, watch_s=60)
+    assert plan.decisive == 1
+    assert canary(2, steps[2:]).decisive is None
+    assert replace(plan, stages=plan.stages[:3], end=End.KEEP).decisive is None
+    others = tuple(replace(one, shares={3: 10_000}) for one in plan.stages[:2])
+    assert replace(plan, stages=(*others, *plan.stages[2:])).decisive is None
+
+
 def test_only_the_candidate_of_a_promotion_is_a_canary() -> None:
     """The others are arms side by side."""
     stage = Stage("s", shares={2: 10, 3: 10})
@@ -236,6 +284,7 @@ RUN = Stage("run", shares={2: 5})
         ({"shares": {}, "needs": Needs.MINIMA, "min_requests": 5}, "would never come"),
         ({"shadows": [Shadow(2)]}, "tuples"),
         ({"shadows": (Shadow(2), Shadow(2, 5))}, "twice"),
+        ({"shadows": (Shadow(2, noise_ppm=1), Shadow(3, noise_ppm=1))}, "for one of them"),
         ({"name": "", "min_s": -1}, "no name.*; min_s"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.agreement import Comparison
 from router.errors import PlanError
 from router.freeze import Dated, Weekly
 from router.match import Match
-from router.plan import Kind, Needs, Plan
-from router.plan_form import PLAN_SCHEMA, plan_as_dict, plan_from, seconds_of
+from router.plan import Incident, Kind, Plan
+from router.plan_form import plan_as_dict, plan_from, seconds_of
+from router.plan_schema import PLAN_SCHEMA
 from router.policy import Shadow
 from router.schema import mistakes
+from router.stage import Needs
+from router.verdicts.guardrails import USUAL_WITH_COPIES, Terms
 from tests.examples import examples
 from tests.router.cases import plans
 
@@ -49,6 +54,34 @@ def test_a_plan_comes_back_from_its_form(plan: Plan) -> None:
     assert list(mistakes(SCHEMA, said)) == []
 
 
+def test_what_was_added_is_said_only_where_it_is_used() -> None:
+    """An older reader goes on reading every other plan, and refuses these by their first key."""
+    plain = plan_from(SHORT)
+    assert (plan_as_dict(plain)["form"], {"terms", "on_incident"} & plan_as_dict(plain).keys()) == (1, set())
+    for new in ({"terms": Terms(harm=0.02)}, {"on_incident": Incident.HOLD}):
+        said = plan_as_dict(replace(plain, **new))
+        assert (said["form"], {"terms", "on_incident"} & said.keys()) == (2, set(new))
+        assert plan_from(said) == plan_from({**said, "form": 1}) == replace(plain, **new)
+    compared = replace(plain, comparison=Comparison(segments=("x-country",)))
+    assert (plan_as_dict(compared)["form"], plan_from(plan_as_dict(compared))) == (3, compared)
+    with pytest.raises(PlanError, match="comparison: 'X' is no header name"):
+        plan_from({**SHORT, "comparison": {"segments": ["X"]}})
+
+
+def test_terms_are_read_with_the_rest_of_the_plan() -> None:
+    """What is left out has its usual value; every mistake is named with its place."""
+    terms = {"guardrails": [{"watches": "errors", "margin": 3}, {"watches": "timeouts"}], "harm": 0.05}
+    found = plan_from({**SHORT, "terms": terms}).judged_by
+    assert [(one.name, one.margin, one.weight) for one in found.guardrails] == [("errors", 3, 3), ("timeouts", None, 1)]
+    assert (found.harm, found.promotion, plan_from(SHORT).judged_by) == (0.05, 0.05, USUAL_WITH_COPIES)
+    wrong = {**SHORT, "terms": {"harm": 2, "guardrails": [{"watches": "mood"}]}}
+    with pytest.raises(PlanError, match=r"terms.guardrails\[0\].watches is 'mood'.*terms.harm is 2: it is the chance"):
+        plan_from(wrong)
+    twice = {**SHORT, "terms": {"guardrails": [{"watches": "errors"}, {"watches": "errors"}]}}
+    with pytest.raises(PlanError, match="terms: guardrails have names of their own"):
+        plan_from(twice)
+
+
 def test_the_plan_in_the_documents_is_one() -> None:
     """Whoever copies it begins with something that works."""
     text = (Path(__file__).parents[2] / "docs" / "rollouts.md").read_text()
@@ -75,7 +108,7 @@ def test_people_may_leave_out_and_abbreviate() -> None:
         (None, ["the document is None"]),
         ([], ["the document is []"]),
         ({}, ["form is missing", "end is missing", "stages is missing"]),
-        ({**SHORT, "form": 2}, ["form is 2: it is 1"]),
+        ({**SHORT, "form": 4}, ["form is 4: it is one of 1, 2, 3"]),
         ({**SHORT, "until": 5}, ["until is not understood: there is form, kind"]),
         ({**SHORT, "end": "promoted", "stages": []}, ["end is 'promoted': it is one of 'promote'", "stages is []"]),
         (

@@ -138,6 +138,7 @@ def test_shares_that_cannot_be_are_refused(shares: dict[int, int]) -> None:
         ("allow_override", "yes"),
         ("repeatable", 1),
         ("shadows", (Shadow(2), Shadow(2, 5, "other"))),
+        ("shadows", (Shadow(2, noise_ppm=1),)),
         ("rules", [RULE]),
         ("rules", ("x",)),
         ("rules", (RULE,) * (MOST_RULES + 1)),
@@ -178,6 +179,8 @@ def test_an_arm_beyond_the_last_bucket_is_not_built() -> None:
         {"max_per_s": True},
         {"max_in_flight": 0.5},
         {"max_in_flight": 10**9},
+        {"noise_ppm": -1},
+        {"noise_ppm": True},
     ],
 )
 def test_a_shadow_that_cannot_be_is_not_built(fields: dict[str, object]) -> None:

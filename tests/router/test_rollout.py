@@ -14,9 +14,10 @@ from router.commands import Approve, Command, Pause, Promote, Resume, Retry, Rol
 from router.errors import PlanError, PolicyError, RolloutError
 from router.freeze import Weekly
 from router.phases import Phase
-from router.plan import Does, End, Kind, Needs, Plan, Stage, Stalled
+from router.plan import End, Kind, Plan, Stalled
 from router.policy import WHOLE, Arm, Policy, Shadow
 from router.rollout import Approval, Automation, Evidence, Fact, Rollout, Says, Seen, policy_of, start
+from router.stage import Does, Needs, Stage
 from router.strategies import CanaryStep, Decide, ab_test, blue_green, canary, manual, shadow
 
 BASE = Policy(1, salt="base")
@@ -455,7 +456,7 @@ def test_a_shadow_leaves_everything_as_it_was() -> None:
     """Copies while it runs, nothing after."""
     walk = Walk(shadow(Shadow(2), duration_s=60))
     walk.go_on()
-    assert policy_of(walk.rollout).shadows == (Shadow(2),)
+    assert policy_of(walk.rollout).shadows == (Shadow(2, salt="r1 shadow"),)
     assert walk.go_on() == "promoted"
     assert policy_of(walk.rollout) == BASE
 

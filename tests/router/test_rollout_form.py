@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,4 +53,6 @@ def test_what_is_no_rollout_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_rollout_from_before_is_equal_only_to_itself() -> None:
     """Every field that tells two states apart is kept."""
-    assert {*rollout_as_dict(RUNNING)} == {*Rollout.__slots__, "form"}
+    told = replace(RUNNING, halted_on=1, alerted_on=1)
+    assert {*rollout_as_dict(told)} == {*Rollout.__slots__, "form"}
+    assert rollout_from(rollout_as_dict(told)) == told

@@ -105,6 +105,16 @@ def test_who_splits_draws_anew(plan: Plan, anew: bool) -> None:  # noqa: FBT001 
     assert (start("r1", plan, BASE, 0).plan.salt == "r1") is anew
 
 
+def test_the_copies_of_each_rollout_are_its_own() -> None:
+    """Drawn by a salt that no other rollout has, and that is not the one of its shares; a salt that is named stays."""
+    plan = put_together(shadow(Shadow(2), duration_s=5), STEPS)
+    policies = [policy_for(start(name, plan, BASE, 0).plan, 0, BASE) for name in ("r1", "r2")]
+    salts = [one.shadows[0].salt for one in policies]
+    assert len({*salts, *(one.salt for one in policies)}) == 4
+    named = put_together(shadow(Shadow(2, salt="mine"), duration_s=5), STEPS)
+    assert start("r1", named, BASE, 0).plan.stages[0].shadows[0].salt == "mine"
+
+
 def test_a_split_that_is_taken_over_keeps_its_units() -> None:
     """Who had the version by the earlier split has it in the rollout: its salt stays, and so does its place."""
     base = BASE.with_shares({2: 10_000})

@@ -9,8 +9,9 @@ import pytest
 
 from router.errors import PlanError
 from router.match import Match
-from router.plan import Does, End, Needs, Plan, policy_for
+from router.plan import End, Plan, policy_for
 from router.policy import WHOLE, Policy, Rule, Shadow
+from router.stage import Does, Needs
 from router.strategies import CanaryStep, Decide, ab_test, blue_green, canary, manual, put_together, shadow
 
 BASE = Policy(1)
@@ -42,6 +43,27 @@ def test_a_canary_grows_and_is_promoted_and_watched() -> None:
     assert [stage.name for stage in plan.stages] == ["0.0001 %", "50 %", "100 %", "watch"]
     assert [stage.approval for stage in plan.stages] == [False, True, False, False]
     assert (plan.stages[0].min_s, plan.stages[0].min_requests) == (60, 10)
+
+
+@pytest.mark.parametrize(
+    ("steps", "verdicts"),
+    [((1, 10, 50, 100), [50]), ((1, 10), [10]), ((100,), []), ((50, 100), [50]), ((1, 50, 20, 100), [20])],
+    ids=lambda one: "-".join(map(str, one)),
+)
+def test_a_canary_earns_its_promotion_where_it_is_compared_best(steps: tuple[int, ...], verdicts: list[int]) -> None:
+    """In the last step that leaves stable something; before it time and requests do, after it nobody is left."""
+    plan = canary(2, [CanaryStep(step * 10_000) for step in steps], watch_s=60)
+    assert [f"{step} %" for step in verdicts] == [one.name for one in plan.stages if one.needs is Needs.VERDICT]
+    for needs in Needs:
+        asked = canary(2, [CanaryStep(step * 10_000) for step in steps], watch_s=60, needs=needs)
+        assert [one.needs for one in asked.stages] == [needs] * len(steps) + [Needs.MINIMA]
+
+
+def test_nothing_else_waits_for_a_verdict() -> None:
+    """Copies, chosen people and policies set by hand compare nothing by lot."""
+    look = blue_green(2, preview=(Match("x", ("a",)),))
+    for plan in (shadow(Shadow(2), duration_s=60), look, manual(Policy(1)), ab_test({2: 5}, duration_s=60)):
+        assert {one.needs for one in plan.stages} == {Needs.MINIMA}
 
 
 def test_the_end_of_a_canary_is_approved_before_it_is_promoted() -> None:

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import PlanError, RolloutError
-from router.plan import End, Kind, Needs, Plan, Stage, policy_for
+from router.plan import End, Kind, Plan, policy_for
 from router.policy import WHOLE, Arm, Policy
 from router.rollout import Rollout, start
 from router.rollout_form import rollout_as_dict, rollout_from
 from router.salts import deals_anew, draws_anew, settled
+from router.stage import Needs, Stage
 from router.strategies import CanaryStep, canary
 from tests.examples import examples
 from tests.router.cases import STABLE, shares

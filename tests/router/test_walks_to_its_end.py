@@ -1,4 +1,4 @@
-"""Where nobody judges, every plan that the strategies make walks to its end on time and requests."""
+"""Every plan that the strategies make walks to its end: on time and requests, and one verdict where it asks for one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.advance import nameless, obstacles, tick
+from router.advance import nameless, tick
 from router.commands import Approve, Promote, ask
 from router.errors import PlanError
 from router.match import Match
 from router.phases import Phase
 from router.plan import End, Plan
 from router.policy import Policy, Shadow
-from router.rollout import Approval, Evidence, Rollout, Seen, start
+from router.rollout import Approval, Evidence, Rollout, Says, Seen, start
+from router.stage import Does, Needs, Stage
 from router.strategies import CanaryStep, Decide, ab_test, blue_green, canary, manual, put_together, shadow
 from tests.examples import examples
 
@@ -24,19 +25,19 @@ UP = frozenset(range(1, 10))
 STEP_S = 50.0
 
 
-def walked(plan: Plan) -> Rollout:
-    """Where it gets by traffic alone, and operators who approve and name what they are asked for."""
+def walked(plan: Plan, says: Says = Says.PROMOTE) -> Rollout:
+    """Where it gets by traffic, a verdict, and operators who approve and name what they are asked for."""
     rollout, now_s = start("r1", plan, BASE, 0.0), 0.0
     for _ in range(500):
         if rollout.over:
             return rollout
         now_s += STEP_S
-        counted = Evidence(rollout.leg, now_s, requests=dict.fromkeys(UP, int(rollout.spent_s(now_s)) * 10))
+        counted = Evidence(rollout.leg, now_s, says, requests=dict.fromkeys(UP, int(rollout.spent_s(now_s)) * 10))
         seen = Seen(now_s, UP, counted)
         rollout = tick(rollout, seen).rollout
         if rollout.phase is Phase.WAITING:
             rollout = passed_by_hand(rollout, seen)
-    raise AssertionError(f"it stands at {rollout.place}: {list(obstacles(rollout, seen))}")
+    return rollout
 
 
 def passed_by_hand(rollout: Rollout, seen: Seen) -> Rollout:
@@ -85,8 +86,19 @@ shadows = st.builds(
 @settings(max_examples=examples(400))
 @given(ends, st.booleans(), shadows)
 def test_every_strategy_alone_and_after_a_shadow(last: Plan, after_a_shadow: bool, before: Plan) -> None:  # noqa: FBT001 (drawn)
-    """Its end is reached, with the watch before it, though no verdict ever comes."""
-    assert walked(put_together(before, last) if after_a_shadow else last).phase is Phase.PROMOTED
+    """Its end is reached, with the watch before it; only a canary that splits the traffic waits for a verdict."""
+    plan = put_together(before, last) if after_a_shadow else last
+    assert walked(plan).phase is Phase.PROMOTED
+    without = walked(plan, Says.NOT_YET)
+    assert without.over is (plan.decisive is None)
+    assert without.over or without.stage == plan.decisive
+
+
+@given(steps, watches)
+def test_a_canary_that_asks_for_no_verdict_needs_none(some: list[CanaryStep], watch_s: int) -> None:
+    """Its time and its requests are enough."""
+    plan = canary(2, some, watch_s=watch_s, needs=Needs.MINIMA)
+    assert walked(plan, Says.NOT_YET).phase is Phase.PROMOTED
 
 
 @given(shadows)
@@ -97,9 +109,9 @@ def test_a_shadow_ends_as_it_was(plan: Plan) -> None:
 
 @pytest.mark.parametrize(("decide", "undecided"), list(product(Decide, [End.RESTORE, End.KEEP])))
 def test_an_ab_test_with_a_watch_ends(decide: Decide, undecided: End) -> None:
-    """Whichever way it is decided: its watch needs its time, not a verdict that nobody gives."""
-    arms = {2: 300_000}
-    assert walked(ab_test(arms, duration_s=60, decide=decide, undecided=undecided, watch_s=60)).phase is Phase.PROMOTED
+    """Whichever way it is decided: its watch needs its time, and no verdict."""
+    plan = ab_test({2: 300_000}, duration_s=60, decide=decide, undecided=undecided, watch_s=60)
+    assert walked(plan, Says.NOT_YET).phase is Phase.PROMOTED
 
 
 def test_what_could_never_end_is_no_plan() -> None:
@@ -107,4 +119,4 @@ def test_what_could_never_end_is_no_plan() -> None:
     with pytest.raises(PlanError, match="would end at once"):
         ab_test({2: 5})
     with pytest.raises(PlanError, match="would never come"):
-        blue_green(2, needs=canary(2, [CanaryStep(5)]).stages[0].needs.VERDICT)
+        Stage("look", Does.BAKE, needs=Needs.VERDICT)

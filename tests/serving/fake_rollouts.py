@@ -20,6 +20,7 @@ from router.plan import Plan, policy_for
 from router.plan_form import plan_as_document
 from router.policy import Policy
 from router.strategies import CanaryStep, canary
+from router.verdicts.shown import Arm, Bounds, Certified, Figure, GuardrailShown, Shown, as_dict
 from serving.control.models_client import VersionAnswer
 
 AT = "2026-11-20T14:03:01.123456Z"
@@ -28,6 +29,31 @@ STEPS = canary(
     [CanaryStep(share, 600, 1_000, approval=share == 500_000) for share in (10_000, 50_000, 250_000, 500_000)],
     watch_s=86_400,
 )
+VERDICT = Shown(
+    decision="not_yet",
+    words="Not yet: nothing speaks against the candidate, but errors cannot be certified yet.",
+    freeze=False,
+    alert=False,
+    rule="fast",
+    log10_e=0.5,
+    threshold=2.0,
+    spent=0.25,
+    newest_s=1_000.0,
+    guardrails=(
+        GuardrailShown(
+            name="errors", watches="errors", what="", counted="requests", candidate=Arm(12, 2_700),
+            stable=Arm(60, 24_300), odds_ratio=Bounds(0.9, 1.8, 3.44), log10_e=0.6, part=0.9,
+            certified=Certified(holds=False, not_inferior=0.48, under_ceiling=None, threshold=1.3),
+        ),
+        GuardrailShown(
+            name="latency", watches="latency", what="slower than p99", counted="requests", candidate=Arm(0, 2_700),
+            stable=Arm(0, 24_300), odds_ratio=None, log10_e=0.0, part=0.1, certified=None,
+        ),
+    ),
+    figures=(Figure("harm", 0.5, 2.0),),
+)  # fmt: skip
+TOLD = {"2": as_dict(VERDICT)}
+"""The same as the API tells it, of version 2."""
 PHASE_AFTER = {
     "pause": "paused",
     "resume": "running",
@@ -69,6 +95,7 @@ def rollout(name: str = "ro_0123456789ab", plan: Plan = STEPS, **changes: Any) -
             "1": {"requests_per_s": 95.0, "error_share": 0.0004, "p50_ms": 4.2, "p99_ms": 12.84},
             "2": {"requests_per_s": 5.0, "error_share": 0.025, "p50_ms": 6.0, "p99_ms": 1_250.0},
         },
+        "verdicts": {},
         "chosen": None,
         "advised": "",
         "approvals": [],
@@ -110,6 +137,14 @@ class FakeRollouts:
     silent: int = 0
     """How many of the next requests break off unanswered."""
     aliases: dict[str, int] = field(default_factory=dict)
+    rate: float | None = 100.0
+    """Requests per second of every model."""
+    block: dict[str, Any] = field(default_factory=dict)
+    """What was recorded of every rollout."""
+    found: dict[str, Any] = field(
+        default_factory=lambda: {"id": "ro_0123456789ab", "model": "digits", "candidates": []}
+    )
+    """What was found in the answers to every rollout's copies."""
     acknowledged: dict[str, Any] | None = field(
         default_factory=lambda: {"of": 2, "by": 2, "expired": [], "waiting": []}
     )
@@ -206,6 +241,19 @@ class FakeRollouts:
             return 404, {"title": "no", "status": 404, "detail": f"There is no alias {name}.", "hint": ""}
         return 200, {**said, "model": "digits", "version": self.aliases[name]}
 
+    def rated(self, _asked: Asked, model: str) -> tuple[int, dict[str, Any]]:
+        """GET /models/{model}/rates."""
+        versions = rollout()["lately"] if self.rate else {}
+        return 200, {"model": model, "requests_per_s": self.rate, "versions": versions}
+
+    def recorded(self, _asked: Asked, _name: str) -> tuple[int, dict[str, Any]]:
+        """GET /rollouts/{id}/blocks: one block is a line of JSON as well."""
+        return 200, self.block
+
+    def differs(self, _asked: Asked, _name: str) -> tuple[int, dict[str, Any]]:
+        """GET /rollouts/{id}/diff."""
+        return 200, self.found
+
     def changed(self, there: dict[str, Any]) -> dict[str, Any]:
         """What a change answers."""
         return {"rollout": there, "acknowledged": self.acknowledged, "epoch": 9, "took_ms": 12.3, "notes": ["a note"]}
@@ -218,6 +266,9 @@ _PATHS = [
         (f"GET {_V1}/status", "status"),
         (f"GET {_V1}/rollouts", "listed"),
         (f"GET {_V1}/models/([^/]+)/rollouts", "listed"),
+        (f"GET {_V1}/models/([^/]+)/rates", "rated"),
+        (f"GET {_V1}/rollouts/([^/]+)/blocks", "recorded"),
+        (f"GET {_V1}/rollouts/([^/]+)/diff", "differs"),
         (f"GET {_V1}/rollouts/([^/]+)", "one"),
         (f"GET {_V1}/rollouts/([^/]+)/why", "ledger"),
         (f"GET {_V1}/ledger", "ledger"),

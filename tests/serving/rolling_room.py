@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import uvicorn
 
+from registry.baselines import Baselines
+from registry.store import connect as connect_registry
 from router.policy import Policy
 from serving.control.api import create_app
 from serving.control.api.desk import Desk
+from serving.control.feedback import Feedback
 from serving.control.rolling.feed import Feed
+from serving.control.rolling.outward import Hook
 from serving.control.rolling.rolling import Rolling
 from serving.control.service import ControlService
 from serving.control.store import Store, connect
 from serving.control.tasks import end
+from serving.control.watched import Drift
 from serving.endpoint import Endpoint
 from serving.sockets import open_listener
 
@@ -47,12 +53,16 @@ class RollingRoom:
 
 
 @contextmanager
-def rolling_room(url: str, namespace: str) -> Iterator[RollingRoom]:
+def rolling_room(
+    url: str, namespace: str, *, hooks: Mapping[int, Hook] = MappingProxyType({}), trusted: Sequence[str] = ()
+) -> Iterator[RollingRoom]:
     """A control room whose model has three versions that are up, and gives the first all of its traffic.
 
     Args:
         url: of the Valkey.
         namespace: what its keys begin with.
+        hooks: that hear of drift; of the model `demo`, too, version 1 is known.
+        trusted: origins that may be plain and private.
     """
     listener = open_listener("127.0.0.1", 0, "The room's listener", "none")
     running: list[uvicorn.Server] = []
@@ -62,8 +72,11 @@ def rolling_room(url: str, namespace: str) -> Iterator[RollingRoom]:
         store = connect(url, namespace)
         await _with_versions(store)
         service = ControlService(store, {})
-        rolling = Rolling(store, service.traffic)
-        app = create_app(service, desk=Desk(rolling.rollouts, Feed(store), store, store))
+        rolling = Rolling(store, service.traffic, hooks=hooks, trusted=trusted)
+        registry = connect_registry(url, namespace)
+        drift = Drift(store, Baselines(registry), {MODEL: (1, 2, 3), "demo": (1,)})
+        desk = Desk(rolling.rollouts, Feed(store), store, store, Feedback(store, {}), drift)
+        app = create_app(service, desk=desk)
         running.append(uvicorn.Server(uvicorn.Config(app, log_level="error")))
         walking = asyncio.create_task(rolling.loops.run())
         begun.set()
@@ -72,6 +85,7 @@ def rolling_room(url: str, namespace: str) -> Iterator[RollingRoom]:
         finally:
             await end([walking])
             await store.close()
+            await registry.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="rolling-room")
     thread.start()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.plan import LONGEST_S
 from router.plan_form import seconds_of as seconds_in_documents
 from router.policy import WHOLE, format_share, parse_share
+from router.stage import LONGEST_S
 from serving.amounts import pair_of, percent_of, seconds_of, share_of, step_of, time_of
 
 SHARES = st.integers(0, WHOLE)

@@ -32,10 +32,10 @@ __all__ = ["api", "sluice"]
             {"candidate": 2, "canary": {"steps": ["1%", "50%"], "approve": ["50%", "end"], "watch": "1d"}},
         ),
         (
-            ["--candidate", "3", "--shadow", "10%", "--shadow-for", "1h", "--canary", "5"],
+            ["--candidate", "3", "--shadow", "10%", "--shadow-for", "1h", "--noise", "20%", "--canary", "5"],
             {
                 "candidate": 3,
-                "shadow": {"version": 3, "sample": "10%", "for": "1h"},
+                "shadow": {"version": 3, "sample": "10%", "for": "1h", "noise": "20%"},
                 "canary": {"steps": ["5%"]},
             },
         ),
@@ -174,6 +174,7 @@ def test_the_candidate_may_be_named_by_an_alias(sluice: Command, api: FakeRollou
         (["--candidate", "2", "--canary", "5", "--approve", "6"], "--approve 6% is no step"),
         (["--candidate", "2", "--canary", "5", "--bake", "5m"], "--bake goes with --blue-green"),
         (["--candidate", "2", "--canary", "5", "--shadow-for", "5m"], "--shadow-for goes with --shadow"),
+        (["--candidate", "2", "--canary", "5", "--noise", "10%"], "--noise goes with --shadow"),
         (["--candidate", "2", "--canary", "5", "--for", "5m"], "--for goes with --ab"),
         (["--candidate", "2", "--shadow", "5"], "--shadow needs --shadow-for"),
         (["--candidate", "2", "--canary", "5", "--timeout", "5m"], "--timeout goes with --wait"),
@@ -235,6 +236,87 @@ def test_a_file_of_another_model_is_refused(sluice: Command, api: FakeRollouts) 
     Path("rollout.yaml").write_text(FILE.replace("model: digits\n", ""))
     ran = sluice("rollout", "start", "-f", "rollout.yaml")
     assert (ran.code, "which model" in ran.err) == (2, True)
+
+
+# How answers to copies are compared.
+
+
+def test_how_answers_are_compared_is_typed(sluice: Command, api: FakeRollouts) -> None:
+    """Rules by output, the headers that it is broken down by, and what is never kept, as a file says them."""
+    words = ["--candidate", "2", "--shadow", "100%", "--shadow-for", "1h"]
+    words += ["--compare", "label=exact", "--compare", "score=close:0.01", "--segment", "X-Country", "--redact", "ssn"]
+    ran = sluice("rollout", "start", "digits", *words)
+    assert ran.code == 0, ran.err
+    assert api.asked[-1].body["compare"] == {
+        "outputs": {"label": {"how": "exact"}, "score": {"how": "close", "relative": 0.01}},
+        "segments": ["x-country"],
+        "keep": 20,
+        "redact": ["ssn"],
+    }
+    document_from(RolloutIn(**api.asked[-1].body).model_dump(mode="json", exclude_none=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--shadow", "5%", "--shadow-for", "1h", "--compare", "label"], "OUTPUT=HOW"),
+        (["--shadow", "5%", "--shadow-for", "1h", "--compare", "label=nearly"], "no way to compare"),
+        (["--shadow", "5%", "--shadow-for", "1h", "--segment", "x country"], "no header name"),
+        (["--canary", "5,100", "--compare", "label=exact"], "--compare goes with --shadow"),
+    ],
+    ids=range(4),
+)
+def test_rules_of_comparison_mistyped_are_refused(
+    sluice: Command, api: FakeRollouts, words: list[str], said: str
+) -> None:
+    """In a sentence, and nothing is asked of anybody."""
+    ran = sluice("rollout", "start", "digits", "--candidate", "2", *words)
+    assert (ran.code, said in ran.err) == (2, True), ran.err
+    assert not api.asked
+
+
+# What it is judged by.
+
+
+def test_what_it_is_judged_by_is_typed_and_told(sluice: Command, api: FakeRollouts) -> None:
+    """Options become the file's keys; whoever starts it is told what it has to earn and what takes it back."""
+    words = ["--candidate", "2", "--canary", "1,50,100", "--needs", "verdict", "--tolerate", "latency=1.5"]
+    words += ["--guardrail", "timeouts", "--harm", "2%", "--rule", "burst-proof", "--warm-up", "1m"]
+    ran = sluice("rollout", "start", "digits", *words, "--on-incident", "hold")
+    assert ran.code == 0, ran.err
+    assert api.asked[-1].body["canary"] == {"steps": ["1%", "50%", "100%"], "needs": "verdict"}
+    assert api.asked[-1].body["on_incident"] == "hold"
+    assert api.asked[-1].body["judged_by"] == {
+        "guardrails": [{"watches": "errors"}, {"watches": "latency", "tolerated": 1.5}, {"watches": "timeouts"}],
+        "harm": 0.02,
+        "rule": "burst_proof",
+        "warm_up_s": 60,
+    }
+    document_from(RolloutIn(**api.asked[-1].body).model_dump(mode="json", exclude_none=True))
+    assert "judged by: errors up to 1x stable's odds" in ran.out
+    assert "passed by a verdict: stage '50 %'" in ran.out, "as the API says of what it began"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--canary", "5", "--harm", "much"], "--harm: 'much' is no number"),
+        (["--canary", "5", "--harm", "2"], "judged_by.harm is 2.0"),
+        (["--canary", "5", "--tolerate", "mood=2"], "there is no guardrail 'mood'"),
+        (["--canary", "5", "--guardrail", "predictions"], "say of which output"),
+        (["--canary", "5", "--rule", "luck"], "judged_by.rule is 'luck'"),
+        (["--canary", "5", "--needs", "luck"], "canary.needs is 'luck'"),
+        (["--canary", "5", "--on-incident", "panic"], "on_incident is 'panic'"),
+        (["--shadow", "5%", "--shadow-for", "1h", "--needs", "verdict"], "--needs goes with --canary"),
+    ],
+)
+def test_what_nothing_could_be_judged_by_is_refused(
+    sluice: Command, api: FakeRollouts, words: list[str], said: str
+) -> None:
+    """Before anybody is asked, by the name that was typed or the file's."""
+    ran = sluice("rollout", "start", "digits", "--candidate", "2", *words)
+    assert (ran.code != 0, said in " ".join(ran.err.split())) == (True, True), ran.err
+    assert api.asked == []
 
 
 # Looking ahead.

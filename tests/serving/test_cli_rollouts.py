@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serving.control.api.rollout_bodies import RolloutChangedOut, RolloutDetailOut, StagesOut, StoppedOut
-from tests.serving.fake_rollouts import STEPS, Asked, FakeRollouts, entry, rollout, serving
+from tests.serving.fake_rollouts import STEPS, TOLD, Asked, FakeRollouts, entry, rollout, serving
 from tests.serving.rollout_commands import ONE, api
 from tests.serving.test_cli import Command, sluice
 
@@ -18,6 +18,7 @@ __all__ = ["api", "sluice"]
 def test_the_fake_speaks_as_the_real_one_does(api: FakeRollouts) -> None:
     """Every answer of the fake is one of the API's own types, so no test here rests on an invention."""
     RolloutDetailOut.model_validate(rollout())
+    RolloutDetailOut.model_validate(rollout(verdicts=TOLD))
     RolloutChangedOut.model_validate(api.changed(rollout()))
     dry, plain = Asked("", {"dry_run": ["true"]}, {}, None), Asked("", {}, {}, None)
     StagesOut.model_validate(api.started(dry, "digits")[1])
@@ -64,9 +65,23 @@ def test_status_says_what_a_version_that_carries_less_gets(sluice: Command, api:
     assert any(row[:6] == ["2", "candidate", "50", "%", "30", "%"] for row in rows), out
 
 
+def test_status_tells_the_verdict_on_its_numbers(sluice: Command, api: FakeRollouts) -> None:
+    """Its words, a row for each guardrail, and what is left of the budget; which stage needs it is in the plan."""
+    api.rollouts = [rollout(verdicts=TOLD)]
+    out = sluice("rollout", "status", "digits").out
+    assert "version 2: Not yet: nothing speaks against the candidate, but errors cannot be certified yet." in out
+    assert "75 % of the budget is left, rule fast" in out
+    rows = [" ".join(line.replace("│", " ").split()) for line in out.splitlines()]
+    assert "errors 12 of 2,700 60 of 24,300 1.8 (0.9-3.4) 4.0:1 3.0:1 of 20:1" in rows
+    assert any("10m and 1,000 requests and a verdict needed" in row for row in rows)
+    api.rollouts[0]["verdicts"] = {"2": {"decision": "perhaps"}}
+    unreadable = sluice("rollout", "status", "digits")
+    assert (unreadable.code, "cannot read" in unreadable.err) == (1, True)
+
+
 def test_status_of_a_room_of_the_release_before(sluice: Command, api: FakeRollouts) -> None:
     """It says nothing of how versions answer, and what it says is shown."""
-    for name in ("lately", "desired"):
+    for name in ("lately", "desired", "verdicts"):
         del api.rollouts[0][name]
     ran = sluice("rollout", "status", "digits")
     assert (ran.code, "12,345" in ran.out) == (0, True), ran.err

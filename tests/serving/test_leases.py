@@ -58,6 +58,9 @@ leases = st.builds(
     in_flight_by=st.dictionaries(st.text(max_size=8), counts, max_size=3),
     figures=st.dictionaries(st.text(max_size=8), figures, max_size=3),
     streams=st.lists(streams, max_size=3).map(tuple),
+    endings=st.dictionaries(st.text(max_size=8), counts, max_size=3),
+    ejected=st.dictionaries(st.text(max_size=8), counts, max_size=3),
+    braked=st.dictionaries(st.text(max_size=8), counts, max_size=3),
     access=counts,
     reader=counts,
 )
@@ -66,7 +69,7 @@ leases = st.builds(
 @given(leases)
 def test_a_lease_comes_back_from_its_text(lease: GatewayLease) -> None:
     """Every field, as text or as bytes; figures come from the text beside it."""
-    plain = replace(lease, figures={}, streams=())
+    plain = replace(lease, figures={}, streams=(), endings={}, ejected={}, braked={})
     assert decode_gateway(lease.encode()) == decode_gateway(lease.encode().encode()) == plain
     assert with_figures(plain, lease.encode_figures()) == with_figures(plain, lease.encode_figures().encode()) == lease
 
@@ -74,7 +77,7 @@ def test_a_lease_comes_back_from_its_text(lease: GatewayLease) -> None:
 @given(leases)
 def test_figures_make_no_lease_longer(lease: GatewayLease) -> None:
     """It is read many times a second by those who do not show them."""
-    assert lease.encode() == replace(lease, figures={}, streams=()).encode()
+    assert lease.encode() == replace(lease, figures={}, streams=(), endings={}, ejected={}, braked={}).encode()
 
 
 def test_figures_of_another_boot_are_not_this_ones() -> None:
@@ -103,6 +106,18 @@ def test_an_older_release_may_say_less() -> None:
         del said[name]
     lease = decode_gateway(json.dumps(said))
     assert (lease.in_flight_by, lease.access, lease.reader) == ({}, 0, 1)
+    beside = '{"boot": "b", "figures": {}, "streams": []}'
+    assert with_figures(replace(lease, endings={"m/1/first/ok": 1}), beside).endings == {}
+
+
+@pytest.mark.parametrize("count", ["many", -1, 1.5, None, True])
+def test_a_count_beside_a_lease_that_is_none_is_refused(count: object) -> None:
+    """As those in it."""
+    lease = GatewayLease("g", "b", 1, "h", 2, 3, "d")
+    for name in ("endings", "ejected", "braked"):
+        said = json.loads(lease.encode_figures())
+        with pytest.raises(ValueError, match="m/1"):
+            with_figures(lease, json.dumps(said | {name: {"m/1": count}}))
 
 
 @pytest.mark.parametrize("count", ["many", -1, 1.5, None, True])

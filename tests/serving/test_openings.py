@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.openings import Found, Socket, judge, listening, openings, warnings
+from serving.openings import Found, Socket, judge, listening, openings, sidecar_opening, warnings
 from serving.settings import Settings
 
 TOKEN = {"RAY_AUTH_MODE": "token"}
@@ -45,6 +45,17 @@ def test_every_listener_is_one_sentence() -> None:
         ),
         "control API (port 8080): open to whoever reaches 10.0.0.5, a key or a token is asked for, encrypted.",
     ]
+
+
+def test_the_sidecars_metrics_are_one_more() -> None:
+    """Nobody is asked for a key there, which is warned of where other machines reach it; nothing where it is off."""
+    here = sidecar_opening(settings())
+    assert (
+        str(here) == "drift metrics (port 9465): open to this machine alone, nobody is asked for a key, in the clear."
+    )
+    assert sidecar_opening(settings(drift={"enabled": False})) is None
+    exposed = settings(drift={"sidecar": {"metrics_host": "10.0.0.5"}}, access={"required": True})
+    assert any("drift.sidecar.metrics_host" in one for one in warnings(exposed, {}))
 
 
 def test_all_is_well_on_loopback() -> None:

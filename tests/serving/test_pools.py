@@ -24,6 +24,7 @@ def test_how_many_servers_there_are_is_no_part_of_the_digest(
         "max_replicas": replicas + more,
         "target_in_flight": target,
         "keep_warm_s": keep_warm_s,
+        "carries_rps": target,
     }
     assert how_many.keys() == HOW_MANY
     options = PoolOptions.model_validate({"max_batch_size": 8, **how_many})

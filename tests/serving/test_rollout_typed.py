@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.freeze import DAYS
-from router.plan import Does
+from router.stage import Does
 from serving.amounts import percent_of
 from serving.control.rolling.document import document_from
 from serving.rollout_stages import stages_on

@@ -112,10 +112,12 @@ def test_models_can_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_relative_paths_begin_at_the_files_folder(tmp_path: Path) -> None:
     """The state folder, a version's folder and the Triton binary are relative to the file, or absolute as they are."""
     text = "state_dir: state\ntriton: {binary: bin/tritonserver}\n" + model("[{version: 1, path: m/1}]")
+    text += "\ndrift: {webhooks: [{url: 'https://h', secret_file: keys/drift}]}\n"
     settings = load_settings(written(text, "conf/sluice.yaml"))
     assert settings.state_dir == tmp_path / "conf/state"
     assert settings.triton.binary == tmp_path / "conf/bin/tritonserver"
     assert settings.models[0].versions[0].path == tmp_path / "conf/m/1"
+    assert settings.drift.webhooks[0].secret_file == str(tmp_path / "conf/keys/drift")
     assert load_settings(None, {"state_dir": "/var/sluice"}).state_dir == Path("/var/sluice")
 
 
@@ -160,7 +162,7 @@ def test_all_mistakes_are_named_together(monkeypatch: pytest.MonkeyPatch) -> Non
             "1: x",
             (
                 "1: there is no such key; there are state_dir, listen, control, metrics, tls, access, "
-                "gateway, redis, ray, triton, registry, models"
+                "gateway, redis, ray, triton, registry, payloads, feedback, drift, models"
             ),
         ),
         ("gateway: {1: x}", "gateway.1: there is no such key; there are gateway.workers"),
@@ -201,6 +203,29 @@ def test_all_mistakes_are_named_together(monkeypatch: pytest.MonkeyPatch) -> Non
             "access.tokens.role_claim: 'a..b' is given, but it takes a claim's name",
         ),
         ("state_dir: ''", "state_dir: '' is given, but it takes a path"),
+        (
+            "payloads: {share: 0.01}",
+            "payloads.share: 0.01 is given, but '0.01' is no share: write '10%' or '100000ppm'",
+        ),
+        (
+            "payloads: {max_bytes: 10}",
+            "payloads.file_bytes: 67108864 is given, but a file may have at most payloads.max",
+        ),
+        ("payloads: {redact: ['']}", "payloads.redact[0]: '' is given, but it takes names of inputs or outputs"),
+        (
+            "drift: {samples: {share: 1}}",
+            "drift.samples.share: 1 is given, but it takes a share of 0% to 100%, such as 10%",
+        ),
+        ("drift: {samples: {share: 0.00001%}}", "drift.samples.share: '0.00001%' is given, but it takes a share"),
+        ("drift: {samples: {stream_bytes: 1}}", "drift.samples.stream_bytes: 1 is given, but it takes a whole number"),
+        (
+            "drift: {sidecar: {metrics_port: 8080}}",
+            "drift.sidecar.metrics_port: 8080 is given, but control.port has it",
+        ),
+        (
+            "drift: {webhooks: [{url: 'x://hooks/T0/secret', secret_file: a}]}",
+            "drift.webhooks[0].url: a value (not shown: it may hold a password) is given, but it takes http",
+        ),
         ("triton: {port_range: 9-1}", "triton.port_range: '9-1' is given, but it takes a range that rises"),
         ("triton: {port_range: x}", "triton.port_range: 'x' is given, but it takes a range of ports such as"),
         ("redis: {lease_s: 1}", "redis.poll_s: 1.0 is given, but a lease of 1 s needs at least two polls in it"),
@@ -360,7 +385,7 @@ def test_a_password_is_not_shown_by_a_mistake_either(text: str) -> None:
 
 
 def test_the_example_is_what_it_says() -> None:
-    """The commented example loads, and apart from its models and its tokens it holds the defaults."""
+    """The commented example loads, and apart from its models, tokens and listeners to drift it holds the defaults."""
     example = load_settings(EXAMPLE)
     given_model = example.models[0]
     assert dict(given_model.shares) == {1: 900_000, 2: 100_000}
@@ -371,7 +396,9 @@ def test_the_example_is_what_it_says() -> None:
         exclude={"issuer"}
     )
     without_tokens = example.access.model_copy(update={"tokens": None})
-    assert example.model_copy(update={"models": (), "access": without_tokens}) == plain
+    drift = example.drift.model_copy(update={"models": (), "webhooks": ()})
+    assert example.drift.of("digits") == plain.drift.of("digits")
+    assert example.model_copy(update={"models": (), "access": without_tokens, "drift": drift}) == plain
     assert given_model.versions[0].model_dump(exclude={"version", "path"}) == {
         name: field.default
         for name, field in type(given_model.versions[0]).model_fields.items()
@@ -432,6 +459,10 @@ def test_the_admin_key_is_never_shown(text: str) -> None:
         ("listen: {host: 0.0.0.0}", ["listen.host"]),
         ("listen: {host: '::'}\ncontrol: {host: 10.1.2.3}", ["listen.host", "control.host"]),
         ("metrics: {host: gateway.internal}", ["metrics.host"]),
+        (
+            "drift: {enabled: false, models: [{name: m, enabled: true}], sidecar: {metrics_host: 10.1.2.3}}",
+            ["drift.sidecar.metrics_host"],
+        ),
         ("listen: {host: 0.0.0.0}\ncontrol: {port: 8000}", ["listen.host", "control.port"]),
         ("listen: {host: 0.0.0.0}\naccess: {admin_key: '%s'}" % KEY, ["listen.host"]),  # noqa: UP031 - braces of YAML
     ],
@@ -462,7 +493,7 @@ def test_what_this_machine_alone_reaches_asks_nobody(text: str) -> None:
     ("host", "good"),
     [
         *((host, True) for host in ("127.0.0.1", "::1", "localhost", "10.0.0.7", "192.168.3.4", "172.16.0.1")),
-        *((host, True) for host in ("100.64.1.2", "fd00::7")),
+        *((host, True) for host in ("100.64.1.2", "fd00::7", "node")),
         *((host, False) for host in ("0.0.0.0", "::", "1.1.1.1", "2606:4700::1", "169.254.1.1", "224.0.0.1", "pod")),  # noqa: S104
     ],
 )

@@ -11,14 +11,19 @@ from starlette.types import ASGIApp
 from serving.control.api import (
     aliases,
     deployments,
+    differences,
+    drift,
     epochs,
     events,
+    feedback,
     keys,
     ledger,
     operations,
     policies,
+    rates,
     records,
     registry,
+    results,
     rollouts,
     status,
     stops,
@@ -100,9 +105,10 @@ def create_app(
     app.state.doorman = app.door.doorman
     app.state.keys = key_service
     app.state.desk = desk
-    always = (status.routes, policies.routes, records.routes, ledger.routes, keys.whoami)
+    always = (status.routes, policies.routes, rates.routes, records.routes, ledger.routes, keys.whoami)
+    of_rollouts = (rollouts.routes, ledger.of_rollouts, stops.routes, epochs.routes, events.routes)
     with_desk = (
-        () if desk is None else (rollouts.routes, ledger.of_rollouts, stops.routes, epochs.routes, events.routes)
+        () if desk is None else (*of_rollouts, feedback.routes, results.routes, differences.routes, drift.routes)
     )
     with_models = (registry.routes, versions.routes, aliases.routes, deployments.routes, operations.routes)
     paths = APIRouter(prefix="/api/v1", responses=PROBLEMS)

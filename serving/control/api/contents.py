@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
@@ -14,6 +16,7 @@ from registry.models import LONGEST_TEXT, MOST_PAIRS
 from registry.service import Shown
 from registry.signature import MOST_TENSORS
 from serving.control.api.asked import Body
+from serving.control.api.feedback import MetricOut
 
 _SHA256 = r"^[0-9a-f]{64}$"
 _LARGEST_COUNT = 2**63 - 1
@@ -85,10 +88,13 @@ class VersionOut(BaseModel):
     example: Annotated[str | None, Field(description="the JSON body of a v2 inference request")] = None
     baseline_digest: str | None = None
     tags: dict[str, str]
+    feedback: Annotated[
+        dict[str, MetricOut], Field(description="metrics that were said of its answers, as they are now")
+    ] = {}
 
 
-def version_out(shown: Shown) -> VersionOut:
-    """The version as it is shown."""
+def version_out(shown: Shown, feedback: Mapping[str, MetricOut] = MappingProxyType({})) -> VersionOut:
+    """The version as it is shown, with what was said of its answers."""
     said: dict[str, Any] = contents_as_dict(shown.version.contents)
     return VersionOut(
         model=str(shown.version.model),
@@ -98,6 +104,7 @@ def version_out(shown: Shown) -> VersionOut:
         aliases=[str(alias) for alias in shown.aliases],
         registered_by=shown.version.registered_by,
         registered_at=moment(shown.version.registered_at_ms),
+        feedback=dict(feedback),
         **said,
     )
 

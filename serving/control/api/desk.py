@@ -9,9 +9,11 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from router.epoch import Head
+from serving.control.feedback import Feedback
 from serving.control.rolling.feed import Feed
 from serving.control.rolling.kept import Answered, Claim
 from serving.control.rolling.service import Rollouts
+from serving.control.watched import Drift
 from serving.leases import GatewayLease
 
 
@@ -50,12 +52,16 @@ class Desk:
         feed: what changes.
         answers: what was answered.
         epochs: which there were.
+        feedback: what happened after requests; None where nobody may say.
+        drift: how versions are watched; None where nobody knows.
     """
 
     rollouts: Rollouts
     feed: Feed
     answers: Answers
     epochs: Epochs
+    feedback: Feedback | None = None
+    drift: Drift | None = None
 
 
 def desk_of(request: Request) -> Desk:

@@ -21,6 +21,10 @@ from serving.errors import STATUS, Refusal
 LARGEST_BODY = 64 * 1024
 LARGEST_REGISTRATION = 4 * 1024 * 1024
 """A registration brings a signature and an example request along."""
+LARGEST_BASELINE = 44 * 1024 * 1024
+"""`registry.baselines.MOST_BYTES` in base64, and some words."""
+LARGEST_FEEDBACK = 1024 * 1024
+"""A batch has up to a thousand items."""
 
 SLOWEST_BODY_S: Final = 30.0
 """How long a body may take from the moment that somebody waits for it."""
@@ -28,6 +32,8 @@ LINGER_S: Final = 1.0
 """How long what is under way is thrown away after an answer that did not wait for it."""
 
 _REGISTRY = "/api/v1/registry/"
+_DRIFT = "/api/v1/drift/models/"
+_FEEDBACK = "/api/v1/feedback"
 
 
 class BodyLimit:
@@ -57,7 +63,7 @@ class _Body:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._most = LARGEST_REGISTRATION if scope["path"].startswith(_REGISTRY) else LARGEST_BODY
+        self._most = _most(scope["path"])
         self._left = self._most
         self._coming = _has_body(scope)
         self._unwanted = scope["method"] in READING
@@ -117,6 +123,14 @@ class _Body:
                     await self._next()
         except TimeoutError:
             pass
+
+
+def _most(path: str) -> int:
+    if path.startswith(_REGISTRY):
+        return LARGEST_REGISTRATION
+    if path.startswith(_DRIFT):
+        return LARGEST_BASELINE
+    return LARGEST_FEEDBACK if path == _FEEDBACK else LARGEST_BODY
 
 
 def json_only(scope: Scope) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
@@ -16,6 +16,8 @@ from registry.lifecycle import State
 from registry.service import MOST_LISTED
 from serving.control.api.asked import ModelName, Service, etag
 from serving.control.api.contents import Digest, Parameter, VersionOut, moment, version_out
+from serving.control.api.desk import Desk
+from serving.control.api.feedback import MetricOut, versions_in
 from serving.control.api.workshop import TheRegistry, TheWorkshop
 from serving.control.configured import config_of, with_defaults
 from serving.control.wishes import desired
@@ -170,10 +172,21 @@ async def _versions(
 
 
 @routes.get("/models/{model}/versions/{version}", summary="A version, by its number or an alias")
-async def _version(registry: TheRegistry, model: ModelName, version: Named, response: Response) -> VersionOut:
+async def _version(
+    registry: TheRegistry, model: ModelName, version: Named, request: Request, response: Response
+) -> VersionOut:
     shown = await registry.show(model, version)
     response.headers["ETag"] = etag(shown.standing.revision)
-    return version_out(shown)
+    return version_out(shown, await _said_of(request, str(shown.version.model), int(shown.version.number)))
+
+
+async def _said_of(request: Request, model: str, version: int) -> dict[str, MetricOut]:
+    """The metrics that were said of a version's answers."""
+    desk: Desk | None = request.app.state.desk
+    if desk is None or desk.feedback is None:
+        return {}
+    found = versions_in(await desk.feedback.sums(model)).get(str(version))
+    return {} if found is None else found.metrics
 
 
 @routes.get(

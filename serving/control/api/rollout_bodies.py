@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from router.errors import PlanError
 from router.phases import Phase
-from router.plan import Kind, Stalled
+from router.plan import Incident, Kind, Stalled
 from router.policy import LARGEST_VERSION, LONGEST_SALT
 from router.rollout import Automation
 from serving.control.api.asked import Body, VersionNumber, Why
@@ -80,6 +80,11 @@ class RolloutIn(Body):
     ] = None
     deadline: int | str | None = None
     on_deadline: Stalled | None = None
+    on_incident: Incident | None = None
+    judged_by: Annotated[Document | None, Field(description="guardrails and levels; left out, the usual ones")] = None
+    compare: Annotated[
+        Document | None, Field(description="how the answers to copies are compared; left out, by their type")
+    ] = None
     gates: Annotated[list[Document] | None, Field(max_length=8)] = None
     webhooks: Annotated[list[Document] | None, Field(max_length=8)] = None
     again: Annotated[bool | None, Field(strict=True)] = None
@@ -188,6 +193,82 @@ class LatelyOut(BaseModel):
     p99_ms: Annotated[float | None, Field(examples=[12.8])]
 
 
+class CountedOut(BaseModel):
+    """What happened how often."""
+
+    events: int
+    total: int
+
+
+class BoundsOut(BaseModel):
+    """An odds ratio of the candidate to stable, right at every look; null for no limit."""
+
+    lower: float
+    likeliest: float
+    upper: float | None
+
+
+class CertifiedOut(BaseModel):
+    """How far a guardrail is from what promotion asks of it, as powers of ten; null where a way is not asked for."""
+
+    holds: bool
+    not_inferior: float | None
+    under_ceiling: float | None
+    threshold: float
+
+
+class GuardrailOut(BaseModel):
+    """What one guardrail says."""
+
+    name: Annotated[str, Field(examples=["errors"])]
+    watches: str
+    what: Annotated[str, Field(description="which event is counted, where `watches` does not say it")]
+    counted: Annotated[str, Field(description="requests, units, or pairs of answers", examples=["requests"])]
+    candidate: CountedOut
+    stable: CountedOut
+    odds_ratio: BoundsOut | None
+    log10_e: Annotated[float, Field(description="held against the candidate: 2 is a hundred to one", examples=[0.4])]
+    part: Annotated[float, Field(description="of what all guardrails hold against it, from 0 to 1")]
+    certified: CertifiedOut | None
+
+
+class FigureOut(BaseModel):
+    """A number that the verdict looked at, and what it was held against, both as powers of ten."""
+
+    name: str
+    log10_e: float
+    threshold: float
+
+
+class CopiesOut(BaseModel):
+    """What became of the candidate's copies since its stage's shares hold."""
+
+    pairs: Annotated[int, Field(description="of which both ends are known")]
+    offered: Annotated[int, Field(description="requests that were in the sample")]
+    sent: int
+    shed: Annotated[int, Field(description="of which no copy was sent")]
+    unread: Annotated[int, Field(description="of which an answer could not be read, or was too long")]
+    shown: Annotated[float, Field(description="the part that was neither; under 0.9 it is not representative")]
+    noise: Annotated[CountedOut | None, Field(description="how often stable's own two answers differ")]
+
+
+class VerdictOut(BaseModel):
+    """What the evidence about one candidate is enough for."""
+
+    decision: Annotated[str, Field(examples=["not_yet"])]
+    words: str
+    freeze: Annotated[bool, Field(description="whether the ramp stands still")]
+    alert: Annotated[bool, Field(description="whether somebody should look")]
+    rule: str
+    log10_e: Annotated[float, Field(description="the most that was ever held against it, as a power of ten")]
+    threshold: Annotated[float, Field(description="where harm is found")]
+    spent: Annotated[float, Field(description="how much of the way there is gone, from 0 to 1")]
+    newest_s: Annotated[float, Field(description="when the newest block closed, seconds since 1970; 0 before")]
+    guardrails: list[GuardrailOut]
+    figures: list[FigureOut]
+    copies: Annotated[CopiesOut | None, Field(description="null where none were made")] = None
+
+
 class RolloutDetailOut(RolloutOut):
     """One rollout in full: what keeps it where it is, and what it does next."""
 
@@ -197,6 +278,7 @@ class RolloutDetailOut(RolloutOut):
     stage_s: Annotated[float, Field(description="how long this stage has run, seconds, without pauses")]
     requests: Annotated[dict[str, int], Field(description="by version, since this stage's shares")]
     lately: Annotated[dict[str, LatelyOut], Field(description="by version; of those that were asked at all")]
+    verdicts: Annotated[dict[str, VerdictOut], Field(description="by version; of those that were heard of")] = {}
     chosen: int | None
     advised: str
     approvals: list[ApprovalOut]

@@ -13,6 +13,7 @@ from router.commands import Command
 from router.plan import Plan
 from router.plan_form import plan_as_document
 from router.rollout import policy_of
+from router.verdicts.shown import as_dict
 from serving.control.api.asked import IfMatch, WaitS, Who, etag, given_revision, needed_revision
 from serving.control.api.desk import TheRollouts
 from serving.control.api.idempotent import IdempotencyKey
@@ -26,6 +27,7 @@ from serving.control.api.rollout_bodies import (
     RolloutOut,
     StageOut,
     StagesOut,
+    VerdictOut,
     WebhookOut,
 )
 from serving.control.rates import Lately
@@ -144,7 +146,8 @@ def detail_out(view: RolloutView) -> RolloutDetailOut:
         next_step_s=view.next_step_s,
         stage_s=view.stage_s,
         requests={str(one): count for one, count in view.requests.items()},
-        lately={str(one): _lately_out(how) for one, how in sorted(view.lately.items())},
+        lately={str(one): lately_out(how) for one, how in sorted(view.lately.items())},
+        verdicts={str(one): VerdictOut.model_validate(as_dict(said)) for one, said in sorted(view.verdicts.items())},
         chosen=rollout.chosen,
         advised=rollout.advised,
         approvals=[ApprovalOut(who=one.who, revision=one.revision, stage=one.stage) for one in rollout.approvals],
@@ -158,7 +161,8 @@ def detail_out(view: RolloutView) -> RolloutDetailOut:
     )
 
 
-def _lately_out(how: Lately) -> LatelyOut:
+def lately_out(how: Lately) -> LatelyOut:
+    """How a version answered lately."""
     figures = how.figures
     p50_ms, p99_ms = figures.took_ms(0.5), figures.took_ms(0.99)
     return LatelyOut(

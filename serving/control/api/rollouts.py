@@ -7,12 +7,13 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
 
 from router.commands import Pause, Promote, Resume, Retry, RollBack, SetShares
 from router.errors import RouterError
 from router.plan_form import plan_as_document
 from router.policy import parse_share
-from serving.control.api.asked import JSON_ONLY, IfMatch, ModelName, Who, etag, given_revision
+from serving.control.api.asked import JSON_ONLY, IfMatch, ModelName, VersionNumber, Who, etag, given_revision
 from serving.control.api.desk import TheRollouts
 from serving.control.api.idempotent import IdempotencyKey, IdempotentRoute
 from serving.control.api.rollout_bodies import (
@@ -92,6 +93,21 @@ async def _one(rollouts: TheRollouts, rollout: str, response: Response) -> Rollo
     view = await rollouts.rollout(rollout)
     response.headers["ETag"] = etag(view.record.rollout.revision)
     return detail_out(view)
+
+
+@routes.get(
+    f"{_ONE}/blocks",
+    summary="What was recorded of a candidate, a line of JSON for each second with traffic",
+    description="Oldest first; the last 7,200 of the rollout. `sluice simulate` replays them.",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {}}, "description": "Blocks, and where shares changed."}},
+)
+async def _blocks(
+    rollouts: TheRollouts,
+    rollout: str,
+    version: Annotated[VersionNumber | None, Query(description="where there are several candidates")] = None,
+) -> StreamingResponse:
+    return StreamingResponse(await rollouts.blocks(rollout, version), media_type="application/x-ndjson")
 
 
 @routes.post(f"{_ONE}/pause", summary="Leave traffic as it is, and stop the clock", dependencies=[JSON_ONLY])

@@ -113,7 +113,8 @@ async def _asked(source: Source, server: Server, folder: Path) -> None:
             stderr=log,
         )
     try:
-        await asyncio.wait_for(ended(child), server.limit_s)
+        async with asyncio.timeout(server.limit_s):
+            await ended(child)
     except TimeoutError as error:
         raise SourceUnavailable(
             f"The tracking server at {shown(server.uri)} did not hand {source} over within {server.limit_s:g} s.",

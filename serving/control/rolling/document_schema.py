@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from router.plan import MOST_REQUESTS, End, Stalled
-from router.plan_form import PLAN_SCHEMA, SHARE_WITH_UNIT
+from router.plan import End, Incident, Stalled
+from router.plan_schema import PLAN_SCHEMA, SHARE_WITH_UNIT
 from router.policy import LARGEST_BUDGET, LARGEST_VERSION, LONGEST_SALT
 from router.rollout import Automation
+from router.stage import MOST_REQUESTS, Needs
 from router.strategies import Decide
+from router.verdicts.rewards import Better
 from serving.control.rolling.outward import LONGEST_URL, MOST_GATES, MOST_HOOKS, Event, GateKind
 
 END: Final = "end"
@@ -48,7 +50,7 @@ _BUDGET: Final = _maybe(
 _SHADOW: Final = _object(
     {
         "version": _VERSION, "sample": _ref("share"), "for": _ref("seconds"), "max_per_s": _BUDGET,
-        "max_in_flight": _BUDGET, "min_requests": _COUNT,
+        "max_in_flight": _BUDGET, "min_requests": _COUNT, "noise": _ref("share"),
     },
 )  # fmt: skip
 _CANARY: Final = _object(
@@ -56,6 +58,7 @@ _CANARY: Final = _object(
         "steps": {"type": "array", "items": _ref("share"), "minItems": 1, "maxItems": _MOST_STEPS},
         "hold": _ref("seconds"),
         "min_requests": _COUNT,
+        "needs": {"enum": [one.value for one in Needs]},
         "approve": {
             "type": "array",
             "items": {
@@ -80,6 +83,13 @@ _AB_TEST: Final = _object(
         "sample_size": _COUNT,
         "decide": {"enum": [one.value for one in Decide]},
         "undecided": {"enum": [End.RESTORE.value, End.KEEP.value]},
+        "decide_by": {
+            **_object(
+                {"metric": _text(64, 1), "direction": {"enum": [one.value for one in Better]}},
+                "metric",
+            ),
+            "description": "the metric of feedback that decides, and which way it is better (default: higher)",
+        },
         "watch": _maybe(_ref("seconds"), "null, or a time like '1d'"),
     },
     "arms",
@@ -132,6 +142,9 @@ DOCUMENT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
                 "freezes": {"type": "array", "items": _ref("freeze"), "maxItems": 64},
                 "deadline": _maybe(_ref("seconds"), "null, or a time like '2h'"),
                 "on_deadline": {"enum": [one.value for one in Stalled]},
+                "judged_by": _ref("terms"),
+                "compare": _ref("comparison"),
+                "on_incident": {"enum": [one.value for one in Incident]},
                 "gates": {"type": "array", "items": _GATE, "maxItems": MOST_GATES},
                 "webhooks": {"type": "array", "items": _WEBHOOK, "maxItems": MOST_HOOKS},
                 "again": {"type": "boolean"},

@@ -12,9 +12,10 @@ import json
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from standardwebhooks import Webhook
@@ -35,6 +36,11 @@ PAUSES_S: Final = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0,
 
 STORE_PAUSES_S: Final = PAUSES_S[:3]
 """Before a hook is told anything again whose delivery the store could not note, which would be told once more."""
+
+FOUND: Final = "drift.finding"
+"""What a webhook of the settings is told."""
+DRIFT: Final = "drift"
+"""In the place of a rollout in the id of such a delivery, and the kind of the ledger's entry about it."""
 
 _READ_AGAIN_S: Final = 1.0
 _AT_ONCE: Final = 64
@@ -78,10 +84,19 @@ class Courier:
         queue: of deliveries.
         sends: how hooks are reached.
         clock: seconds that only go forward.
+        standing: webhooks of the settings, which hear of drift (`drift_findings`), by their number.
     """
 
-    def __init__(self, queue: Queue, sends: Sends, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        sends: Sends,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        standing: Mapping[int, Hook] = MappingProxyType({}),
+    ) -> None:
         self._queue = queue
+        self._standing = standing
         self._sends = sends
         self._clock = clock
         self._due: dict[_HookKey, deque[str]] = {}
@@ -179,11 +194,10 @@ class Courier:
     async def _deliver(self, due: Due, fence: int) -> None:
         entry, rollout, nth = due.id.split("/")
         try:
-            record = await self._queue.rollout(rollout)
+            hook = await self._hook(rollout, int(nth))
         except StoreDamaged as error:  # of one rollout: the other deliveries go on
             await self._put_off(due, "of a rollout that nobody can read", error.sentence, fence)
             return
-        hook = None if record is None or int(nth) >= len(record.hooks) else record.hooks[int(nth)]
         if hook is None or not due.entry:  # nobody is left to tell
             await self._queue.end_job(due.id, fence)
             return
@@ -194,6 +208,13 @@ class Courier:
             await self._queue.end_job(due.id, fence)
         else:
             await self._put_off(due, shown_url(hook.url), failed, fence)
+
+    async def _hook(self, rollout: str, nth: int) -> Hook | None:
+        """Who is to be told; None where it is not there any more."""
+        if rollout == DRIFT:
+            return self._standing.get(nth)
+        record = await self._queue.rollout(rollout)
+        return None if record is None or nth >= len(record.hooks) else record.hooks[nth]
 
     def _has_room(self, key: _HookKey, place: str) -> bool:
         """Whether one more may be sent there; where the hook lives is remembered in any case."""
@@ -240,7 +261,7 @@ def _hook_of(job: str) -> _HookKey:
 def body_of(entry_id: str, entry: str) -> str:
     """What a hook is sent of a ledger's entry."""
     said = decode_entry(entry)
-    event = said.facts.get("event", Event.ENTERED.value)
+    event = FOUND if said.kind == DRIFT else f"rollout.{said.facts.get('event', Event.ENTERED.value)}"
     at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
     data = {"id": entry_id, "who": said.who, "why": said.why, **said.facts}
-    return json.dumps({"type": f"rollout.{event}", "timestamp": at.isoformat(), "data": data}, sort_keys=True)
+    return json.dumps({"type": event, "timestamp": at.isoformat(), "data": data}, sort_keys=True)

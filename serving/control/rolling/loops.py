@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from serving.control.rolling.archive import Archive, Ledgers
+from serving.control.rolling.drift_findings import FindingsHeard
 from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.hooks import Courier
 from serving.control.rolling.leading import Leadership
@@ -41,6 +42,7 @@ class RolloutLoops:
         ledger: what may grow too long.
         archive: takes what it has too much of; None for nobody.
         remembering: knows what must not be forgotten; None for nobody.
+        findings: hears of drift; None for nobody.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class RolloutLoops:
         ledger: Ledgers,
         archive: Archive | None = None,
         remembering: Remembering | None = None,
+        findings: FindingsHeard | None = None,
     ) -> None:
         self._leadership = leadership
         self._walker = walker
@@ -61,6 +64,7 @@ class RolloutLoops:
         self._ledger = ledger
         self._archive = archive
         self._remembering = remembering
+        self._findings = findings
         self._telling = Telling(_log)
 
     async def run(self) -> None:
@@ -71,6 +75,7 @@ class RolloutLoops:
             asyncio.create_task(self._forever("delivering to webhooks", self.deliver)),
             asyncio.create_task(self._forever("archiving the ledger", self.archive)),
             asyncio.create_task(self._forever("remembering what went back", self.remember)),
+            asyncio.create_task(self._forever("hearing findings of drift", self.hear_findings)),
         ]
         try:
             await asyncio.gather(*loops)
@@ -112,6 +117,13 @@ class RolloutLoops:
             _log.warning("the store had forgotten what went back, or was stopped: it was told again")
         await self._remembering.wait(IDLE_S)
         return _REMEMBER_S
+
+    async def hear_findings(self) -> float:
+        """Hears what the sidecar has found; seconds until the next time."""
+        fence = self._leadership.fence
+        if fence is None or self._findings is None:
+            return IDLE_S
+        return 0.0 if await self._findings.hear(fence) else IDLE_S
 
     async def _lead(self) -> float:
         await self._leadership.keep()

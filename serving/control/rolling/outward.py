@@ -58,6 +58,9 @@ class Event(StrEnum):
     STOPPED = "stopped"
     RETRIED = "retried"
     CORRECTED = "corrected"
+    ALERTED = "alerted"
+    BRAKED = "braked"
+    ACKNOWLEDGED = "acknowledged"
 
 
 @dataclass(frozen=True, slots=True)

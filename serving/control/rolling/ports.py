@@ -7,11 +7,15 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from router.policy import Policy
+from router.rollout import Evidence
 from serving.control.publication import State
 from serving.control.rates import Lately
+from serving.control.rolling.judged import Judged
+from serving.control.rolling.judging import Judges
 from serving.control.rolling.kept import Look, Stop
 from serving.control.rolling.moving import Writes
 from serving.control.rolling.records import Record
+from serving.control.rolling.spreads import Figures
 from serving.control.views import Current
 from serving.control.wishes import ModelVersion
 from serving.endpoint import Endpoint
@@ -44,8 +48,20 @@ class Keeps(Writes, Protocol):
     async def counts(self, rollout_id: str) -> str | None:
         """What was kept of that rollout's counts."""
 
+    async def case(self, rollout_id: str) -> str | None:
+        """What was kept of that rollout's case."""
+
+    async def blocks(self, rollout_id: str, begin: int, limit: int) -> Sequence[str]:
+        """Blocks of that rollout, oldest first, from that place on."""
+
+    async def diffs(self, model: str, candidate: int, salt: str) -> Sequence[bytes]:
+        """What each gateway's keeper left of that candidate's pairs."""
+
     async def barred(self, model: str) -> Mapping[int, str]:
         """The versions of that model that went back, by the rollout that they went back with."""
+
+    async def feedback_in(self, scope: str) -> Mapping[str, int]:
+        """What feedback about a rollout's attempt adds up to."""
 
 
 class Allows(Protocol):
@@ -73,7 +89,7 @@ class Allows(Protocol):
         """Within it, no version that `after` newly gives traffic to begins to be drained."""
 
 
-class Watches(Writes, Protocol):
+class Watches(Writes, Judges, Protocol):
     """What the walker needs of a store."""
 
     async def look(self) -> Look:
@@ -122,6 +138,15 @@ class Walks(Protocol):
     def closed(self, rollout_id: str) -> tuple[str, ...]:
         """What kept that rollout from going on at the last tick, beside its plan."""
 
+    def evidence(self, rollout_id: str) -> Evidence | None:
+        """What was last known of that rollout."""
+
+    def judged(self, rollout_id: str) -> Judged | None:
+        """The cases of its candidates."""
+
+    def figures(self) -> Figures:
+        """What people are shown of all of them."""
+
 
 class NoWalks:
     """Nothing is known: the loop runs elsewhere."""
@@ -130,3 +155,15 @@ class NoWalks:
         """Nothing."""
         del rollout_id
         return ()
+
+    def evidence(self, rollout_id: str) -> Evidence | None:  # noqa: ARG002 - as the port has it
+        """Nothing."""
+        return None
+
+    def judged(self, rollout_id: str) -> Judged | None:  # noqa: ARG002 - as the port has it
+        """Nothing."""
+        return None
+
+    def figures(self) -> Figures:
+        """Nothing."""
+        return Figures()

@@ -39,7 +39,19 @@ _EVENTS: Final[Mapping[str, Event]] = {
     "stage": Event.STAGED,
     "abandon": Event.ABANDONED,
     "clock": Event.CORRECTED,
+    "evidence": Event.CORRECTED,
+    "incident": Event.PAUSED,
+    "alert": Event.ALERTED,
+    "brake": Event.BRAKED,
+    "acknowledged": Event.ACKNOWLEDGED,
 }
+
+
+_ALSO: Final[Mapping[str, frozenset[str]]] = {
+    "breach": frozenset({Event.UNHEALTHY.value}),
+    "incident": frozenset({Event.ALERTED.value}),
+}
+"""What a move is as well, for hooks that ask for that alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +199,7 @@ def event_of(record: Record, said: Fact) -> Event:
 def jobs_of(record: Record, said: Fact, entry: int = 0) -> tuple[Job, ...]:
     """What its hooks are to hear of the nth entry."""
     heard = {event_of(record, said).value}
-    if said.what == "breach":
-        heard.add(Event.UNHEALTHY.value)
+    heard |= _ALSO.get(str(said.what), frozenset())
     return tuple(
         Job(entry, record.id, nth) for nth, hook in enumerate(record.hooks) if any(hook.hears(one) for one in heard)
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from serving.control.rolling.archive import Archive, Ledgers
+from serving.control.rolling.drift_findings import FindingsHeard, Reads
 from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.hooks import Courier, Queue
 from serving.control.rolling.leading import LEASE_S, Leadership, Leases
 from serving.control.rolling.loops import RolloutLoops
+from serving.control.rolling.outward import Hook
 from serving.control.rolling.ports import Keeps, Watches
 from serving.control.rolling.remembering import Remembering, Remembers
 from serving.control.rolling.sending import Sender, Sends
@@ -20,7 +23,7 @@ from serving.control.rolling.walker import Walker
 from serving.control.traffic import Traffic
 
 
-class RollingStore(Keeps, Watches, Queue, Leases, Ledgers, Remembers, Protocol):
+class RollingStore(Keeps, Watches, Queue, Leases, Ledgers, Remembers, Reads, Protocol):
     """All that rollouts need of a store."""
 
 
@@ -37,6 +40,7 @@ class Rolling:
         sends: who reaches them; None for the network.
         lease_s: how long the lead lasts without being renewed, and how long leases of gateways do.
         clock: seconds that only go forward, by which the walk measures the store's clock.
+        hooks: of the settings, which hear of drift, by `drift_findings.number_of` their address.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Rolling:
         sends: Sends | None = None,
         lease_s: float = LEASE_S,
         clock: Callable[[], float] = time.monotonic,
+        hooks: Mapping[int, Hook] = MappingProxyType({}),
     ) -> None:
         sends = sends or Sender(trusted)
         gates = Gatekeeper(sends)
@@ -59,8 +64,9 @@ class Rolling:
             Leadership(store, ttl_s=lease_s),
             self.walker,
             gates,
-            Courier(store, sends),
+            Courier(store, sends, standing=hooks),
             ledger=store,
             archive=None if folder is None else Archive(folder),
             remembering=None if folder is None else Remembering(store, folder, namespace),
+            findings=FindingsHeard(store, self.rollouts, hooks),
         )

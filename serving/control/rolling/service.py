@@ -8,7 +8,7 @@ the command is computed anew from what is there. Going back waits for nobody and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,17 +20,22 @@ from router.rollout import Approval, Fact, Rollout, Seen, Step, fact, policy_of
 from router.rollout import start as started
 from router.salts import DEALT_ANEW, deals_anew, draws_anew, settled
 from serving.control.acknowledging import until_acknowledged
-from serving.control.errors import Contended, NotNow, RolloutMoved, Unacceptable, Unknown, UnknownRollout
+from serving.control.errors import Contended, NotNow, RolloutMoved, StoreDamaged, Unacceptable, Unknown, UnknownRollout
+from serving.control.rolling.differences import differences
 from serving.control.rolling.document import Document
-from serving.control.rolling.evidence import Counts, decode_counts, evidence_of
+from serving.control.rolling.filing import Cases, candidate_of
 from serving.control.rolling.kept import Look, Stop
 from serving.control.rolling.moving import Moved, begin, drifted, move, stale_base
 from serving.control.rolling.ports import Allows, Keeps, NoWalks, Walks
 from serving.control.rolling.records import Record, is_id, new_id
+from serving.control.rolling.results import Results, results_of
+from serving.control.rolling.rewarded import EvidenceError, scope_of
 from serving.control.rolling.sending import Sends
+from serving.control.rolling.spreads import NO_SPREAD, Figures, Spread
 from serving.control.rolling.stopping import Stopped, stop, unstop
 from serving.control.rolling.views import RolloutChange, RolloutView, StageView, stages_of, view_of
 from serving.control.views import Acknowledged, Current
+from serving.diffs import Diff
 
 _OWN_SALT: Final = (
     "a salt of its own is drawn when it starts, so that other units come first than last time: these policies have the "
@@ -64,7 +69,10 @@ class Rollouts:
         self._traffic = traffic
         self._sends = sends
         self._walks = walks or NoWalks()
+        self._cases = Cases(store, self._walks)
         self._clock = clock
+        self.propagated: Spread = NO_SPREAD
+        """How long commands that moved traffic took to reach every gateway, where somebody waited for that."""
 
     # Starting.
 
@@ -118,6 +126,48 @@ class Rollouts:
         """
         return await self._viewed(await self._record(rollout_id), await self._store.look())
 
+    async def blocks(self, rollout_id: str, version: int | None) -> AsyncIterator[str]:
+        """What was recorded of one of its candidates, a line of JSON each, oldest first (`router.verdicts.replaying`).
+
+        Args:
+            rollout_id: of which rollout.
+            version: of which candidate; None where there is only one, or for the one that the plan promotes.
+
+        Raises:
+            UnknownRollout: there is none of that id.
+            Unacceptable: it has several candidates, or not that one.
+        """
+        record = await self._record(rollout_id)
+        return self._cases.blocks(record.id, candidate_of(record, version))
+
+    async def differences(self, rollout_id: str) -> tuple[Record, tuple[Diff, ...]]:
+        """A rollout, and what was found of each of its candidates that got copies.
+
+        Raises:
+            UnknownRollout: there is none of that id.
+        """
+        record = await self._record(rollout_id)
+        return record, await differences(self._store, record)
+
+    async def results(self, rollout_id: str) -> Results:
+        """What feedback says of a rollout, and what it would take to decide.
+
+        Raises:
+            UnknownRollout: there is none of that id.
+            StoreDamaged: what is kept of it cannot be read.
+        """
+        record = await self._record(rollout_id)
+        now_s = (await self._store.look()).now_s
+        judged, sums = await self._cases.judged(record), await self._store.feedback_in(scope_of(record))
+        try:
+            return results_of(record, judged, sums, now_s)
+        except EvidenceError as error:
+            raise StoreDamaged(f"The feedback of rollout {rollout_id} cannot be read: {error}.") from error
+
+    def figures(self) -> Figures:
+        """What people are shown of all rollouts in progress."""
+        return self._walks.figures()
+
     async def newest(self, model: str | None, limit: int) -> Sequence[Record]:
         """The newest, newest first; of one model, or of all."""
         if model is not None:
@@ -160,6 +210,8 @@ class Rollouts:
         seen: Acknowledged | None = None
         if moved.published:
             seen = await until_acknowledged(self._store, moved.answer, wait_s, self._clock)
+            if not seen.waiting:
+                self.propagated = self.propagated.plus(self._clock() - began)
         epoch = moved.answer.head.epoch if moved.published else None
         return RolloutChange(await self._viewed(moved.record, look), seen, epoch, self._clock() - began)
 
@@ -262,22 +314,14 @@ class Rollouts:
     async def _viewed(self, record: Record, look: Look) -> RolloutView:
         seen = await self._seen(record, look)
         closed = tuple(dict.fromkeys((*seen.closed, *self._walks.closed(record.id))))
-        return view_of(record, seen._replace(closed=closed), self._traffic.lately(record.model))
+        verdicts = await self._cases.verdicts(record, seen.now_s)
+        return view_of(record, seen._replace(closed=closed), self._traffic.lately(record.model), verdicts)
 
     async def _seen(self, record: Record, look: Look) -> Seen:
         ready = frozenset(one.version for one in await self._store.endpoints() if one.model == record.model)
         there = look.stop_of(record.model)
         closed = () if there is None else (f"the model is stopped, by {there.who}",)
-        counts = await self._counts(record)
-        evidence = None if counts is None else evidence_of(record, counts, look.now_s)
-        return Seen(look.now_s, ready, evidence, closed)
-
-    async def _counts(self, record: Record) -> Counts | None:
-        said = await self._store.counts(record.id)
-        try:
-            return None if said is None else decode_counts(said)
-        except ValueError:
-            return None
+        return Seen(look.now_s, ready, await self._cases.evidence(record, look.now_s), closed)
 
 
 def approval(who: str, why: str, stage: str | int | None) -> Callable[[Record], Command]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from router.advance import ahead, name_of, obstacles
 from router.phases import STANDING
 from router.plan import Plan, policy_for
 from router.policy import Policy
 from router.rollout import Seen, policy_of
+from router.verdicts.shown import Shown
 from serving.control.rates import Lately
 from serving.control.rolling.records import Record
 from serving.control.views import Acknowledged
+
+_NONE_SHOWN: Mapping[int, Shown] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class RolloutView:
         stage_s: how long its stage has run, seconds.
         requests: by version, since this leg began.
         lately: how the model's versions answered within the last few seconds.
+        verdicts: what is known of each candidate that was heard of.
     """
 
     record: Record
@@ -40,6 +45,7 @@ class RolloutView:
     stage_s: float
     requests: Mapping[int, int]
     lately: Mapping[int, Lately] = field(default_factory=dict)
+    verdicts: Mapping[int, Shown] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,9 @@ class StageView:
     policy: Policy
 
 
-def view_of(record: Record, seen: Seen, lately: Mapping[int, Lately]) -> RolloutView:
+def view_of(
+    record: Record, seen: Seen, lately: Mapping[int, Lately], verdicts: Mapping[int, Shown] = _NONE_SHOWN
+) -> RolloutView:
     """The rollout as it is at that moment."""
     rollout = record.rollout
     requests = {} if seen.evidence is None else seen.evidence.requests
@@ -76,6 +84,7 @@ def view_of(record: Record, seen: Seen, lately: Mapping[int, Lately]) -> Rollout
         0.0 if rollout.over else rollout.spent_s(seen.now_s),
         requests,
         lately,
+        verdicts,
     )
 
 

@@ -14,31 +14,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
-from router.advance import tick
+from router.advance import current, tick
 from router.commands import Pause, RollBack, ask
 from router.errors import RouterError
 from router.phases import Phase
-from router.rollout import BY_ITSELF, Rollout, Seen, Step, policy_of
+from router.rollout import BY_ITSELF, Evidence, Seen, Step, policy_of
 from serving.control.errors import Deposed, RolloutMoved, StoreDamaged, StoreUnavailable
 from serving.control.publication import State
 from serving.control.rolling import clocks
-from serving.control.rolling.evidence import Counts, Said, counted, decode_counts, evidence_of, said_by
+from serving.control.rolling.braking import Brakes
+from serving.control.rolling.evidence import Counts, counted, decode_counts, said_by
 from serving.control.rolling.gates import Gatekeeper
+from serving.control.rolling.judged import Judged
+from serving.control.rolling.judging import Judge
 from serving.control.rolling.kept import Look
 from serving.control.rolling.leading import LEASE_S
+from serving.control.rolling.looking import Memory, Tick, closed_for, drift_words, gates_of, goes_forward
 from serving.control.rolling.moving import move, wanted_by
-from serving.control.rolling.outward import GateKind
 from serving.control.rolling.ports import Gives, Watches
+from serving.control.rolling.propagating import Propagation
 from serving.control.rolling.records import Record
+from serving.control.rolling.spreads import Figures
 from serving.control.tasks import end
 from serving.errors import SluiceError
-from serving.leases import GatewayLease
 
 _log = logging.getLogger(__name__)
 
@@ -55,34 +58,6 @@ UNWATCHED_S: Final = 2 * LEASE_S
 _KEEP_COUNTS_S: Final = 1.0
 _KEEP_WATCHED_S: Final = 1.0
 _UNSETTLED: Final = "the store was away until just now, or this conductor was: gateways have to say anew what they run"
-
-
-class _Tick(NamedTuple):
-    """What is there at one tick."""
-
-    look: Look
-    looked: clocks.Look
-    state: State
-    gateways: Sequence[GatewayLease]
-    said: Sequence[Said]
-    ready: Mapping[str, frozenset[int]]
-    fence: int
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What is remembered of one rollout; all of it can be lost."""
-
-    counts: Counts | None = None
-    kept: Counts | None = None
-    kept_at_s: float = 0.0
-    closed: tuple[str, ...] = ()
-    not_before_s: float = 0.0
-    abandoned: str = ""
-    abandons: int = 0
-    told: str = ""
-    wanted: tuple[Record, str] | None = None
-    flip: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Walker:
@@ -117,7 +92,12 @@ class Walker:
         self._latest = 0
         self._watch = clocks.Watch(unwatched_s)
         self._watched_at_s: float | None = None
-        self._memories: dict[str, _Memory] = {}
+        self._memories: dict[str, Memory] = {}
+        self._brakes = Brakes(store)
+        self.judge = Judge(store, clock)
+        """Knows what the evidence is enough for."""
+        self.propagation = Propagation(store, clock)
+        """Knows how long going back took."""
 
     async def tick(self, fence: int) -> int:
         """Looks at all rollouts in progress once; how many there are.
@@ -138,7 +118,9 @@ class Walker:
         if self._in_contact_since is None:
             self._in_contact_since = self._clock()
         if not self._watch.leads(fence):
-            self._watch.begin(fence, await self._store.watched_s())
+            await self._begin(look.now_s, fence)
+        braked = await self.judge.listen(look.records, look.now_s)
+        await self._brakes.write(braked, look.records, fence)
         self._forget(look)
         stable = {(record.model, record.rollout.base.stable) for record in look.records}
         shown = {(record.model, version) for record in look.records for version in record.rollout.plan.versions}
@@ -154,10 +136,30 @@ class Walker:
             await self._keep_watched(look.now_s, fence)
         return len(look.records)
 
+    async def _begin(self, now_s: float, fence: int) -> None:
+        """Another conductor watched until now, or nobody did."""
+        watched_s = await self._store.watched_s()
+        self._watch.begin(fence, watched_s)
+        self.judge.begin(watched_s, now_s)
+        self._brakes.begin(0.0 if watched_s is None else watched_s)
+
     def closed(self, rollout_id: str) -> tuple[str, ...]:
         """What kept that rollout from going on at the last tick, beside its plan, in sentences."""
         memory = self._memories.get(rollout_id)
         return () if memory is None else memory.closed
+
+    def evidence(self, rollout_id: str) -> Evidence | None:
+        """What was last known of that rollout."""
+        return self.judge.evidence(rollout_id)
+
+    def judged(self, rollout_id: str) -> Judged | None:
+        """The cases of its candidates."""
+        return self.judge.judged(rollout_id)
+
+    def figures(self) -> Figures:
+        """What people are shown of all of them."""
+        judge, propagation = self.judge, self.propagation
+        return Figures(propagation.detected, propagation.propagated, judge.weights(), judge.odds())
 
     def counts(self, rollout_id: str) -> Counts | None:
         """What was last counted of that rollout."""
@@ -167,6 +169,7 @@ class Walker:
     async def close(self) -> None:
         """Ends what it has begun beside its ticks."""
         await end([memory.flip for memory in self._memories.values() if memory.flip is not None])
+        await self.propagation.close()
 
     async def _keep_watched(self, now_s: float, fence: int) -> None:
         """Now and then, for whoever leads next."""
@@ -176,13 +179,13 @@ class Walker:
                 await self._store.keep_watched(now_s, fence)
             self._watched_at_s = own_s
 
-    async def _seen(self, look: Look, looked: clocks.Look, fence: int) -> _Tick:
+    async def _seen(self, look: Look, looked: clocks.Look, fence: int) -> Tick:
         ready: dict[str, set[int]] = {}
         for endpoint in await self._store.endpoints():
             ready.setdefault(endpoint.model, set()).add(endpoint.version)
         gateways = await self._store.gateways()
         by_model = {model: frozenset(versions) for model, versions in ready.items()}
-        return _Tick(look, looked, await self._store.state(), gateways, said_by(gateways), by_model, fence)
+        return Tick(look, looked, await self._store.state(), gateways, said_by(gateways), by_model, fence)
 
     def _lose_contact(self, error: SluiceError) -> None:
         """What is damaged is damaged for one model: the others need not wait for it."""
@@ -194,9 +197,9 @@ class Walker:
         since = self._in_contact_since
         return since is not None and self._clock() - since >= self._settle_s
 
-    async def _guarded(self, record: Record, at: _Tick) -> None:
+    async def _guarded(self, record: Record, at: Tick) -> None:
         """One rollout that cannot be walked must not keep the others from it; that it cannot is told once."""
-        memory = self._memories.setdefault(record.id, _Memory())
+        memory = self._memories.setdefault(record.id, Memory())
         try:
             await self._walk(record, at, memory)
         except (RolloutMoved, Deposed):
@@ -208,8 +211,13 @@ class Walker:
             if memory.told != str(error):
                 memory.told = str(error)
                 _log.warning("the rollout %s cannot go on: %s", record.id, error)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is this one rollout's)
+            memory.closed = (f"a fault of ours keeps it from going on ({type(error).__name__}): see the log",)
+            if memory.told != repr(error):
+                memory.told = repr(error)
+                _log.exception("the rollout %s cannot go on", record.id)
 
-    async def _walk(self, record: Record, at: _Tick, memory: _Memory) -> None:
+    async def _walk(self, record: Record, at: Tick, memory: Memory) -> None:
         if memory.flip is not None and not memory.flip.done():
             return
         rollout = record.rollout
@@ -222,10 +230,14 @@ class Walker:
         if self._drifted(record, at.state, memory):
             memory.closed = ("the model runs something else than this rollout has set",)
             if rollout.phase is not Phase.PAUSED:
-                await self._take(record, ask(rollout, Pause(who=BY_ITSELF, why=_drift_words(at.state)), _at(at)), at)
+                pause = Pause(who=BY_ITSELF, why=drift_words(at.state))
+                await self._take(record, ask(rollout, pause, Seen(at.look.now_s)), at)
             return
         seen = await self._shown(record, at, memory)
         step = self._called_back(record, seen) or await self._ticked(record, seen, memory)
+        waits = rollout.entered is not None and current(rollout, seen) is None
+        if waits and (silent := self.judge.silent(at.gateways)):
+            memory.closed += (f"the gateway {silent[0]} does not tell what it counts: it may be of an older release",)
         if step.rollout.revision == rollout.revision:
             return
         if step.flip and step.policy != policy_of(rollout):
@@ -233,18 +245,18 @@ class Walker:
         else:
             await self._take(record, step, at)
 
-    def _drifted(self, record: Record, state: State, memory: _Memory) -> bool:
+    def _drifted(self, record: Record, state: State, memory: Memory) -> bool:
         """Whether the model runs something else than the rollout has set."""
         if memory.wanted is None or memory.wanted[0] is not record:  # a record is one value until it moves
             memory.wanted = record, wanted_by(record)
         entry = state.snapshot.models.get(record.model)
         return entry is None or entry.digest != memory.wanted[1]
 
-    async def _ticked(self, record: Record, seen: Seen, memory: _Memory) -> Step:
+    async def _ticked(self, record: Record, seen: Seen, memory: Memory) -> Step:
         """What the machine does, once it knows all that may keep it from going on."""
         memory.closed = seen.closed
         seen, step = await self._within_capacity(record, seen)
-        if not _goes_forward(record.rollout, step):
+        if not goes_forward(record.rollout, step):
             return step
         held = (*seen.closed, *await self._held(record, step, memory))
         memory.closed = held
@@ -257,7 +269,7 @@ class Walker:
         rate nobody knows, nothing is.
         """
         rollout, step = record.rollout, tick(record.rollout, seen)
-        forward = _goes_forward(rollout, step)
+        forward = goes_forward(rollout, step)
         if not forward and (step.rollout is not rollout or not rollout.carried):
             return seen, step
         wanted = step.policy if forward else policy_of(rollout.uncut)
@@ -270,11 +282,11 @@ class Walker:
         seen = seen._replace(carries=carries)
         return seen, tick(rollout, seen)
 
-    async def _held(self, record: Record, step: Step, memory: _Memory) -> tuple[str, ...]:
+    async def _held(self, record: Record, step: Step, memory: Memory) -> tuple[str, ...]:
         """What keeps it from this step and is not in its plan."""
         before = policy_of(record.rollout)
         found = (*await self._traffic.obstacles(record.model, before, step.policy),)
-        found += self._gates.holds(record, _kinds(record.rollout, step))
+        found += self._gates.holds(record, gates_of(record.rollout, step))
         found += () if self._settled else (_UNSETTLED,)
         return found if self._clock() >= memory.not_before_s else (*found, memory.abandoned)
 
@@ -284,7 +296,7 @@ class Walker:
         words = self._gates.calls_back(record)
         return ask(record.rollout, RollBack(who=BY_ITSELF, why=words), seen) if words else None
 
-    async def _shown(self, record: Record, at: _Tick, memory: _Memory) -> Seen:
+    async def _shown(self, record: Record, at: Tick, memory: Memory) -> Seen:
         """What the machine is shown, evidence counted up to now."""
         counts = counted(record, await self._counts(record, memory), at.said)
         memory.counts = counts
@@ -293,10 +305,10 @@ class Walker:
             await self._store.keep_counts(record.id, counts.encode(), at.fence)
             memory.kept, memory.kept_at_s = counts, self._clock()
         ready = at.ready.get(record.model, frozenset())
-        evidence = evidence_of(record, counts, at.look.now_s)
-        return Seen(at.look.now_s, ready, evidence, tuple(_closed(record, at)))
+        evidence = await self.judge.judge(record, counts, at.fence)
+        return Seen(at.look.now_s, ready, evidence, tuple(closed_for(record, at)))
 
-    async def _counts(self, record: Record, memory: _Memory) -> Counts | None:
+    async def _counts(self, record: Record, memory: Memory) -> Counts | None:
         if memory.counts is not None:
             return memory.counts
         said = await self._store.counts(record.id)
@@ -306,15 +318,25 @@ class Walker:
             _log.warning("the counts of rollout %s begin anew: %s", record.id, error)
             return None
 
-    async def _take(self, record: Record, step: Step, at: _Tick) -> None:
-        before = policy_of(record.rollout)
-        if not _goes_forward(record.rollout, step):
-            await move(self._store, record, step, fence=at.fence)
+    async def _take(self, record: Record, step: Step, at: Tick) -> None:
+        before, began_s = policy_of(record.rollout), self._clock()
+        if not goes_forward(record.rollout, step):
+            moved = await move(self._store, record, step, fence=at.fence)
+            if moved.published and step.rollout.over:
+                self.propagation.watch(moved, step.facts[0], began_s, at.fence)
+            await self._filed(record, step, at)
             return
         async with self._traffic.giving(record.model, before, step.policy):
             await move(self._store, record, step, fence=at.fence)
+        await self._filed(record, step, at)
 
-    async def _flip(self, record: Record, step: Step, at: _Tick, memory: _Memory) -> None:
+    async def _filed(self, record: Record, step: Step, at: Tick) -> None:
+        """The case of a rollout that is over, as it was when that was decided."""
+        if step.rollout.over:
+            with suppress(Deposed, StoreUnavailable):
+                await self.judge.keep(record, at.fence)
+
+    async def _flip(self, record: Record, step: Step, at: Tick, memory: Memory) -> None:
         """A step that waits for gateways: beside the ticks, so that no other rollout waits with it."""
         giving = partial(self._traffic.giving, record.model, policy_of(record.rollout), step.policy)
         try:
@@ -335,36 +357,3 @@ class Walker:
             flip = self._memories[one].flip
             if flip is None or flip.done():
                 del self._memories[one]
-
-
-def _goes_forward(rollout: Rollout, step: Step) -> bool:
-    """Whether the step enters a stage, or the end."""
-    after = step.rollout
-    return after.leg != rollout.leg and after.phase not in {Phase.ROLLED_BACK, Phase.FAILED}
-
-
-def _kinds(rollout: Rollout, step: Step) -> set[GateKind]:
-    """The gates that this step has to pass."""
-    kinds = {GateKind.CONFIRM_ROLLOUT} if rollout.entered is None else set()
-    return kinds | ({GateKind.CONFIRM_PROMOTION} if step.policy.stable != policy_of(rollout).stable else set())
-
-
-def _closed(record: Record, at: _Tick) -> Iterator[str]:
-    """What holds every step forward: somebody broke the glass, or the store has forgotten what gateways run."""
-    stop = at.look.stop_of(record.model)
-    if stop is not None:
-        yield f"the model is stopped, by {stop.who}"
-    held = [lease for lease in at.gateways if lease.held is not None]
-    if held:
-        yield f"the gateway {held[0].id} does not follow: {held[0].held}"
-
-
-def _at(at: _Tick) -> Seen:
-    return Seen(at.look.now_s)
-
-
-def _drift_words(state: State) -> str:
-    return (
-        f"epoch {state.head.epoch} runs something else than this rollout has set: the store had forgotten, or somebody "
-        "broke the glass. Roll it back, or set its shares anew"
-    )

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from serving.gateway.grpc.status import Code, as_http, code_in, code_of_http, trailers
+from serving.gateway.grpc.status import Code, as_http, code_in, code_of, code_of_http, refusal, trailers
 from serving.gateway.h2.fields import encode, encode_field
+from serving.gateway.h2.frames import ErrorCode
 from serving.gateway.h2.stream import Fields
 
 if TYPE_CHECKING:
+    from serving.gateway.h2.stream import ServerStream
+    from serving.gateway.request import Bad
     from serving.gateway.served import Signature
 
 HEAD: Final = encode(((b":status", b"200"), (b"content-type", b"application/grpc")))
 """The head of an answer of the gateway's own."""
-WELL: Final = encode(((b"grpc-status", b"0"),))
+_WELL: Final = ((b"grpc-status", b"0"),)
+WELL: Final = encode(_WELL)
+_OK: Final = 200
 _ENDS_HERE = frozenset((b"content-length", b"date", b"server", b"trailer"))
 _OURS = b"sluice-"
 _MOST_KEPT = 256
+_LONGEST_KEPT = 4096
+_ID = encode_field(b"sluice-request-id", b"")[:-1]  # but for its length, which one byte holds
 
 
 class Answer(NamedTuple):
@@ -40,6 +48,8 @@ def answer_of(head: Fields | None, end: Fields) -> Answer | None:
         head: None where all of it is the end.
         end: the trailers, or the one block of an answer that has no message; empty where there were none.
     """
+    if end == _WELL:
+        return Answer(_OK, head, end)
     if any(name == b"grpc-status" for name, _ in end):
         return Answer(as_http(code_in(end)), head, end)
     status = next((value for name, value in head or end if name == b":status"), b"200")
@@ -48,6 +58,11 @@ def answer_of(head: Fields | None, end: Fields) -> Answer | None:
     code = code_of_http(status)
     said = trailers(code, f"The model's server answered HTTP {status.decode()}, which is no answer of gRPC's.")
     return Answer(as_http(code), None, tuple(said))
+
+
+def coding_of(head: Fields | None) -> bytes:
+    """How the messages after this head are compressed; empty where they are not."""
+    return next((value for name, value in head or () if name == b"grpc-encoding"), b"")
 
 
 class Blocks:
@@ -71,26 +86,37 @@ class Blocks:
         return block
 
 
-_LONGEST_KEPT = 4096
-
-
 def signed(signature: Signature | None) -> bytes:
     """The block with what the gateway adds."""
     if signature is None:
         return b""
-    return b"".join(
-        (
-            encode_field(b"sluice-version", b"%d" % signature.version),
-            encode_field(b"sluice-request-id", signature.request_id),
-            encode_field(b"sluice-reason", signature.reason),
-            encode_field(b"sluice-epoch", b"%d" % signature.epoch),
-        )
-    )
+    version, request_id, reason, epoch = signature
+    said = _said_before(version, reason, epoch)
+    return b"%b%b%c%b" % (said, _ID, len(request_id), request_id)
 
 
-def alone(end: bytes) -> bytes:
-    """An end that is all of an answer, as one block."""
-    return HEAD + end
+@lru_cache(_MOST_KEPT)
+def _said_before(version: int, reason: bytes, epoch: int) -> bytes:
+    """What is the same in many answers."""
+    said = (b"sluice-version", b"%d" % version), (b"sluice-reason", reason), (b"sluice-epoch", b"%d" % epoch)
+    return encode(said)
+
+
+def refuse_on(stream: ServerStream, bad: Bad, *, begun: bool, is_grpc: bool = True) -> None:
+    """Ends a call with a refusal.
+
+    Args:
+        stream: of the call.
+        bad: why.
+        begun: whether the head of an answer is out.
+        is_grpc: whether the client is known to speak gRPC.
+    """
+    if not begun:
+        stream.write_headers(refusal(bad, is_grpc=is_grpc), end=True)
+    elif stream.full:  # a client that does not read would not read the end either
+        stream.reset(ErrorCode.CANCEL)
+    else:
+        stream.write_trailers(failed(code_of(bad), bad.sentence))
 
 
 def failed(code: Code, sentence: str) -> bytes:

@@ -6,33 +6,30 @@ has come, what was sent may be sent again elsewhere, by the rules of `attempts`;
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from serving.errors import Refusal
 from serving.gateway.attempts import SERVER_ERROR
 from serving.gateway.counters import Ended, Outcome, Role
-from serving.gateway.failover import Failure
 from serving.gateway.grpc import copies
-from serving.gateway.grpc.answers import Answer
-from serving.gateway.grpc.framing import PREFIX, Sent, Splitter, framed, reframed
-from serving.gateway.grpc.heads import CallHead, timeout_field
-from serving.gateway.grpc.leg import Asker, Leg
-from serving.gateway.grpc.messages import with_version
+from serving.gateway.grpc.attempt import Sending
+from serving.gateway.grpc.framing import PREFIX, Cut, Cutter, framed
+from serving.gateway.grpc.messages import for_version
 from serving.gateway.request import Bad
-from serving.gateway.served import Served, Signature
 from serving.gateway.streaming import ENDED, StreamWatch
 
 if TYPE_CHECKING:
     from serving.gateway.dispatch import Way
+    from serving.gateway.grpc.answers import Answer
+    from serving.gateway.grpc.heads import CallHead
+    from serving.gateway.grpc.leg import Leg
     from serving.gateway.grpc.stream import StreamCall
     from serving.gateway.h2.client import ClientConnection
-    from serving.gateway.h2.stream import Fields
+    from serving.gateway.h2.stream import Fields, Piece
     from serving.gateway.routing import VersionRoute
+    from serving.gateway.served import Signature
     from serving.gateway.upstream import Upstream
 
-_LARGEST_ANSWER = 2**32
-_ERROR = b"\n"  # ModelStreamInferResponse.error_message comes first, where there is one
 _SURE = frozenset((Refusal.NO_REPLICA, Refusal.OVERLOADED))
 """What is said only where no model has seen anything."""
 
@@ -62,16 +59,7 @@ class Flow:
         self.pieces = []
 
 
-class Begun:
-    """Whether an answer has come."""
-
-    __slots__ = ("begun",)
-
-    def __init__(self) -> None:
-        self.begun = False
-
-
-class Branch(Served[Answer], Asker):
+class Branch(Sending):
     """One such stream.
 
     Args:
@@ -81,21 +69,18 @@ class Branch(Served[Answer], Asker):
     """
 
     body: Flow
-    _head: CallHead
-    _connection: Leg | None
 
-    __slots__ = ("_answers", "_asked", "_call", "_came", "_copies", "_not_taken", "_owed", "_waiting", "_watch", "key")
+    __slots__ = ("_answers", "_asked", "_call", "_came", "_copies", "_owed", "_waiting", "_watch", "key")
 
     def __init__(self, call: StreamCall, head: CallHead, key: tuple[str, int, bytes]) -> None:
-        super().__init__(call.worker, head, Flow(), Begun())
+        super().__init__(call.worker, head, Flow())
         self.key = key
         self._call = call
         self._waiting: list[bytes] = []  # messages that no connection has taken yet
-        self._answers = Splitter(_LARGEST_ANSWER)
+        self._answers = Cutter()
         self._asked = 0
         self._came = 0
         self._owed = 0  # bytes of answers that wait for the client
-        self._not_taken = 0
         self._watch: StreamWatch | None = None
         self._copies: list[bytes] = []  # messages whose copies wait for an answer
 
@@ -112,10 +97,10 @@ class Branch(Served[Answer], Asker):
         """One message, in the clear."""
         self.body.add(message, self._worker.config.repeat_max_request)
         self._asked += 1
-        self._expect()
+        self._expect(self._worker.loop.time())
         leg = self._connection
         if leg is not None:
-            leg.stream.write_data([self._for_version(message)])
+            leg.stream.write_data(for_version(framed(message), self._version))
         else:
             self._waiting.append(message)
         if not self._started and self._way is not None:
@@ -158,57 +143,29 @@ class Branch(Served[Answer], Asker):
 
     # One attempt.
 
-    def _pick(self, route: VersionRoute, failed: Upstream | None) -> Upstream | None:
-        sequence = self._head.named.sequence
-        return super()._pick(route, failed) if sequence is None else route.keeper_of(sequence, failed)
-
     def _attempt(self, route: VersionRoute, role: Role, failed: Upstream | None = None) -> None:
         if self.body.held:
             self._waiting = list(self.body.pieces)
         self._watch = None
+        self._answers = Cutter()  # a part of an answer that another attempt left is nobody's
         super()._attempt(route, role, failed)
-
-    def _ask(self, upstream: Upstream, *, fresh: bool) -> None:
-        del fresh  # a connection that broke is not used again in any case
-        self._not_taken = 0
-        if upstream.lines is None:
-            self._after(Failure.REFUSED, Bad(Refusal.NO_REPLICA, self._sentence("has no gRPC port")))
-        else:
-            upstream.lines.carry(self)
 
     def on_line(self, line: ClientConnection) -> None:
         """A connection stands: out with what there is."""
-        leg = self._connection = Leg(self)
-        block = self._head.block
-        now = self._worker.loop.time()
-        if self._latest < math.inf:
-            block += timeout_field(self._latest - now)
-        waiting, self._waiting = self._waiting, []
-        self._watch = StreamWatch(now)
-        leg.open(line, block, [self._for_version(message) for message in waiting], end=self.body.ended)
-        self._expect()
+        self._watch = StreamWatch(self._worker.loop.time())
+        super().on_line(line)
+        self._expect(self._watch.opened_s)
         self._call.take_more()
 
-    def _for_version(self, message: bytes) -> bytes:
-        if self._route is None:
-            raise RuntimeError("a message was sent before it had a way")
-        return framed(with_version(message, b"%d" % self._route.version))
+    def _pieces(self) -> list[Piece]:
+        waiting, self._waiting = self._waiting, []
+        return [piece for message in waiting for piece in for_version(framed(message), self._version)]
 
     def on_not_taken(self, leg: Leg) -> None:
         """That connection was about to end: another one carries it, if all of it is still there."""
-        upstream = self._upstream
-        if leg is not self._connection or upstream is None or upstream.lines is None:
-            return
-        if not self.body.held:
-            self.on_upstream_lost(leg)
-            return
-        self._connection = None
-        self._waiting = list(self.body.pieces)
-        self._not_taken += 1
-        if self._not_taken > 1:
-            self.on_refused(upstream)
-        else:
-            upstream.lines.carry(self)
+        if leg is self._connection and self.body.held:
+            self._waiting = list(self.body.pieces)
+        super().on_not_taken(leg)
 
     def on_room(self, leg: Leg) -> None:
         """It takes more."""
@@ -221,32 +178,33 @@ class Branch(Served[Answer], Asker):
         """Answers, or a part of one; they go on whole, for those of other versions may stand between."""
         if leg is not self._connection:
             return
-        found = [sent for sent in self._answers.feed(data) if isinstance(sent, Sent)]
-        if not found:  # the rest of it must come, whoever is waiting
+        cut = self._answers.feed(data)
+        if not cut.messages:  # the rest of it must come, whoever is waiting
             leg.take(len(data))
             return
-        self._see(found)
-        self._call.say(self, [reframed(sent) for sent in found])
+        now = self._worker.loop.time()
+        self._see(cut, now)
+        self._call.say(self, cut.data, now)
         if self._call.full:
             self._owed += len(data)
         else:
             leg.take(len(data))
 
-    def _see(self, found: list[Sent]) -> None:
+    def _see(self, cut: Cut, now: float) -> None:
         if not self.reply.begun:
             self.reply.begun = True
             self.body.let_go()
-        self._came += len(found)
-        self._expect()
+        self._came += cut.messages
+        self._expect(now)
         if self._watch is not None:
-            errors = sum(not sent.compressed and sent.data.startswith(_ERROR) for sent in found)
-            self._watch.saw(len(found), self._worker.loop.time(), errors=errors)
-        self._send_copies()
+            self._watch.saw(cut.messages, now, errors=cut.errors)
+        if self._copies:
+            self._send_copies()
 
-    def _expect(self) -> None:
+    def _expect(self, now: float) -> None:
         """Until when the next answer has to be there: only where one is owed, as far as can be told."""
         if self._asked > self._came:
-            self.deadline = min(self._worker.loop.time() + self._worker.config.upstream_timeout_s, self._latest)
+            self.deadline = min(now + self._worker.config.upstream_timeout_s, self._latest)
         else:
             self.deadline = self._latest
 
@@ -278,7 +236,7 @@ class Branch(Served[Answer], Asker):
         self._leave_upstream()
         self._finish()
         if lost:
-            self._call.end_with(bad)
+            self._call.refuse(bad)
         else:
             self._call.drop(self, bad, messages)
 
@@ -316,7 +274,7 @@ class Branch(Served[Answer], Asker):
         way = self._way
         if way is not None and self._broke_at is None:
             for message in messages:
-                copies.send(self._worker, way, self._head, Whole(message), message)
+                copies.send(self._worker, way, self._head, Whole(message), framed(message), took_s=0.0)
 
 
 class Whole:

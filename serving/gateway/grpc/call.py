@@ -7,49 +7,38 @@ as fast as the client reads.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from serving.access.principal import UNLIMITED, Principal
 from serving.errors import Refusal
 from serving.gateway.attempts import SERVER_ERROR
 from serving.gateway.dispatch import Way, find_way
-from serving.gateway.failover import Failure
 from serving.gateway.grpc import copies, services
-from serving.gateway.grpc.answers import HEAD, WELL, Answer, failed, signed
-from serving.gateway.grpc.framing import PREFIX, Single, framed, inflated
-from serving.gateway.grpc.heads import CallHead, timeout_field
-from serving.gateway.grpc.leg import Asker, Leg
-from serving.gateway.grpc.messages import Malformed, rewritten, with_version
+from serving.gateway.grpc.answers import HEAD, WELL, Answer, coding_of, refuse_on, signed
+from serving.gateway.grpc.attempt import Sending
+from serving.gateway.grpc.framing import PREFIX, Sent, Single, framed, inflated
+from serving.gateway.grpc.messages import Malformed, for_version, rewritten
 from serving.gateway.grpc.methods import Kind
-from serving.gateway.grpc.opening import Taker
-from serving.gateway.grpc.status import code_of, refusal
-from serving.gateway.h2.frames import ErrorCode
-from serving.gateway.h2.stream import Fields, ServerStream
+from serving.gateway.h2.stream import Fields, Piece, ServerStream, StreamHandler
 from serving.gateway.paths import Operation
 from serving.gateway.request import Bad
-from serving.gateway.served import Served
 from serving.gateway.wording import FULL, LATE, UNREADABLE
 
 if TYPE_CHECKING:
+    from serving.gateway.grpc.heads import CallHead
+    from serving.gateway.grpc.leg import Leg
     from serving.gateway.grpc.port import Line
     from serving.gateway.h2.client import ClientConnection
-    from serving.gateway.routing import VersionRoute
-    from serving.gateway.upstream import Upstream
+    from serving.gateway.pairs import First
+    from serving.gateway.predictions import Observer
 
 _LONGEST_METADATA = 1024 * 1024
+_INFER, _ALL_STATS = Operation.INFER, Operation.ALL_STATS  # to look a member up costs more than to compare with it
+_METADATA, _ALONE = Operation.METADATA, Kind.ALONE
 
 
-class Told:
-    """The answer half of a call."""
-
-    __slots__ = ("begun",)
-
-    def __init__(self) -> None:
-        self.begun = False
-
-
-class UnaryCall(Served[Answer], Taker, Asker):
+class UnaryCall(Sending, StreamHandler):
     """One call and its answer.
 
     Args:
@@ -58,23 +47,20 @@ class UnaryCall(Served[Answer], Taker, Asker):
         head: of the call.
     """
 
-    _head: CallHead
     body: Single
-    _connection: Leg | None
 
-    __slots__ = ("_holding", "_line", "_message", "_not_taken", "_owed", "_stream", "_waits_since", "_who")
+    __slots__ = ("_holding", "_line", "_owed", "_plain", "_stream", "_waits_since", "_who")
 
     def __init__(self, line: Line, stream: ServerStream, head: CallHead) -> None:
-        super().__init__(line.worker, head, Single(line.worker.config.max_body), Told())
+        super().__init__(line.worker, head, Single(line.worker.config.max_body))
         self._line = line
         self._stream = stream
         self._who: Principal
-        self._message = b""
-        """The request in the clear, without what says how long it is."""
+        self._plain = b""
+        """The request in the clear, with its five bytes."""
         self._waits_since = 0.0  # for more of the request, by the loop's clock
         self._owed = 0  # bytes of the answer that wait for the client
         self._holding = 0  # bytes of the request that are counted against what all calls may hold
-        self._not_taken = 0
 
     # The request half.
 
@@ -88,14 +74,14 @@ class UnaryCall(Served[Answer], Taker, Asker):
             return
         self._who = who
         bad = head.bad if who.limits is UNLIMITED else self._count_in(who, None) or head.bad
-        if bad is None and head.kind.kind is Kind.ALONE:
+        if bad is None and head.kind.kind is _ALONE:
             bad = services.refused(worker.standing, head, who)
         if bad is not None:
             self.refuse(bad)
         elif end:
             self.on_end()
         else:
-            self._waits_since = worker.loop.time()
+            self._waits_since = self._stream.connection.heard_at
             self._line.port.unfinished.add(self)
 
     def on_data(self, data: bytes) -> None:
@@ -103,8 +89,10 @@ class UnaryCall(Served[Answer], Taker, Asker):
         if self.answered:
             return
         body = self.body
-        self._waits_since = self._worker.loop.time()
-        bad = body.take(data) or self._over(body.size)
+        self._waits_since = self._stream.connection.heard_at
+        bad = body.take(data)
+        if bad is None and (self._meter is not None or body.size > self._line.port.limits.stream_window):
+            bad = self._over(body.size)
         if bad is not None:
             if self._meter is not None:
                 self._meter.too_large += bad.kind is Refusal.TOO_LARGE
@@ -112,12 +100,12 @@ class UnaryCall(Served[Answer], Taker, Asker):
         elif self._holding:
             self._stream.consume(len(data))
 
-    def _over(self, size: int | None) -> Bad | None:
-        """Why a message of this size may not come from whoever asks, or not now, if so."""
-        if size is None or self._holding:
+    def _over(self, size: int) -> Bad | None:
+        """Why a message of this size, its five bytes among them, may not come from whoever asks, or not now, if so."""
+        if size < 0 or self._holding:  # not known yet, or seen to
             return None
-        bad = None if self._meter is None else self._meter.too_long(size)
-        if bad is not None or size + PREFIX <= self._line.port.limits.stream_window:
+        bad = None if self._meter is None else self._meter.too_long(size - PREFIX)
+        if bad is not None or size <= self._line.port.limits.stream_window:
             return bad
         if not self._line.port.hold(size):
             return FULL
@@ -151,34 +139,36 @@ class UnaryCall(Served[Answer], Taker, Asker):
 
     def _found(self) -> Way | Bad | bytes | None:
         """What becomes of the call, now that its message is there; None where that takes a while."""
-        worker, kind = self._worker, self._head.kind
+        worker, head = self._worker, self._head
         sent = self.body.whole()
-        message = inflated(sent, self._head.coding, worker.config.max_body) if sent.compressed else sent.data
-        if isinstance(message, Bad):
-            return message
-        head = self._head
-        if kind.named is not None:
+        if sent[0]:
+            message = inflated(Sent(True, sent[PREFIX:]), head.coding, worker.config.max_body)
+            if isinstance(message, Bad):
+                return message
+            sent = framed(message)
+        if head.kind.named is not None:
             try:
-                head = self._head = head.about(kind.named(message))
+                head = self._head = head.about(head.kind.named(sent, PREFIX))
             except Malformed:
                 return UNREADABLE
-        who = self._who
-        if not who.sees(head.target.model):
+        if not self._who.sees(head.target.model):
             seen = worker.admission.admit(head, worker.wall_s, self._line)
             if isinstance(seen, Bad):
                 return seen
-        if head.target.operation is Operation.ALL_STATS:
-            worker.run(self._answer_statistics(who))
+        operation = head.target.operation
+        if operation is _ALL_STATS:
+            worker.run(self._answer_statistics())
             return None
-        own = services.own_answer(worker.standing, head, message, who)
-        if own is not None:
-            return own
-        self._message = message
-        return find_way(worker.routing, head, worker.nonce(), who, sequence=head.named.sequence)
+        if operation is not _INFER:
+            own = services.own_answer(worker.standing, head, sent[PREFIX:], self._who)
+            if own is not None:
+                return own
+        self._plain = sent
+        return find_way(worker.routing, head, worker.nonce(), self._who, sequence=head.named.sequence)
 
-    async def _answer_statistics(self, who: Principal) -> None:
+    async def _answer_statistics(self) -> None:
         """The one answer that is put together from those of many."""
-        found = await services.statistics(self._worker, who)
+        found = await services.statistics(self._worker, self._who)
         if not self.answered:
             self._answer_by_itself(found)
 
@@ -205,48 +195,16 @@ class UnaryCall(Served[Answer], Taker, Asker):
 
     # One attempt.
 
-    def _pick(self, route: VersionRoute, failed: Upstream | None) -> Upstream | None:
-        sequence = self._head.named.sequence
-        return super()._pick(route, failed) if sequence is None else route.keeper_of(sequence, failed)
-
-    def _ask(self, upstream: Upstream, *, fresh: bool) -> None:
-        del fresh  # a connection that broke is not used again in any case
-        self._not_taken = 0
-        if upstream.lines is None:
-            self._after(Failure.REFUSED, Bad(Refusal.NO_REPLICA, self._sentence("has no gRPC port")))
-        else:
-            upstream.lines.carry(self)
-
     def on_line(self, line: ClientConnection) -> None:
         """A connection stands: out with the request."""
-        leg = self._connection = Leg(self)
-        block = self._head.block
-        if self._latest < math.inf:
-            block += timeout_field(self._latest - self._worker.loop.time())
-        leg.open(line, block, self._pieces(), end=True)
+        super().on_line(line)
         if self.body.received > self._worker.config.repeat_max_request:
             self._let_go()
 
-    def _pieces(self) -> list[bytes]:
-        """The message for the version that is asked: as it came, where it names that itself."""
-        if self._route is None:
-            raise RuntimeError("a call was sent before it had a way")
-        version = b"%d" % self._route.version
-        if self._head.named.version == version:
-            return self.body.pieces
-        return [framed(with_version(self._message, version))]
-
-    def on_not_taken(self, leg: Leg) -> None:
-        """That connection was about to end: another one carries it."""
-        upstream = self._upstream
-        if leg is not self._connection or upstream is None or upstream.lines is None:
-            return
-        self._connection = None
-        self._not_taken += 1
-        if self._not_taken > 1:
-            self.on_refused(upstream)
-        else:
-            upstream.lines.carry(self)
+    def _pieces(self) -> Sequence[Piece]:
+        """The message as it came, where it names the version itself that is asked."""
+        version = self._version
+        return self.body.pieces if self._head.named.version == version else for_version(self._plain, version)
 
     def on_room(self, leg: Leg) -> None:
         """All of it is written already."""
@@ -259,12 +217,14 @@ class UnaryCall(Served[Answer], Taker, Asker):
             return
         if self.reply.begun:
             self._moves()
+            if self._worker.capture is not None:
+                self._worker.capture.go_on(self, [data])
             self._pass_on(leg, [data], len(data))
             return
         held = self._held
         held.append(data)
         size = len(data) if len(held) == 1 else sum(map(len, held))
-        if self._head.target.operation is Operation.METADATA:
+        if self._head.target.operation is _METADATA:
             if size > _LONGEST_METADATA:
                 self.refuse(Bad(Refusal.BROKEN_UPSTREAM, self._sentence("sent more than 1 MiB of metadata")))
         elif size > self._worker.config.repeat_max_response and leg.head is not None:
@@ -272,6 +232,8 @@ class UnaryCall(Served[Answer], Taker, Asker):
             self.reply.begun = True
             self._stream.write_headers(self._block(leg.head) + signed(self._signature()))
             self._moves()
+            if self._worker.capture is not None:
+                self._worker.capture.gather(self, held)
             self._pass_on(leg, held, size)
 
     def _pass_on(self, leg: Leg, pieces: list[bytes], size: int) -> None:
@@ -290,14 +252,20 @@ class UnaryCall(Served[Answer], Taker, Asker):
             self._failed = answer.code >= SERVER_ERROR
             self._conclude(answer.code)
             self._stream.write_trailers(self._block(answer.trailers))
-            self._finish()
+            capture = self._worker.capture
+            self._finish(None if capture is None else self._first_call(answer, *capture.gathered(self)))
             return
         pieces, self._held = self._held, []
         if answer.code >= SERVER_ERROR:
             self._on_server_error(answer, pieces)
         else:
+            if self._way is not None and (observer := self._way.model.observer) is not None:
+                self._look_at(observer, pieces)
             self._conclude(answer.code)
             self._answer_whole(answer, pieces)
+
+    def _look_at(self, observer: Observer, pieces: list[bytes]) -> None:
+        self._observe(observer, lambda: observer.label_of_message(b"".join(pieces)))
 
     def _block(self, fields: Fields) -> bytes:
         return self._line.port.blocks.of(fields)
@@ -305,15 +273,16 @@ class UnaryCall(Served[Answer], Taker, Asker):
     def _answer_whole(self, answer: Answer, pieces: list[bytes]) -> None:
         self.reply.begun = True
         self._failed = answer.code >= SERVER_ERROR
-        ours, end = signed(self._signature()), self._block(answer.trailers)
+        blocks = self._line.port.blocks
+        ours, end = signed(self._signature()), blocks.of(answer.trailers)
         if answer.head is None:
             block = end if answer.trailers[0][0] == b":status" else HEAD + end
             self._stream.write_headers(block + ours, end=True)
         else:
-            if self._head.target.operation is Operation.METADATA:
+            if self._head.target.operation is _METADATA:
                 pieces = self._with_versions(pieces)
-            self._stream.write_whole(self._block(answer.head) + ours, pieces, end)
-        self._finish()
+            self._stream.write_whole(blocks.of(answer.head) + ours, pieces, end)
+        self._finish(None if self._worker.capture is None else self._first_call(answer, pieces))
 
     def _with_versions(self, pieces: list[bytes]) -> list[bytes]:
         """A model's metadata with every version that the gateway routes to, not only the one that this server has."""
@@ -333,32 +302,40 @@ class UnaryCall(Served[Answer], Taker, Asker):
             return
         self._failed = True
         self._leave_upstream()
-        if not self.reply.begun:
-            self._stream.write_headers(refusal(bad, is_grpc=self._head.is_grpc), end=True)
-        elif self._stream.full:  # a client that does not read would not read the end either
-            self._stream.reset(ErrorCode.CANCEL)
-        else:
-            self._stream.write_trailers(failed(code_of(bad), bad.sentence))
-        self._finish()
+        refuse_on(self._stream, bad, begun=self.reply.begun, is_grpc=self._head.is_grpc)
+        self._finish(None if self._worker.capture is None else self._first_refused(bad))
 
     def _answer_by_itself(self, message: bytes) -> None:
         self.reply.begun = True
         self._stream.write_whole(HEAD, [framed(message)], WELL)
         self._finish()
 
-    def _finish(self) -> None:
+    def _first_call(self, answer: Answer, pieces: list[bytes] | None, size: int | None = None) -> First | None:
+        """What the client has just got, for the keeper."""
+        return self._first(
+            answer.code, b"", None if answer.head is None else pieces, size=size, coding=coding_of(answer.head)
+        )
+
+    def _whole_request(self) -> list[bytes] | None:
+        """The message in the clear, with its five bytes."""
+        return [self._plain] if self._plain and self.body.held and self.body.ended else None
+
+    def _finish(self, first: First | None = None) -> None:
         self.answered = True
         way = self._way
         if way is not None and way.model.policy.shadows and self._started and not self._head.synthetic:
             if self._broke_at is not None:  # a shadow's replica is not to be the next that it breaks
                 self.body.let_go()
-            copies.send(self._worker, way, self._head, self.body, self._message)
+            took_s = self._worker.loop.time() - self._began
+            copies.send(self._worker, way, self._head, self.body, self._plain, took_s=took_s, first=first)
+        if first is not None and self._worker.capture is not None:
+            self._worker.capture.close(first)
         self._let_go()
         self._give_back_place()
 
     def _let_go(self) -> None:
         self.body.let_go()
-        self._message = b""
+        self._plain = b""
         self._line.port.unfinished.discard(self)
         holding, self._holding = self._holding, 0
         if holding:

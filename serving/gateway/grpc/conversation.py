@@ -5,26 +5,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from serving.access.principal import UNLIMITED
-from serving.gateway.grpc.answers import HEAD, WELL, failed
+from serving.gateway.grpc.answers import HEAD
+from serving.gateway.grpc.dialogue import Dialogue
 from serving.gateway.grpc.framing import Splitter, framed, inflated
 from serving.gateway.grpc.messages import Malformed
-from serving.gateway.grpc.opening import Taker
-from serving.gateway.grpc.status import code_of, refusal
-from serving.gateway.h2.stream import Fields, ServerStream
+from serving.gateway.h2.frames import ErrorCode
+from serving.gateway.h2.stream import ServerStream
 from serving.gateway.request import Bad
 from serving.gateway.wording import UNREADABLE
 
 if TYPE_CHECKING:
     from serving.gateway.grpc.heads import CallHead
     from serving.gateway.grpc.port import Line
-    from serving.gateway.limits import Meter
 
 _LARGEST: Final = 64 * 1024
 """Bytes of a question: names of services and files."""
 
 
-class Conversation(Taker):
+class Conversation(Dialogue):
     """One such call.
 
     Args:
@@ -33,16 +31,11 @@ class Conversation(Taker):
         head: of the call.
     """
 
-    __slots__ = ("_begun", "_head", "_line", "_meter", "_splitter", "_stream", "over")
+    __slots__ = ("_splitter",)
 
     def __init__(self, line: Line, stream: ServerStream, head: CallHead) -> None:
-        self._line = line
-        self._stream = stream
-        self._head = head
+        super().__init__(line, stream, head)
         self._splitter = Splitter(_LARGEST)
-        self._begun = False
-        self._meter: Meter | None = None
-        self.over = False
 
     @abstractmethod
     def answer(self, question: bytes) -> None:
@@ -56,26 +49,8 @@ class Conversation(Taker):
         """The client asks no more."""
         self.finish()
 
-    def on_headers(self, fields: Fields, *, end: bool) -> None:
-        """Part of `Taker`."""
-        del fields
-        worker, head = self._line.worker, self._head
-        who = worker.admission.admit(head, worker.wall_s, self._line)
-        if isinstance(who, Bad):
-            self.refuse(who)
-            return
-        bad = head.bad
-        if who.limits is not UNLIMITED:
-            meter = worker.meters.of(who)
-            bad = meter.enter() or bad
-            self._meter = None if bad else meter
-        if bad is not None:
-            self.refuse(bad)
-        elif end:
-            self.on_end()
-
     def on_data(self, data: bytes) -> None:
-        """Part of `Taker`."""
+        """Part of `StreamHandler`."""
         self._stream.consume(len(data))
         for sent in self._splitter.feed(data):
             if self.over:
@@ -90,19 +65,9 @@ class Conversation(Taker):
                 self.refuse(UNREADABLE)
 
     def on_end(self) -> None:
-        """Part of `Taker`."""
+        """Part of `StreamHandler`."""
         if not self.over:
             self.asked_all()
-
-    def on_trailers(self, fields: Fields) -> None:
-        """Part of `Taker`."""
-        del fields
-        self.on_end()
-
-    def on_reset(self, code: int) -> None:
-        """Part of `Taker`."""
-        del code
-        self._leave()
 
     def on_writable(self) -> None:
         """The answers are small."""
@@ -114,31 +79,5 @@ class Conversation(Taker):
             self._stream.write_headers(HEAD)
         self._stream.write_data([framed(message)])
         if self._stream.full:  # it asks, and does not read
-            self._stream.reset(0)
-            self._leave()
-
-    def finish(self) -> None:
-        """There are no more answers."""
-        if self.over:
-            return
-        self._leave()
-        if self._begun:
-            self._stream.write_trailers(WELL)
-        else:
-            self._stream.write_headers(HEAD + WELL, end=True)
-
-    def refuse(self, bad: Bad) -> None:
-        """Why there are no more."""
-        if self.over:
-            return
-        self._leave()
-        if self._begun:
-            self._stream.write_trailers(failed(code_of(bad), bad.sentence))
-        else:
-            self._stream.write_headers(refusal(bad, is_grpc=self._head.is_grpc), end=True)
-
-    def _leave(self) -> None:
-        self.over = True
-        meter, self._meter = self._meter, None
-        if meter is not None:
-            meter.leave()
+            self._stream.reset(ErrorCode.NO_ERROR)
+            self.leave()

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from struct import Struct
 from typing import NamedTuple
 
 from serving.errors import Refusal
 from serving.gateway.request import Bad
 
 PREFIX = 5
+_PREFIX = Struct(">BL")
 _PLAIN, _COMPRESSED = 0, 1
+_ERROR = b"\n"  # ModelStreamInferResponse.error_message comes first, where there is one
 _WINDOWS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 _NO_FLAG = Bad(Refusal.BROKEN_FRAMING, "This is no message of gRPC: it begins with 0, or 1 where it is compressed.")
 _NONE = Bad(Refusal.MALFORMED, "This method takes one message, and none was sent.")
@@ -33,14 +36,26 @@ class Sent(NamedTuple):
     data: bytes
 
 
+class Cut(NamedTuple):
+    """Whole messages of an answer, each with its five bytes.
+
+    Attributes:
+        data: all of them; empty for none.
+        messages: how many they are.
+        errors: how many of them say that something went wrong.
+    """
+
+    data: bytes
+    messages: int
+    errors: int
+
+
+_NOTHING = Cut(b"", 0, 0)
+
+
 def framed(message: bytes) -> bytes:
     """A message that is not compressed, as it is sent."""
     return b"\0%b%b" % (len(message).to_bytes(4, "big"), message)
-
-
-def reframed(sent: Sent) -> bytes:
-    """A message as it came, as it is sent on."""
-    return b"%c%b%b" % (sent.compressed, len(sent.data).to_bytes(4, "big"), sent.data)
 
 
 def inflated(sent: Sent, coding: bytes, most: int) -> bytes | Bad:
@@ -76,11 +91,12 @@ class Single:
         most: bytes that it may have.
     """
 
-    __slots__ = ("_most", "_size", "ended", "held", "pieces", "received")
+    __slots__ = ("_most", "ended", "held", "pieces", "received", "size")
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._size = -1  # with its five bytes, as soon as these are there
+        self.size = -1
+        """Bytes that it has, its five among them, as soon as these are there."""
         self.ended = False
         """Whether it is whole."""
         self.held = True
@@ -94,49 +110,40 @@ class Single:
         """Takes no more than this, where that is less."""
         self._most = min(self._most, most)
 
-    @property
-    def size(self) -> int | None:
-        """Of the message in bytes, as soon as that is known."""
-        return None if self._size < 0 else self._size - PREFIX
-
     def take(self, data: bytes) -> Bad | None:
         """More of it; why the call may go no further."""
         self.pieces.append(data)
         self.received += len(data)
-        if self._size < 0 and self.received >= PREFIX:
-            bad = self._begin(data if len(self.pieces) == 1 else b"".join(self.pieces))
-            if bad is not None:
-                return bad
-        return _MORE if 0 <= self._size < self.received else None
+        if self.size < 0:
+            if self.received < PREFIX:
+                return None
+            flag, size = _PREFIX.unpack_from(data if len(self.pieces) == 1 else b"".join(self.pieces))
+            if flag > _COMPRESSED:
+                return _NO_FLAG
+            self.size = size + PREFIX
+            if size > self._most:
+                return too_large(size, self._most)
+        return _MORE if self.size < self.received else None
 
     def end(self) -> Bad | None:
         """No more comes; why that is too soon, if so."""
-        if self.received == self._size:
+        if self.received == self.size:
             self.ended = True
             return None
         if not self.received:
             return _NONE
         return Bad(Refusal.MALFORMED, "The call ended in the middle of its message.")
 
-    def whole(self) -> Sent:
-        """The message, all of it in one piece from here on."""
+    def whole(self) -> bytes:
+        """All of it, its five bytes among them, in one piece from here on."""
         if len(self.pieces) > 1:
             self.pieces = [b"".join(self.pieces)]
-        data = self.pieces[0]
-        return Sent(bool(data[0]), data[PREFIX:])
+        return self.pieces[0]
 
     def let_go(self) -> None:
         """It cannot be sent again from here on."""
         self.held = False
         self.pieces = []
-
-    def _begin(self, data: bytes) -> Bad | None:
-        """Reads the five bytes."""
-        if data[0] not in {_PLAIN, _COMPRESSED}:
-            return _NO_FLAG
-        size = int.from_bytes(data[1:PREFIX], "big")
-        self._size = size + PREFIX
-        return too_large(size, self._most)
 
 
 class Splitter:
@@ -181,6 +188,39 @@ class Splitter:
             yield Sent(bool(held[at]), bytes(held[at + PREFIX : stop]))
             at = stop
         del held[:at]
+
+
+class Cutter:
+    """Where the messages of an answer end, for what goes on as it came."""
+
+    __slots__ = ("_held", "_missing")
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self._missing = 0  # bytes without which what is held is not whole
+
+    def feed(self, data: bytes) -> Cut:
+        """What these bytes complete."""
+        if self._held:
+            self._held.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return _NOTHING
+            data, self._held = b"".join(self._held), []
+        at = messages = errors = 0
+        size, stop = len(data), PREFIX
+        while stop <= size:
+            flag, length = _PREFIX.unpack_from(data, at)
+            stop = at + PREFIX + length
+            if stop > size:
+                break
+            messages += 1
+            errors += flag == _PLAIN and data.startswith(_ERROR, at + PREFIX, stop)
+            at, stop = stop, stop + PREFIX
+        if at == size:
+            return Cut(data, messages, errors)
+        self._held, self._missing = [data[at:]], stop - size
+        return Cut(data[:at], messages, errors)
 
 
 def too_large(size: int, most: int) -> Bad | None:

@@ -55,11 +55,12 @@ class CallHead:
         target: what is asked, as soon as the message was read about which model.
         block: what an upstream gets, but for how long there is.
         named: what the message names.
+        sequence: of that, what it is part of.
     """
 
     __slots__ = (
         "_about", "admitted", "bad", "block", "coding", "fields", "is_grpc", "kind", "named", "needs", "raw",
-        "synthetic", "target", "timeout_s", "version_asked",
+        "sequence", "synthetic", "target", "timeout_s", "version_asked",
     )  # fmt: skip
     grpc: ClassVar[bool] = True
     method: ClassVar[bytes] = b"gRPC"
@@ -79,6 +80,7 @@ class CallHead:
         self.admitted: _Admitted = None
         self.block = b""
         self.named = Named(b"", b"")
+        self.sequence: bytes | None = None
         self._about: dict[Named, CallHead] = {}
 
     @property
@@ -107,7 +109,7 @@ class CallHead:
         if operation is Operation.STATS and not named.model:
             operation = Operation.ALL_STATS
         head.target = Target(operation, b"", named.model.decode("utf-8", "replace"), version)
-        head.named = named
+        head.named, head.sequence = named, named.sequence
         return head
 
 

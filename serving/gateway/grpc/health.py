@@ -77,6 +77,7 @@ class HealthCall(Conversation):
             return SERVICE_UNKNOWN
         return SERVING if self._line.worker.standing.ready else NOT_SERVING
 
-    def _leave(self) -> None:
-        super()._leave()
+    def leave(self) -> None:
+        """It is over: nobody listens any more."""
+        super().leave()
         self._line.port.watchers.discard(self)

@@ -10,9 +10,10 @@ from serving.gateway.h2.frames import ErrorCode
 from serving.gateway.h2.stream import ClientHandler, ClientStream, Fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from serving.gateway.h2.client import ClientConnection
+    from serving.gateway.h2.stream import Piece
 
 
 class Asker(Protocol):
@@ -52,7 +53,7 @@ class Leg(ClientHandler):
         """The answer's, as soon as it is there."""
         self.stream: ClientStream
 
-    def open(self, line: ClientConnection, block: bytes, pieces: Iterable[bytes], *, end: bool) -> None:
+    def open(self, line: ClientConnection, block: bytes, pieces: Sequence[Piece], *, end: bool) -> None:
         """Sends the attempt on this connection."""
         self.stream = line.open(block, self, pieces, end=end)
 
@@ -96,7 +97,7 @@ class Leg(ClientHandler):
         """Part of `ClientHandler`."""
         self._lost()
 
-    def on_refused(self) -> None:
+    def on_unseen(self) -> None:
         """Part of `ClientHandler`."""
         asker, self._asker = self._asker, None
         if asker is not None:
@@ -109,11 +110,12 @@ class Leg(ClientHandler):
 
     def _ended(self, end: Fields) -> None:
         answer = answer_of(self.head, end)
-        if answer is None:
-            self._lost()
-            return
         asker, self._asker = self._asker, None
-        if asker is not None:
+        if asker is None:
+            return
+        if answer is None:
+            asker.on_upstream_lost(self)
+        else:
             asker.on_answered(self, answer)
 
     def _lost(self) -> None:

@@ -60,7 +60,7 @@ class Lines:
     def carry(self, call: Call) -> None:
         """Sends the call on a connection that stands, or on a new one as soon as it does."""
         for line in self._lines:
-            if line.room > 0 and not line.spent:
+            if not line.end.full:
                 call.on_line(line)
                 return
         if len(self._lines) >= _MOST:

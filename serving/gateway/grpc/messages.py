@@ -20,9 +20,12 @@ _LOW = 0x7F
 _MODEL = 1 << 3 | _BYTES
 _VERSION = 2 << 3 | _BYTES
 _PARAMETERS = 4 << 3 | _BYTES
+_FIELDS = frozenset(number << 3 | _BYTES for number in range(1, 16))
+"""Keys of one byte, of fields that have a length: all that inference has."""
 _ID = 3
 _SEQUENCE_KEY = b"sequence_id"
 _WORD = (1 << 64) - 1
+_PREFIX = 5  # bytes before a message, see `framing`
 
 
 class Malformed(ValueError):  # noqa: N818 - says what the message is
@@ -43,18 +46,18 @@ class Named(NamedTuple):
     sequence: bytes | None = None
 
 
-def named_in_inference(message: bytes) -> Named:
-    """What a ModelInferRequest names.
+def named_in_inference(message: bytes, at: int = 0) -> Named:
+    """What a ModelInferRequest names; it begins at this byte.
 
     Raises:
         Malformed: it cannot be walked over.
     """
     model = version = b""
     sequence: bytes | None = None
-    at, end = 0, len(message)
+    end = len(message)
     while at < end:
         tag = message[at]
-        if tag & 7 != _BYTES or tag >= _MORE or at + 1 >= end:
+        if tag not in _FIELDS or at + 1 == end:
             at = _skip(message, at, end)  # no field of this message: of a newer protocol, or not sound
             continue
         size = message[at + 1]
@@ -64,24 +67,25 @@ def named_in_inference(message: bytes) -> Named:
         stop = at + size
         if stop > end:
             raise Malformed("a field goes on after the end of its message")
-        if tag == _MODEL:
-            model = message[at:stop]
-        elif tag == _VERSION:
-            version = message[at:stop]
-        elif tag == _PARAMETERS:
-            found = _sequence_in(message[at:stop])
-            sequence = sequence if found is None else found
+        if tag <= _PARAMETERS:  # tensors come after it
+            if tag == _MODEL:
+                model = message[at:stop]
+            elif tag == _VERSION:
+                version = message[at:stop]
+            elif tag == _PARAMETERS:
+                found = _sequence_in(message[at:stop])
+                sequence = sequence if found is None else found
         at = stop
     return Named(model, version, sequence or None)
 
 
-def named_in_question(message: bytes) -> Named:
-    """What a ModelReadyRequest, or one for metadata, configuration or statistics, names: name and version.
+def named_in_question(message: bytes, at: int = 0) -> Named:
+    """What a ModelReadyRequest, or one for metadata, configuration or statistics, names; it begins at this byte.
 
     Raises:
         Malformed: it cannot be walked over.
     """
-    found = {number: value for number, value in fields_of(message) if isinstance(value, bytes)}
+    found = {number: value for number, value in fields_of(message, at) if isinstance(value, bytes)}
     return Named(found.get(1, b""), found.get(2, b""))
 
 
@@ -94,18 +98,25 @@ def request_id_in(message: bytes) -> bytes:
     return next((value for number, value in fields_of(message) if number == _ID and isinstance(value, bytes)), b"")
 
 
-def with_version(message: bytes, version: bytes) -> bytes:
-    """The same request, or question, for this version and no other."""
-    return b"%s\x12%c%s" % (message, len(version), version)
+def for_version(sent: bytes, version: bytes) -> list[bytes | memoryview]:
+    """The same request, or question, for this version and no other, in pieces: a large one is not copied.
+
+    Args:
+        sent: the message, not compressed, with the five bytes that gRPC puts before it.
+        version: in decimal.
+    """
+    field = b"\x12%c%b" % (len(version), version)
+    size = len(sent) - _PREFIX + len(field)
+    return [b"\0%b" % size.to_bytes(4, "big"), memoryview(sent)[_PREFIX:], field]
 
 
-def fields_of(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields in their order, by number: bytes for what has a length, else the number's bits.
+def fields_of(message: bytes, at: int = 0) -> Iterator[tuple[int, int | bytes]]:
+    """The fields in their order, by number, from this byte on: bytes for what has a length, else the number's bits.
 
     Raises:
         Malformed: it cannot be walked over.
     """
-    at, end = 0, len(message)
+    end = len(message)
     while at < end:
         tag, at = _varint(message, at, end)
         kind = tag & 7

@@ -7,9 +7,9 @@ decided elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import NamedTuple
 
 from serving.gateway.grpc.messages import Named, named_in_inference, named_in_question
 from serving.gateway.paths import Operation
@@ -22,6 +22,7 @@ REFLECTIONS = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.S
 class Kind(Enum):
     """How a method's messages come, and who answers."""
 
+    __hash__ = object.__hash__  # as `Operation`'s
     UNARY = auto()
     """One message each way, the gateway's own answer or a version's."""
     STREAM = auto()
@@ -34,18 +35,19 @@ class Kind(Enum):
     """Answered without a look at any message."""
 
 
-class Method(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Method:
     """One method.
 
     Attributes:
         operation: what it asks for.
         kind: how.
-        named: reads from its message which model it is about; None where it names none.
+        named: reads which model it is about, from bytes and where in them its message begins; None where it names none.
     """
 
     operation: Operation
     kind: Kind = Kind.UNARY
-    named: Callable[[bytes], Named] | None = None
+    named: Callable[[bytes, int], Named] | None = None
 
 
 UNKNOWN = Method(Operation.UNKNOWN, Kind.ALONE)

@@ -16,7 +16,6 @@ from serving.gateway.grpc.call import UnaryCall
 from serving.gateway.grpc.heads import CallHead, Heads
 from serving.gateway.grpc.health import HealthCall
 from serving.gateway.grpc.methods import Kind
-from serving.gateway.grpc.opening import Opening, Taker
 from serving.gateway.grpc.reflection import ReflectionCall
 from serving.gateway.grpc.status import refusal
 from serving.gateway.grpc.stream import StreamCall
@@ -189,17 +188,14 @@ class Line:
         """Of the client: host and port."""
         return self.connection.address
 
-    def _begin(self, stream: ServerStream) -> StreamHandler:
-        return Opening(self, stream)
-
-    def taker(self, stream: ServerStream, fields: Fields) -> Taker:
+    def _begin(self, stream: ServerStream, fields: Fields) -> StreamHandler:
         """Who takes the call that begins with this head."""
         head = self.port.heads.of(fields)
         return _TAKES.get(head.kind.kind, UnaryCall)(self, stream, head)
 
 
 class _Takes(Protocol):
-    def __call__(self, line: Line, stream: ServerStream, head: CallHead) -> Taker: ...
+    def __call__(self, line: Line, stream: ServerStream, head: CallHead) -> StreamHandler: ...
 
 
 _TAKES: dict[Kind, _Takes] = {

@@ -8,25 +8,22 @@ answer with an error in it, and the stream goes on. What breaks a stream ends al
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from serving.access.principal import UNLIMITED, Principal
 from serving.gateway.dispatch import Way, find_way
-from serving.gateway.grpc.answers import HEAD, WELL, Answer, failed, signed
+from serving.gateway.grpc.answers import HEAD, Answer, signed
 from serving.gateway.grpc.branch import Branch
+from serving.gateway.grpc.dialogue import Dialogue
 from serving.gateway.grpc.framing import Sent, Splitter, framed, inflated
 from serving.gateway.grpc.heads import CallHead
 from serving.gateway.grpc.messages import Malformed, request_id_in, text
-from serving.gateway.grpc.opening import Taker
-from serving.gateway.grpc.status import code_of, refusal
-from serving.gateway.h2.frames import ErrorCode
-from serving.gateway.h2.stream import Fields, ServerStream
+from serving.gateway.h2.stream import ServerStream
 from serving.gateway.request import Bad
 from serving.gateway.wording import LATE, UNREADABLE
 
 if TYPE_CHECKING:
     from serving.gateway.grpc.port import Line
-    from serving.gateway.limits import Meter
     from serving.gateway.upstream import Upstream
     from serving.gateway.worker import Worker
 
@@ -36,7 +33,7 @@ _Key = tuple[str, int, bytes]
 _FIRST_BAD = 400
 
 
-class StreamCall(Taker):
+class StreamCall(Dialogue):
     """One stream of a client.
 
     Args:
@@ -45,86 +42,51 @@ class StreamCall(Taker):
         head: of the call.
     """
 
-    __slots__ = (
-        "_begun", "_branches", "_ended", "_head", "_line", "_meter", "_moved_at", "_nonce", "_over", "_owed",
-        "_splitter", "_stream", "_who", "worker",
-    )  # fmt: skip
+    __slots__ = ("_branches", "_dealt", "_ended", "_moved_at", "_nonce", "_owed", "_splitter", "worker")
 
     def __init__(self, line: Line, stream: ServerStream, head: CallHead) -> None:
         self.worker: Worker = line.worker
-        self._line = line
-        self._stream = stream
-        self._head = head
+        super().__init__(line, stream, head)
         self._splitter = Splitter(line.worker.config.max_body)
-        self._who: Principal
-        self._meter: Meter | None = None
         self._nonce = self.worker.nonce()
         self._branches: dict[_Key, Branch] = {}
+        self._dealt: set[tuple[str, int]] = set()  # models and versions that it was dealt by its nonce
         self._owed = 0  # bytes of the client's that wait for an upstream
         self._moved_at = 0.0
-        self._begun = False
         self._ended = False
-        self._over = False
 
     # The client's side.
 
-    def on_headers(self, fields: Fields, *, end: bool) -> None:
-        """Part of `Taker`."""
-        del fields
-        worker, head = self.worker, self._head
-        who = worker.admission.admit(head, worker.wall_s, self._line)
-        if isinstance(who, Bad):
-            self.end_with(who)
-            return
-        self._who = who
-        bad = head.bad
-        if who.limits is not UNLIMITED:
-            meter = worker.meters.of(who)
-            bad = meter.enter() or bad
-            self._meter = None if bad else meter
-        if bad is not None:
-            self.end_with(bad)
-            return
-        self._moved_at = worker.loop.time()
+    def opened(self) -> None:
+        """Messages may come."""
+        self._moved_at = self.worker.loop.time()
         self._line.port.unfinished.add(self)
-        if end:
-            self.on_end()
 
     def on_data(self, data: bytes) -> None:
         """More messages, or a part of one."""
-        if self._over:
+        if self.over:
             return
         self._moved_at = self.worker.loop.time()
         self._owed += len(data)
         for sent in self._splitter.feed(data):
             bad = sent if isinstance(sent, Bad) else self._take(sent)
             if bad is not None:
-                self.end_with(bad)
+                self.refuse(bad)
             if self._stopped():
                 return
         self.take_more()
 
     def on_end(self) -> None:
         """The client asks no more; answers may go on."""
-        if self._over:
+        if self.over:
             return
         if not self._splitter.between:
-            self.end_with(UNREADABLE)
+            self.refuse(UNREADABLE)
             return
         self._ended = True
         for branch in list(self._branches.values()):
             branch.end()
         self._finish_if_done()
-
-    def on_trailers(self, fields: Fields) -> None:
-        """A client has nothing to say there."""
-        del fields
-        self.on_end()
-
-    def on_reset(self, code: int) -> None:
-        """The client has given up, or is gone."""
-        del code
-        self._leave()
 
     def on_writable(self) -> None:
         """The client reads again."""
@@ -139,7 +101,7 @@ class StreamCall(Taker):
 
     def time_out(self) -> None:
         """It does."""
-        self.end_with(LATE)
+        self.refuse(LATE)
 
     # One message.
 
@@ -150,7 +112,7 @@ class StreamCall(Taker):
         if isinstance(message, Bad):
             return message
         try:
-            named = head.kind.named(message) if head.kind.named is not None else None
+            named = head.kind.named(message, 0) if head.kind.named is not None else None
         except Malformed:
             named = None
         if named is None:
@@ -201,10 +163,17 @@ class StreamCall(Taker):
         if branch is not None:
             return branch
         branch = Branch(self, head, key)
-        bad = branch.open(way)
+        bad = branch.open(self._as_dealt(way))
         if bad is None:
             self._branches[key] = branch
+            if way.choice.bucket is not None:
+                self._dealt.add((way.model.name, way.choice.version))
         return branch if bad is None else bad
+
+    def _as_dealt(self, way: Way) -> Way:
+        """The way, as a draw only where it is the first: one nonce decides for all branches of a model."""
+        again = not way.has_unit and (way.model.name, way.choice.version) in self._dealt
+        return replace(way, choice=way.choice._replace(bucket=None)) if again else way
 
     # What its branches ask of it.
 
@@ -214,26 +183,22 @@ class StreamCall(Taker):
         return self._ended
 
     @property
-    def over(self) -> bool:
-        """Whether the client has all of its answer, or will never have."""
-        return self._over
-
-    @property
     def full(self) -> bool:
         """Whether the client reads too slowly for now."""
         return self._stream.full
 
     def take_more(self) -> None:
         """Lets the client send as much as came, unless an upstream takes no more for now."""
-        if self._owed and not self._over and not any(branch.full for branch in self._branches.values()):
+        if self._owed and not self.over and not any(branch.full for branch in self._branches.values()):
             owed, self._owed = self._owed, 0
             self._stream.consume(owed)
 
-    def say(self, branch: Branch, answers: list[bytes]) -> None:
-        """Answers of a model's, each framed."""
-        self._moved_at = self.worker.loop.time()
-        self._begin(branch)
-        self._stream.write_data(answers)
+    def say(self, branch: Branch, answers: bytes, now: float) -> None:
+        """Whole answers of a model's, each with its five bytes, as of now (by the loop's clock)."""
+        self._moved_at = now
+        if not self._begun:
+            self._begin(branch)
+        self._stream.write_data([answers])
 
     def say_error(self, bad: Bad, message: bytes) -> None:
         """An answer that says what is wrong with one message, or with what became of it."""
@@ -246,10 +211,10 @@ class StreamCall(Taker):
         """A model's server has ended its stream; one that it ended badly ends all."""
         self._forget(branch)
         if answer.code >= _FIRST_BAD:
-            if not self._over:
+            if not self.over:
                 self._begin(branch)
                 self._stream.write_trailers(self._line.port.blocks.of(answer.trailers))
-                self._leave()
+                self.leave()
             return
         self.take_more()
         self._finish_if_done()
@@ -258,28 +223,16 @@ class StreamCall(Taker):
         """These messages have reached nobody."""
         self._forget(branch)
         if self._head.fields.get(_AS_STATUS) == b"true":
-            self.end_with(bad)
+            self.refuse(bad)
             return
         for message in messages:
             self.say_error(bad, message)
         self.take_more()
         self._finish_if_done()
 
-    def end_with(self, bad: Bad) -> None:
-        """The stream ends, and says why."""
-        if self._over:
-            return
-        if not self._begun:
-            self._stream.write_headers(refusal(bad, is_grpc=self._head.is_grpc), end=True)
-        elif self._stream.full:  # a client that does not read would not read the end either
-            self._stream.reset(ErrorCode.CANCEL)
-        else:
-            self._stream.write_trailers(failed(code_of(bad), bad.sentence))
-        self._leave()
-
     def _stopped(self) -> bool:
         """Whether it ended while something was done about it."""
-        return self._over
+        return self.over
 
     # Its end.
 
@@ -300,20 +253,13 @@ class StreamCall(Taker):
             del self._branches[branch.key]
 
     def _finish_if_done(self) -> None:
-        if not self._ended or self._branches or self._over:
-            return
-        self._leave()
-        if self._begun:
-            self._stream.write_trailers(WELL)
-        else:
-            self._stream.write_headers(HEAD + WELL, end=True)
+        if self._ended and not self._branches:
+            self.finish()
 
-    def _leave(self) -> None:
-        self._over = True
+    def leave(self) -> None:
+        """It is over: whoever still answers need not."""
+        super().leave()
         self._line.port.unfinished.discard(self)
         branches, self._branches = self._branches, {}
         for branch in branches.values():
             branch.abandon()
-        meter, self._meter = self._meter, None
-        if meter is not None:
-            meter.leave()

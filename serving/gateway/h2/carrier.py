@@ -12,6 +12,7 @@ _JOINED = 64 * 1024
 """Up to so many bytes it costs less to join pieces than to hand each to the transport."""
 _BUFFERED = 256 * 1024
 """Bytes that the transport may hold before the other side has to wait."""
+_NEVER = math.inf
 
 End = TypeVar("End", bound=Reader)
 
@@ -47,10 +48,14 @@ class Carrier(asyncio.Protocol, Generic[End]):
         self.opened_at = self.idle_at = self.end.heard_at = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
-        """Feeds it, and writes what it has to say to that."""
+        """Part of `asyncio.Protocol`."""
+        self.feed(data, self.loop.time())
+
+    def feed(self, data: bytes, now: float) -> None:
+        """What came, as of now: the end hears it, and what it has to say to that is written."""
         end = self.end
         end.awake = True
-        end.receive(data, self.loop.time())
+        end.receive(data, now)
         self.flush()
 
     def eof_received(self) -> bool:
@@ -90,7 +95,7 @@ class Carrier(asyncio.Protocol, Generic[End]):
         if out:
             end.out = []
             self._write(out)
-        self.idle_at = math.inf if end.streams else self.loop.time()
+        self.idle_at = _NEVER if end.streams else self.loop.time()
         if end.ended and not self.closing:
             self.hang_up()
 

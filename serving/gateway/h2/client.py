@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from serving.gateway.h2.carrier import Carrier
 from serving.gateway.h2.client_end import ClientEnd
 from serving.gateway.h2.settings import Limits
-from serving.gateway.h2.stream import ClientHandler, ClientStream, Fields
+from serving.gateway.h2.stream import ClientHandler, ClientStream, Fields, Piece
 
 
 class ClientConnection(Carrier[ClientEnd]):
@@ -44,21 +44,16 @@ class ClientConnection(Carrier[ClientEnd]):
         return self.end.spent
 
     @property
-    def room(self) -> int:
-        """How many more streams go out at once; further ones wait for others to end, or for another connection."""
-        return self.end.room
-
-    @property
     def streams(self) -> int:
         """How many are open or wait to be."""
         return len(self.end.streams) + len(self.end.waiting)
 
     def open(
-        self, fields: Fields | bytes, handler: ClientHandler, pieces: Iterable[bytes] = (), *, end: bool = False
+        self, fields: Fields | bytes, handler: ClientHandler, pieces: Sequence[Piece] = (), *, end: bool = False
     ) -> ClientStream:
         """A new stream; what is given here goes out together.
 
-        Where there is no `room`, it waits its turn. On a connection that is `spent` its handler is told `on_refused`,
+        Where its `end` is `full`, it waits its turn. On a connection that is `spent` its handler is told `on_unseen`,
         soon, never from within this call.
 
         Args:
@@ -69,7 +64,7 @@ class ClientConnection(Carrier[ClientEnd]):
         """
         stream = self.end.open(fields, handler, pieces, end=end)
         if stream.closed and not stream.number:
-            self.loop.call_soon(handler.on_refused)
+            self.loop.call_soon(handler.on_unseen)
         return stream
 
     def overdue(self, now: float) -> bool:
@@ -94,6 +89,6 @@ class ClientConnection(Carrier[ClientEnd]):
         self.end.spend()
 
     def close(self) -> None:
-        """Closes at once; handlers of open streams hear `on_lost`, of waiting ones `on_refused`."""
+        """Closes at once; handlers of open streams hear `on_lost`, of waiting ones `on_unseen`."""
         self.end.lose()
         self.abort()

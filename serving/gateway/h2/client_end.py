@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from serving.gateway.h2 import frames
 from serving.gateway.h2.fields import Block, Kind
 from serving.gateway.h2.frames import LAST_STREAM, PREFACE, ErrorCode
 from serving.gateway.h2.reader import Reader
 from serving.gateway.h2.settings import Limits
-from serving.gateway.h2.stream import ClientHandler, ClientStream, Fields, Stream
+from serving.gateway.h2.stream import ClientHandler, ClientStream, Fields, Piece, Stream
+
+_ANSWER, _TRAILERS = Kind.ANSWER, Kind.TRAILERS  # to look a member up costs more than to compare with it
 
 
 class ClientEnd(Reader):
@@ -41,29 +43,29 @@ class ClientEnd(Reader):
         super().greet()
 
     def open(
-        self, fields: Fields | bytes, handler: ClientHandler, pieces: Iterable[bytes] = (), *, end: bool = False
+        self, fields: Fields | bytes, handler: ClientHandler, pieces: Sequence[Piece] = (), *, end: bool = False
     ) -> ClientStream:
         """A new stream; where there is no room it waits, and on a connection that is spent it is nothing."""
         stream = ClientStream(self)
         stream.handler = handler
-        if self.spent:
+        if not (self.spent or self.waiting) and len(self.streams) < self.peer.streams:
+            self._start(stream, fields, pieces, end=end)
+        elif self.spent:
             stream.clear()
-        elif self.waiting or self.room <= 0:
+        else:
             stream.write_data(pieces, end=end)
             self.waiting.append((stream, fields))
-        else:
-            self._start(stream, fields, pieces, end=end)
         return stream
+
+    @property
+    def full(self) -> bool:
+        """Whether a stream that is opened now has to wait, or is nothing."""
+        return self.spent or len(self.streams) >= self.peer.streams or bool(self.waiting)
 
     def forget(self, stream: Stream) -> None:
         """One that waits to be opened will not be."""
         super().forget(stream)
         self.waiting = deque(waits for waits in self.waiting if waits[0] is not stream)
-
-    @property
-    def room(self) -> int:
-        """How many more streams go out at once."""
-        return 0 if self.spent else max(0, self.peer.streams - len(self.streams) - len(self.waiting))
 
     def spend(self) -> None:
         """No more streams; those that wait are refused, and after the last one of the others comes the end."""
@@ -72,7 +74,7 @@ class ClientEnd(Reader):
             waiting, self.waiting = self.waiting, deque()
             for stream, _ in waiting:
                 stream.clear()
-                self._call(stream, stream.handler.on_refused)
+                self._call(stream, stream.handler.on_unseen)
             self._on_spent()
         if not self.streams and not self.ended:
             self.put(frames.goaway(0, ErrorCode.NO_ERROR))
@@ -88,16 +90,16 @@ class ClientEnd(Reader):
 
     def take_head(self, number: int, block: Block, *, end: bool) -> None:
         """The head of an answer, or its trailers."""
-        stream = self.streams.get(number)
+        stream, kind = self.streams.get(number), block.kind
         if stream is None:
             self._stray(number)
         elif stream.told_end:
             self._break(stream, ErrorCode.STREAM_CLOSED)
-        elif stream.headed and block.kind is Kind.TRAILERS and end:
+        elif kind is _TRAILERS and stream.headed and end:
             self.tell_trailers(stream, block)
-        elif not stream.headed and block.kind is Kind.ANSWER:
+        elif kind is _ANSWER and not stream.headed:
             self.tell_headers(stream, block, end=end)
-        elif not stream.headed and block.kind is Kind.INTERIM and not end:
+        elif kind is Kind.INTERIM and not (stream.headed or end):
             self.idle()
         else:
             self._break(stream, ErrorCode.PROTOCOL_ERROR)
@@ -107,7 +109,7 @@ class ClientEnd(Reader):
         if stream.closed:
             return
         if stream.said_end:
-            self.drop(stream)
+            self.part(stream)
         else:
             self.give_up(stream, ErrorCode.NO_ERROR)
 
@@ -126,7 +128,7 @@ class ClientEnd(Reader):
         self.spend()  # first, or one that waits would take the place of one that is refused
         for stream in unseen:
             self.drop(stream)
-            self._call(stream, stream.handler.on_refused)
+            self._call(stream, stream.handler.on_unseen)
 
     def moved(self) -> None:
         """A stream that waits has its turn."""
@@ -137,7 +139,7 @@ class ClientEnd(Reader):
             self.spend()
 
     def _start(
-        self, stream: ClientStream, fields: Fields | bytes, pieces: Iterable[bytes] = (), *, end: bool = False
+        self, stream: ClientStream, fields: Fields | bytes, pieces: Sequence[Piece] = (), *, end: bool = False
     ) -> None:
         number = self._next
         self._next += 2

@@ -16,7 +16,7 @@ from serving.gateway.h2.allowance import Allowance
 from serving.gateway.h2.fields import FORGET_TABLE, encode
 from serving.gateway.h2.frames import FIRST_WINDOW, ErrorCode
 from serving.gateway.h2.settings import Limits, PeerSettings
-from serving.gateway.h2.stream import Fields, Stream
+from serving.gateway.h2.stream import NOBODY, Fields, Stream
 
 ASKED = b"\0there?\0"
 """In a PING that asks whether the peer is there."""
@@ -120,11 +120,18 @@ class Connection(ABC):
             return
         stream.clear()
         self.streams.pop(stream.number, None)
-        self.blocked.pop(stream.number, None)
-        if stream.unconsumed:
-            self.released(stream.unconsumed)
+        if self.blocked:
+            self.blocked.pop(stream.number, None)
+        self._unconsumed -= stream.unconsumed
+        if self._allowed < self._half:
+            self._top_up()
         if not self.ended:
             self.moved()
+
+    def part(self, stream: Stream) -> None:
+        """Both sides have said all: it and its handler, which know each other, are freed at once, by no collector."""
+        self.drop(stream)
+        stream.handler = NOBODY
 
     def forget(self, stream: Stream) -> None:
         """One that waits to be opened will not be."""

@@ -66,7 +66,7 @@ class Controlled(Connection):
         code = frames.number(payload)
         self.drop(stream)
         if code == ErrorCode.REFUSED_STREAM:
-            self._call(stream, stream.handler.on_refused)
+            self._call(stream, stream.handler.on_unseen)
         else:
             self._call(stream, stream.handler.on_reset, code)
 
@@ -121,7 +121,7 @@ class Controlled(Connection):
     def _on_window(self, payload: bytes, _flags: int, number: int) -> None:
         if len(payload) != _NUMBER_SIZE:
             raise ConnectionBroken(ErrorCode.FRAME_SIZE_ERROR, "a WINDOW_UPDATE is not of four bytes")
-        by = frames.number(payload) & MOST_WINDOW
+        by = int.from_bytes(payload, "big") & MOST_WINDOW
         if by < _FRUGAL:
             self.idle()
         if not number:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from hpack import HPACKError
 from hpack.huffman_table import decode_huffman
@@ -59,7 +60,8 @@ class Kind(Enum):
     TOO_LARGE = "too large"
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Block:
     """A decoded block.
 
     Attributes:

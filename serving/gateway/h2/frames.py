@@ -8,8 +8,8 @@ from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client says first."""
-HEAD: Final = struct.Struct(">HBBBL")
-"""Of a frame: its length in two parts (16 and 8 bits), kind, flags, stream."""
+HEAD: Final = struct.Struct(">LBL")
+"""Of a frame: its length (24 bits) and its kind (8) in one number, flags, stream."""
 HEAD_SIZE: Final = 9
 LEAST_FRAME: Final = 1 << 14
 """The largest payload that everybody takes, in bytes."""
@@ -75,7 +75,7 @@ class ConnectionBroken(Exception):  # noqa: N818 (what happened, not a mistake o
 
 def frame_head(length: int, kind: int, flags: int, stream: int) -> bytes:
     """The nine bytes in front of a payload of so many bytes."""
-    return HEAD.pack(length >> 8, length & 255, kind, flags, stream)
+    return HEAD.pack(length << 8 | kind, flags, stream)
 
 
 def headers(block: bytes, stream: int, most: int, *, end: bool) -> bytes:

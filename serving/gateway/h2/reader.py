@@ -1,7 +1,8 @@
 """What a peer's frames do to a connection: bytes in, calls to handlers, bytes out (RFC 9113).
 
-DATA is handed on as it comes, in parts of frames where frames come in parts, so that no byte is copied more than once.
-Whatever a peer gets wrong ends the stream or the connection, as the RFC says which.
+DATA is handed on as it comes, in parts of frames where frames come in parts; the frames of one stream that come in one
+read are one piece, for what is done with a piece costs more than what is done with a frame. Whatever a peer gets wrong
+ends the stream or the connection, as the RFC says which.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ from serving.gateway.h2.frames import (
 from serving.gateway.h2.settings import Limits
 from serving.gateway.h2.stream import Stream
 
+_KIND_AT, _FLAGS_AT = 3, 4
+_KIND_OF_DATA = bytes((DATA,))
+_LAST = END_HEADERS | END_STREAM
+_PLAIN = (END_HEADERS, _LAST)
+"""Flags of a head that is all there is to its frame."""
+
 
 class Reader(Controlled):
     """A connection that reads.
@@ -56,6 +63,7 @@ class Reader(Controlled):
         self._coming: Stream | None = None  # whose DATA frame is under way
         self._left = 0  # bytes of it
         self._ends = 0  # whether it is the last
+        self._gathered: dict[Stream, list[tuple[int, int]]] = {}  # DATA of this read: from where to where, by stream
         self._preface = PREFACE if self.by_server else b""  # what the peer has still to say first
         self.owed_since = math.inf
         """Since when the peer owes the rest of a frame or of a head, by the owner's clock, or infinity."""
@@ -109,32 +117,45 @@ class Reader(Controlled):
         raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, f"no HTTP/2 begins with {said!r}")
 
     def _read(self, data: bytes) -> None:
-        if self._left:
-            data = self._go_on(data)
         if self._rest:
             data = self._rest + data
-        at, size, most = 0, len(data), self.limits.frame
-        unpack, blocks = HEAD.unpack_from, self._blocks
+        at = self._go_on(data) if self._left else 0
+        size, most = len(data), self.limits.frame
+        unpack, blocks, known = HEAD.unpack_from, self._blocks, self._known
+        orderly = self.told and not blocks.open
         while size - at >= HEAD_SIZE and not self.ended:
-            high, low, kind, flags, number = unpack(data, at)
-            length = high << 8 | low
-            number &= LAST_STREAM
-            if length > most:
-                raise ConnectionBroken(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes; take {most} at most")
-            if blocks.open or not self.told:
-                self._check_order(kind, flags, number)
+            word, flags, number = unpack(data, at)
+            kind, number = word & 255, number & LAST_STREAM
             start = at + HEAD_SIZE
-            end = start + length
+            end = start + (word >> 8)
+            if end - start > most:
+                self._too_long(end - start)
+            if not orderly:
+                self._check_order(kind, flags, number)
             if kind == DATA and not flags & PADDED:
                 self._take_data(data, start, end, flags, number)
-                at = end
-                continue
-            if end > size:
+            elif end > size:
                 break
-            self._calls.get(kind, self._on_unknown)(data[start:end], flags, number)
+            else:
+                if self._gathered:
+                    self._hand_all_on(data)
+                payload = data[start:end]
+                block = known.get(payload) if kind == HEADERS and flags in _PLAIN and number else None
+                if block is not None:
+                    self.take_head(number, block, end=flags == _LAST)
+                else:
+                    self._calls.get(kind, self._on_unknown)(payload, flags, number)
+                    orderly = self.told and not blocks.open
             at = end
         self._rest = data[at:]
+        if self._gathered:
+            self._hand_all_on(data)
         self._note_debt(progress=at > 0)
+
+    def _too_long(self, length: int) -> None:
+        raise ConnectionBroken(
+            ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes; take {self.limits.frame} at most"
+        )
 
     def _note_debt(self, *, progress: bool) -> None:
         within_head = self._blocks.open
@@ -154,18 +175,47 @@ class Reader(Controlled):
 
     def _take_data(self, data: bytes, start: int, end: int, flags: int, number: int) -> None:
         """A frame that begins here, and whose end may still be to come."""
-        stream = self._begin_data(number, end - start, flags)
-        ends, more = flags & END_STREAM, end - len(data)
-        if more > 0:
-            self._coming, self._left, self._ends = stream, more, ends
-            ends = 0
-        if stream is not None:
+        length, ends, size = end - start, flags & END_STREAM, len(data)
+        stream = self.streams.get(number)
+        if (
+            stream is not None and stream.headed and not stream.told_end
+            and 0 < length <= stream.allowed and length <= self._allowed
+        ):  # fmt: skip
+            self._allowed -= length
+            stream.allowed -= length
+        else:
+            stream = self._begin_data(number, length, flags)
+        if end > size:
+            self._coming, self._left, self._ends = stream, end - size, ends
+            ends, end = 0, size
+        if stream is None:
+            pass
+        elif not self._gathered and (ends or data[end + _KIND_AT : end + _FLAGS_AT] != _KIND_OF_DATA):
             self._hand_on(stream, data[start:end], ends=ends)
+        else:  # more of it may follow at once
+            self._gather(stream, data, start, end, ends)
         if self._allowed < self._half:
             self._top_up()
 
+    def _gather(self, stream: Stream, data: bytes, start: int, end: int, ends: int) -> None:
+        """What is between these two places is this stream's, and goes on with what follows it at once."""
+        cuts = self._gathered.get(stream)
+        if cuts is None:
+            cuts = self._gathered[stream] = []
+        cuts.append((start, end))
+        if ends:
+            del self._gathered[stream]
+            self._hand_on(stream, _joined(data, cuts), ends=ends)
+
+    def _hand_all_on(self, data: bytes) -> None:
+        """What was gathered goes on, before anything else is heard."""
+        gathered, self._gathered = self._gathered, {}
+        for stream, cuts in gathered.items():
+            if not stream.closed:
+                self._hand_on(stream, _joined(data, cuts), ends=0)
+
     def _begin_data(self, number: int, length: int, flags: int) -> Stream | None:
-        """A frame of this length begins; whose it is, if somebody still wants it."""
+        """A frame of this length begins: what is odd or wrong about it, and whose it is, if somebody still wants it."""
         if not number:
             raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, "DATA on no stream")
         self._allowed -= length
@@ -184,9 +234,9 @@ class Reader(Controlled):
         return stream
 
     def _hand_on(self, stream: Stream, data: bytes, *, ends: int) -> None:
-        if data:
+        size = len(data)
+        if size:
             self.calm.left += 1.0
-            size = len(data)
             stream.unconsumed += size
             self._unconsumed += size
             if stream.left is not None:
@@ -199,21 +249,26 @@ class Reader(Controlled):
             except Exception:  # noqa: BLE001 (it is logged)
                 self._failed(stream)
         if ends and not stream.closed:
-            self._told_end(stream)
-            if not stream.closed:
-                self._call(stream, stream.handler.on_end)
+            stream.told_end = True
+            if stream.left:
+                self._break(stream, ErrorCode.PROTOCOL_ERROR)
+            else:
+                try:
+                    stream.handler.on_end()
+                except Exception:  # noqa: BLE001 (it is logged)
+                    self._failed(stream)
                 self.heard_end(stream)
 
-    def _go_on(self, data: bytes) -> bytes:
-        """More of a DATA frame; what comes after it."""
-        piece, data = (data, b"") if len(data) <= self._left else (data[: self._left], data[self._left :])
-        self._left -= len(piece)
+    def _go_on(self, data: bytes) -> int:
+        """More of a DATA frame; where it ends, or this read does."""
+        end = min(self._left, len(data))
+        self._left -= end
         stream = self._coming
         if not self._left:
             self._coming = None
         if stream is not None and not stream.closed:
-            self._hand_on(stream, piece, ends=0 if self._left else self._ends)
-        return data
+            self._gather(stream, data, 0, end, 0 if self._left else self._ends)
+        return end
 
     def _on_padded(self, payload: bytes, flags: int, number: int) -> None:
         stream = self._begin_data(number, len(payload), flags)
@@ -229,19 +284,12 @@ class Reader(Controlled):
         if self._allowed < self._half:
             self._top_up()
 
-    def _told_end(self, stream: Stream) -> None:
-        """The peer has said all; what that must agree with."""
-        stream.told_end = True
-        if stream.left:
-            self._break(stream, ErrorCode.PROTOCOL_ERROR)
-
     # Heads.
 
     def _on_headers(self, payload: bytes, flags: int, number: int) -> None:
         if not number:
             raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, "HEADERS on no stream")
-        plain = flags & ~END_STREAM == END_HEADERS
-        block = (plain and self._known.get(payload)) or self._blocks.begin(payload, flags, number)
+        block = self._blocks.begin(payload, flags, number)
         if block is not None:
             self.take_head(number, block, end=bool(flags & END_STREAM))
 
@@ -254,18 +302,27 @@ class Reader(Controlled):
         """The head of the peer's side of a stream."""
         stream.headed = True
         stream.left = block.length
-        if end:
-            self._told_end(stream)
-        if not stream.closed:
-            self._call(stream, stream.handler.on_headers, block.fields, end=end)
+        stream.told_end = end
+        if end and stream.left:
+            self._break(stream, ErrorCode.PROTOCOL_ERROR)
+        else:
+            try:
+                stream.handler.on_headers(block.fields, end=end)
+            except Exception:  # noqa: BLE001 (it is logged)
+                self._failed(stream)
         if end:
             self.heard_end(stream)
 
     def tell_trailers(self, stream: Stream, block: Block) -> None:
         """The end of the peer's side of a stream."""
-        self._told_end(stream)
-        if not stream.closed:
-            self._call(stream, stream.handler.on_trailers, block.fields)
+        stream.told_end = True
+        if stream.left:
+            self._break(stream, ErrorCode.PROTOCOL_ERROR)
+        else:
+            try:
+                stream.handler.on_trailers(block.fields)
+            except Exception:  # noqa: BLE001 (it is logged)
+                self._failed(stream)
             self.heard_end(stream)
 
     def _stray(self, number: int, length: int = 0) -> None:
@@ -280,6 +337,15 @@ class Reader(Controlled):
             raise ConnectionBroken(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window of a stream that is over")
         else:
             self._given_up[number] = left - length
+
+
+def _joined(data: bytes, cuts: list[tuple[int, int]]) -> bytes:
+    """These parts of what came, in one piece; each byte is copied once."""
+    if len(cuts) == 1:
+        start, end = cuts[0]
+        return data[start:end]
+    view = memoryview(data)
+    return b"".join([view[start:end] for start, end in cuts])
 
 
 def _complaint(stream: Stream) -> ErrorCode:

@@ -21,7 +21,7 @@ class ServerConnection(Carrier[ServerEnd]):
     """One client, in the clear (prior knowledge) or through TLS (ALPN h2).
 
     Args:
-        make_stream: gives each new stream its handler, whose `on_headers` is called next.
+        make_stream: gives each new stream its handler, by its head; `on_headers` is called next.
         limits: what the client may do.
         loop: that of the worker.
         on_open: told when the connection stands (`Worker.add_client`).
@@ -32,7 +32,7 @@ class ServerConnection(Carrier[ServerEnd]):
 
     def __init__(
         self,
-        make_stream: Callable[[ServerStream], StreamHandler],
+        make_stream: Callable[[ServerStream, Fields], StreamHandler],
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
         *,
@@ -57,13 +57,11 @@ class ServerConnection(Carrier[ServerEnd]):
 
     def data_received(self, data: bytes) -> None:
         """Feeds it, unless the worker has to catch up first."""
-        pauses = self._pauses
-        if pauses is not None:
-            now = self.loop.time()
-            if now > pauses.awake_until_s and pauses.holds(now, lambda: self._go_on(data)):
-                self._transport.pause_reading()
-                return
-        super().data_received(data)
+        pauses, now = self._pauses, self.loop.time()
+        if pauses is not None and now > pauses.awake_until_s and pauses.holds(now, lambda: self._go_on(data)):
+            self._transport.pause_reading()
+        else:
+            self.feed(data, now)
 
     def _go_on(self, data: bytes) -> None:
         """What came while the worker was catching up has its turn."""

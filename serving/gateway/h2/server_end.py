@@ -12,10 +12,11 @@ from serving.gateway.h2.fields import Block, Kind
 from serving.gateway.h2.frames import LAST_STREAM, ConnectionBroken, ErrorCode
 from serving.gateway.h2.reader import Reader
 from serving.gateway.h2.settings import Limits
-from serving.gateway.h2.stream import Fields, ServerStream, Stream, StreamHandler
+from serving.gateway.h2.stream import NOBODY, Fields, ServerStream, Stream, StreamHandler
 from serving.gateway.request import Bad
 
 TOO_LARGE: Fields = ((b":status", b"431"),)
+_REQUEST = Kind.REQUEST  # to look a member up costs more than to compare with it
 _DRAINS = b"\0drains\0"
 _A_REQUEST = 10.0
 _A_LARGE_HEAD = 20.0
@@ -26,7 +27,7 @@ class ServerEnd(Reader):
     """What the server's end does with the client's frames.
 
     Args:
-        make_stream: gives each new stream its handler.
+        make_stream: gives each new stream its handler, by its head, of which the handler is told next.
         limits: what the client may do.
         on_output: see `Connection`.
         too_large: the whole answer to a head that is too large.
@@ -36,7 +37,7 @@ class ServerEnd(Reader):
 
     def __init__(
         self,
-        make_stream: Callable[[ServerStream], StreamHandler],
+        make_stream: Callable[[ServerStream, Fields], StreamHandler],
         limits: Limits,
         on_output: Callable[[], None],
         too_large: Fields = TOO_LARGE,
@@ -45,14 +46,24 @@ class ServerEnd(Reader):
         self._make_stream = make_stream
         self._too_large = too_large
         self._rapid = Allowance(limits.rapid_resets, _RESETS_PER_S)
+        self._greeted = False
+        self._drains = False  # as soon as the client is greeted
         self._last = 0
         self._last_welcome = LAST_STREAM
 
     # What its owner asks of it.
 
+    def greet(self) -> None:
+        """Our settings, which nothing may come before."""
+        super().greet()
+        self._greeted = True
+        if self._drains:
+            self.drain()
+
     def drain(self) -> None:
         """Asks for no more streams; once the client has heard it, none is taken."""
-        if not self.ended and self._last_welcome == LAST_STREAM:
+        self._drains = True
+        if self._greeted and not self.ended and self._last_welcome == LAST_STREAM:
             self.put(frames.goaway(LAST_STREAM, ErrorCode.NO_ERROR))
             self.put(frames.ping(_DRAINS))
 
@@ -82,10 +93,14 @@ class ServerEnd(Reader):
             self._take_trailers(stream, block, end=end)
         elif number > self._last and number & 1:
             self._last = number
-            if number <= self._last_welcome:
-                self._take_stream(number, block, end=end)
-            else:
+            if number > self._last_welcome:
                 self.ignore(number, self.limits.stream_window)
+            elif len(self.streams) >= self.limits.streams:
+                self._turn_away(number)
+            elif block.kind is _REQUEST:
+                self._begin(number, block, end=end)
+            else:
+                self._refuse(number, block, end=end)
         elif number & 1:
             self._stray(number)
         else:
@@ -99,34 +114,37 @@ class ServerEnd(Reader):
         else:
             self.tell_trailers(stream, block)
 
-    def _take_stream(self, number: int, block: Block, *, end: bool) -> None:
-        if len(self.streams) >= self.limits.streams:
-            self.idle()
-            self.put(frames.rst_stream(number, ErrorCode.REFUSED_STREAM))
-            self.ignore(number, self.limits.stream_window)
-            return
+    def _begin(self, number: int, block: Block, *, end: bool) -> None:
+        self.calm.left += _A_REQUEST
         stream = ServerStream(self, number)
-        stream.handler = _NOBODY
+        stream.began = self.heard_at
+        stream.handler = NOBODY
         self.streams[number] = stream
-        if block.kind is Kind.REQUEST:
-            self._begin(stream, block, end=end)
-        elif block.kind is Kind.TOO_LARGE:
+        try:
+            stream.handler = self._make_stream(stream, block.fields)
+        except Exception:  # noqa: BLE001 (it is logged)
+            self._failed(stream)
+        else:
+            self.tell_headers(stream, block, end=end)
+
+    def _turn_away(self, number: int) -> None:
+        """One stream too many."""
+        self.idle()
+        self.put(frames.rst_stream(number, ErrorCode.REFUSED_STREAM))
+        self.ignore(number, self.limits.stream_window)
+
+    def _refuse(self, number: int, block: Block, *, end: bool) -> None:
+        """A stream whose head is no request."""
+        stream = ServerStream(self, number)
+        stream.handler = NOBODY
+        self.streams[number] = stream
+        if block.kind is Kind.TOO_LARGE:
             self.idle(_A_LARGE_HEAD)
             stream.told_end = end
             stream.write_headers(self._too_large, end=True)
         else:
             self.idle()
             self.give_up(stream, ErrorCode.PROTOCOL_ERROR)
-
-    def _begin(self, stream: ServerStream, block: Block, *, end: bool) -> None:
-        self.calm.left += _A_REQUEST
-        stream.began = self.heard_at
-        try:
-            stream.handler = self._make_stream(stream)
-        except Exception:  # noqa: BLE001 (it is logged)
-            self._failed(stream)
-        else:
-            self.tell_headers(stream, block, end=end)
 
     def heard_end(self, stream: Stream) -> None:
         """The answer may still be on its way."""
@@ -135,7 +153,7 @@ class ServerEnd(Reader):
         """An answer is the stream's end, whatever the client had still to send."""
         self._rapid.left += 1.0
         if stream.told_end:
-            self.drop(stream)
+            self.part(stream)
         else:
             self.give_up(stream, ErrorCode.NO_ERROR)
 
@@ -166,28 +184,3 @@ class ServerEnd(Reader):
     def last_taken(self) -> int:
         """The client's last stream that was looked at."""
         return min(self._last, self._last_welcome)
-
-
-class _Nobody(StreamHandler):
-    """In place of a handler, where there is none."""
-
-    def on_headers(self, fields: Fields, *, end: bool) -> None:
-        """Part of `StreamHandler`."""
-
-    def on_data(self, data: bytes) -> None:
-        """Part of `StreamHandler`."""
-
-    def on_end(self) -> None:
-        """Part of `StreamHandler`."""
-
-    def on_trailers(self, fields: Fields) -> None:
-        """Part of `StreamHandler`."""
-
-    def on_reset(self, code: int) -> None:
-        """Part of `StreamHandler`."""
-
-    def on_writable(self) -> None:
-        """Part of `StreamHandler`."""
-
-
-_NOBODY = _Nobody()

@@ -33,9 +33,9 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where the kernel keeps POSIX sh
 class Replica:
     """A Triton with one version of the identity model, on a port that stays."""
 
-    def __init__(self, folder: Path, version: int) -> None:
+    def __init__(self, folder: Path, version: int, ports: tuple[int, int]) -> None:
         self.version = version
-        self.port, self._grpc = free_ports("127.0.0.1", range(21_000, 22_000), 2)
+        self.port, self._grpc = ports
         self._folder = folder
         self._region = f"faults-{secrets.token_hex(6)}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,8 +86,10 @@ def replicas(folder: Path, *versions: int) -> Iterator[list[Replica]]:
     """One for each of these versions, ready."""
     made: list[Replica] = []
     try:
+        # All at once: a port that is free until its server binds it would else be drawn twice now and then.
+        ports = free_ports("127.0.0.1", range(21_000, 22_000), 2 * len(versions))
         for number, version in enumerate(versions):
-            made.append(Replica(folder / f"replica-{number}", version))
+            made.append(Replica(folder / f"replica-{number}", version, (ports[2 * number], ports[2 * number + 1])))
             made[-1].start()
         for one in made:
             until(lambda one=one: one.is_ready, f"replica of version {one.version}")  # type: ignore[misc]

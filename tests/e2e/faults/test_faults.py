@@ -21,7 +21,7 @@ TIMES = 20
 BODY = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 8], "datatype": "FP32", "data": [[0.5] * 8]}]}, separators=(",", ":")
 ).encode()
-PATIENT = ("--limit", "ejection_s=0.5", "--limit", "attempt_timeout_s=0.3")
+PATIENT = ("--limit", "ejection_s=0.5", "--limit", "attempt_timeout_s=0.3", "--limit", "brake_s=1")
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,13 @@ def test_every_guardrail_has_to_be_certified() -> None:
     assert not verdict.freeze
 
 
+def test_nobody_grows_into_the_beginning_of_an_incident() -> None:
+    """What speaks for a rate over its limit, though it is not enough to pause, is enough not to promote."""
+    verdict = judge(replace(CALM, limit=0.5), FAST)
+    assert (verdict.decision, verdict.freeze) == (Decision.NOT_YET, False)
+    assert "may be over its limit" in verdict.words
+
+
 def test_silence_is_not_a_yes() -> None:
     """Nothing was seen, no minimum is met, no guardrail is there: not yet."""
     assert judge(Findings(0.0, "errors"), FAST).decision is Decision.NOT_YET
@@ -130,3 +137,21 @@ def test_a_nan_and_a_level_of_nothing_are_refused() -> None:
         Findings(0.0, "errors", guardrails=(Certificate("errors", math.nan),))
     with pytest.raises(EvidenceError):
         Levels(Rule.FAST, harm=0.0)
+
+
+def test_alone_a_rate_over_its_limit_is_enough() -> None:
+    """Whatever the rule, for there is no second opinion either; only a broken experiment comes before it."""
+    for rule in (FAST, CAREFUL):
+        verdict = judge(replace(CALM, alone=LOUD), rule)
+        assert (verdict.decision, verdict.alert) == (Decision.ROLL_BACK, True)
+        assert "whether stable would have done better cannot be told" in verdict.words
+        assert Number("alone", LOUD, threshold(0.01)) in verdict.numbers
+    assert judge(replace(CALM, alone=1.0), FAST).decision is Decision.PROMOTE
+    assert judge(replace(CALM, alone=LOUD, sample_ratio=LOUD), FAST).decision is Decision.NOT_YET
+
+
+def test_the_sentence_says_what_was_counted() -> None:
+    """Requests, or units."""
+    seen = Block.of(candidate=(5, 100), stable=(1, 900))
+    verdict = judge(replace(CALM, harm=LOUD, seen=seen, counted="units"), FAST)
+    assert "(5 of the candidate's 100 units, 1 of stable's 900)" in verdict.words

@@ -1,6 +1,6 @@
 """In simulated rollouts with a look after every block, levels hold where the arms are alike and harm is found in time.
 
-Seeded and short; `python -m tests.router.evidence.proof` is the same with the runs that a claim takes.
+Seeded and short; `make proof-verdicts` is the same with the runs that a claim takes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import pytest
 
 from router.evidence.sequential import threshold
 from tests.router.evidence import pods, values
-from tests.router.evidence.proof import SLACK, detection, false_alarms
+from tests.router.evidence.rows import SLACK, detection, false_alarms
+from tests.router.evidence.values import Reward
 from tests.router.evidence.worlds import HARMS, NULLS, World, watch
 
 RUNS = 200
@@ -65,9 +66,9 @@ def test_a_slower_candidate_is_found_and_a_slower_hour_is_not() -> None:
 def test_a_worse_mean_is_found_and_a_trend_is_not() -> None:
     """T4 on a ramp with a trend, and on a loss of 4 %."""
     rng = np.random.default_rng(22)
-    trend = [values.mean_alarm(rng, ramp=True) for _ in range(100)]
+    trend = [values.mean_alarm(rng, Reward(ramp=True)) for _ in range(100)]
     assert false_alarms("T4", int(np.sum(np.isfinite(trend))), 100, 0.01).holds
-    assert detection("T4", np.array([values.mean_alarm(rng, loss=0.04) for _ in range(60)]), 120).holds
+    assert detection("T4", np.array([values.mean_alarm(rng, Reward(loss=0.04)) for _ in range(60)]), 120).holds
 
 
 def test_users_are_the_unit_where_routing_sticks() -> None:

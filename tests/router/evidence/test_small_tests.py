@@ -24,6 +24,7 @@ def test_phases_multiply() -> None:
     assert [phase.counts for phase in state.phases] == [(150, 850), (510, 490)]
     assert state.log_e == pytest.approx(sum(phase.log_e for phase in state.phases))
     assert state.log_e > threshold(ALPHA)
+    assert [phase.counts for phase in state.begin((1, 1), anew=True).phases][-1] == (0, 0)
 
 
 def test_weights_of_any_unit_are_the_same_weights() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.random import Generator
@@ -77,38 +77,53 @@ def _whole(counts: Floats) -> list[int]:
     return [int(count) for count in counts]
 
 
-def mean_alarm(
-    rng: Generator,
-    *,
-    rps: float = 100.0,
-    loss: float = 0.0,
-    ramp: bool = False,
-    bernoulli: bool = False,
-    alpha: float = 0.01,
-) -> float:
-    """The second at which T4 first alarms on a lost share of the reward (mean 1, spread 0.4), infinity for never.
+class Reward(NamedTuple):
+    """What the candidate and stable earn: one on average, with a spread of 0.4.
 
-    With `ramp` the candidate's share climbs while everybody's reward grows by 20 %.
+    Attributes:
+        rps: requests a second of both arms.
+        loss: the part of its reward that the candidate lacks.
+        ramp: whether its share climbs while everybody's reward grows by 20 %.
+        bernoulli: whether rewards are 0 and 1, half as many ones as the mean says.
     """
-    test, state, waiting = None, None, Pair(Sample(), Sample())
+
+    rps: float = 100.0
+    loss: float = 0.0
+    ramp: bool = False
+    bernoulli: bool = False
+
+    def block(self, rng: Generator, second: int) -> Pair:
+        """Both arms' rewards in the block that begins at this second."""
+        share = RAMP[min(second // 450, 3)] if self.ramp else 0.1
+        level = 1 + 0.2 * second / HALF_HOUR_S if self.ramp else 1.0
+        draw = _bernoulli if self.bernoulli else _normal
+        sizes = [int(rng.poisson(self.rps * BLOCK_S * part)) for part in (share, 1 - share)]
+        candidate, stable = zip(sizes, (level * (1 - self.loss), level), strict=True)
+        return Pair(draw(rng, *candidate), draw(rng, *stable))
+
+
+def rewarded(rng: Generator, reward: Reward, alpha: float = 0.01) -> Iterator[tuple[int, Means]]:
+    """T4's state at each second at which it has heard more, over half an hour.
+
+    Blocks in which an arm has fewer than two values wait for the next; the first one tunes the test and is left out.
+    """
+    state, waiting = None, Pair(Sample(), Sample())
     for second in range(0, HALF_HOUR_S, BLOCK_S):
-        share = RAMP[min(second // 450, 3)] if ramp else 0.1
-        level = 1 + 0.2 * second / HALF_HOUR_S if ramp else 1.0
-        sizes = [int(rng.poisson(rps * BLOCK_S * part)) for part in (share, 1 - share)]
-        draw = _bernoulli if bernoulli else _normal
-        arms = [draw(rng, size, mean) for size, mean in zip(sizes, (level * (1 - loss), level), strict=True)]
-        waiting = waiting.merge(Pair(*arms))
+        waiting = waiting.merge(reward.block(rng, second))
         if not waiting.comparable:
             continue
         block, waiting = waiting, Pair(Sample(), Sample())
         if state is None:
-            test = MeanTest(variance_for(block, 18), harm=-1, alpha_opt=alpha)
-            state = Means(test)
+            state = Means(MeanTest(variance_for(block, 18), harm=-1, alpha_opt=alpha))
             continue
         state = state.add(block)
-        if state.log_e >= threshold(alpha):
-            return second + BLOCK_S
-    return math.inf
+        yield second + BLOCK_S, state
+
+
+def mean_alarm(rng: Generator, reward: Reward, alpha: float = 0.01) -> float:
+    """The second at which T4 first alarms, infinity for never."""
+    heard = rewarded(rng, reward, alpha)
+    return next((second for second, state in heard if state.log_e >= threshold(alpha)), math.inf)
 
 
 def _normal(rng: Generator, size: int, mean: float) -> Sample:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from router.evidence.judge import Decision, Rule
+from router.evidence.sample_ratio import MOST_PHASES
 from router.verdicts.case import FEWEST, LONGEST_WAIT_S, Case
+from router.verdicts.dockets import Latencies, Rates
 from router.verdicts.guardrails import Guardrail, Terms, Watches
 from router.verdicts.tallies import Moment, Tally
 from tests.router.verdicts.streams import Stream, always, ramped
@@ -105,9 +107,10 @@ def test_small_blocks_wait_for_company_by_their_sizes_alone() -> None:
 def test_what_waits_when_shares_change_is_judged_as_it_is() -> None:
     """It was heard under the shares before, and every test gets one more copy."""
     case = ramped().heard(quiet(1.0, candidate=1))
+    assert case.ramped(10, 90) is case
     after = case.ramped(50, 50)
     assert after.waiting is None
-    assert [len(docket.harm.copies) for docket in after.dockets] == [2, 2]
+    assert [len(docket.harm.copies) for docket in after.dockets if isinstance(docket, Rates | Latencies)] == [2, 2]
     assert [phase.weights for phase in after.ratio.phases] == [(10, 90), (50, 50)]
     assert after.ramped(50, 50) == after
 
@@ -142,3 +145,53 @@ def test_no_traffic_is_no_evidence() -> None:
     verdict = case.verdict(minima_met=False)
     assert (verdict.decision, verdict.freeze) == (Decision.NOT_YET, False)
     assert case.harm.log_e == pytest.approx(0.0)
+
+
+def alone(failed: int, seconds: int, case: Case) -> Case:
+    """The case after so many seconds of ten requests each, with nobody beside it."""
+    begun = case.watched()
+    for second in range(1, seconds + 1):
+        tally = Tally({"ok": 10 - failed, "server_error": failed}, {9: 10})
+        begun = begun.heard(Moment(case.newest_s + second, {"c": tally}))
+    return begun
+
+
+def test_a_candidate_that_fails_alone_is_taken_back_in_the_watch() -> None:
+    """By its own rate over the limit, which is said; without stable nothing else could be known."""
+    case = alone(3, 20, ramped().heard(quiet(1.0)))
+    verdict = case.verdict(minima_met=False, alone=True)
+    assert verdict.decision is Decision.ROLL_BACK
+    assert "It is alone" in verdict.words
+    assert "alone" in [one.name for one in verdict.numbers]
+    assert case.verdict(minima_met=False).decision is Decision.NOT_YET
+
+
+def test_a_candidate_that_keeps_to_its_limits_alone_passes_the_watch() -> None:
+    """With the certificate that it was promoted for, once the minima are met."""
+    _, case = Stream().until(ramped(), 1, 900, minima_met=True)
+    after = alone(0, 60, case)
+    assert after.verdict(minima_met=False, alone=True).decision is Decision.NOT_YET
+    assert after.verdict(minima_met=True, alone=True).decision is Decision.PROMOTE
+
+
+def test_a_watch_begins_from_nothing_and_once() -> None:
+    """An incident before it is not held against it, nor is a clean hour a cushion; asked again it is the same."""
+    incident = ramped()
+    for second in range(1, 61):
+        tally = Tally({"ok": 5, "server_error": 5})
+        incident = incident.heard(Moment(float(second), {"c": tally}, {"s": tally}))
+    after = alone(0, 5, incident)
+    assert after.verdict(minima_met=False, alone=True).decision is Decision.NOT_YET
+    assert after.watched() is after
+    assert not after.ramped(50, 50).alone
+    assert not after.ramped(10, 90).alone
+    assert Case().verdict(minima_met=False, alone=True).decision is Decision.NOT_YET
+
+
+def test_shares_may_change_more_often_than_is_kept() -> None:
+    """What was counted of them is let go of then, and nothing else."""
+    case = ramped()
+    for nth in range(2 * MOST_PHASES + 3):
+        case = case.ramped(10 + nth % 2, 90)
+    assert len(case.ratio.phases) <= MOST_PHASES
+    assert len(case.returned.phases) <= MOST_PHASES

@@ -89,6 +89,19 @@ def test_a_shared_incident_is_no_harm_and_a_reason_to_stand_still_until_it_is_ov
     assert docket.limited.log_e < 0
 
 
+def test_the_calm_before_an_incident_does_not_outweigh_its_beginning() -> None:
+    """Most of a window without a failure, then both arms fail alike: the limit speaks within a few blocks."""
+    docket = rates()
+    for second in range(1, 46):
+        docket = docket.heard(ERRORS, moment(second, (0, 30), (0, 90)))
+    assert docket.limited is not None
+    assert docket.limited.log_e <= 0
+    for second in range(46, 53):
+        docket = docket.heard(ERRORS, moment(second, (6, 30), (18, 90)))
+    assert docket.limited is not None
+    assert docket.limited.log_e > threshold(0.01)
+
+
 @pytest.mark.parametrize(
     ("watches", "outcome"),
     [(Watches.TIMEOUTS, "late"), (Watches.STATUS_4XX, "client_error"), (Watches.STATUS_503, "unavailable")],

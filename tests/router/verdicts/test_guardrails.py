@@ -9,7 +9,7 @@ import pytest
 
 from router.errors import PlanError
 from router.evidence.errors import EvidenceError
-from router.verdicts.guardrails import DEFAULTS, OUTCOMES, USUAL, Guardrail, Terms, Watches
+from router.verdicts.guardrails import DEFAULTS, OUTCOMES, PAIRED, USUAL, Guardrail, Terms, Watches
 
 
 def test_the_usual_terms() -> None:
@@ -21,8 +21,8 @@ def test_the_usual_terms() -> None:
 
 
 def test_everything_that_is_watched_has_outcomes() -> None:
-    """But latencies, which have durations; a 503 is a 5xx, and every 5xx is an error."""
-    assert OUTCOMES.keys() == set(Watches) - {Watches.LATENCY}
+    """But what has counts of its own: latencies, predictions, pairs, feedback; every 503 is a 5xx and an error."""
+    assert OUTCOMES.keys() == set(Watches) - {Watches.LATENCY, Watches.PREDICTIONS, Watches.FEEDBACK} - PAIRED
     assert OUTCOMES[Watches.STATUS_503] < OUTCOMES[Watches.STATUS_5XX] < OUTCOMES[Watches.ERRORS]
 
 
@@ -40,8 +40,12 @@ def test_everything_that_is_watched_has_outcomes() -> None:
         ({"watches": Watches.LATENCY, "limit": 0.1}, "no rate of their own"),
         ({"quantiles": ()}, "quantiles between 0 and 1"),
         ({"quantiles": (1.0,)}, "quantiles between 0 and 1"),
+        ({"watches": Watches.PREDICTIONS}, "say of which output"),
+        ({"watches": Watches.PREDICTIONS, "output": "label", "ceiling": 0.1}, "no rate of their own"),
+        ({"watches": Watches.PREDICTIONS, "output": "label", "margin": 2.0}, "not certified"),
+        ({"output": "label"}, "of no output"),
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_what_no_test_could_be_made_of(given: Mapping[str, Any], said: str) -> None:
     """Each in a sentence."""

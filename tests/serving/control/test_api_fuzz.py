@@ -40,7 +40,7 @@ from tests.serving.control.workshops import SIGNATURE
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 TIMEOUT_S = 15
 LONGEST_WAIT_S = 0.2
-SMALL, LARGE = 300, 5_000
+SMALL, LARGE = 300, 2_000
 _AT_MOST_EACH = 4
 
 # What is there, so that not every request ends at "there is no such thing".

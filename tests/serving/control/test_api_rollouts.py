@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from router.verdicts.replaying import recorded
 from serving.control.api.app import create_app
 from serving.control.api.desk import Desk
 from serving.control.api.events import told
@@ -67,7 +68,8 @@ async def test_a_rollout_is_started_and_shown(api: Api) -> None:
     assert (said["acknowledged"], said["epoch"]) == (None, None)
     assert (rollout["phase"], rollout["stable"], rollout["candidate"]) == ("warming", 1, 2)
     await api.room.tick(1)
-    await api.room.tick(4)
+    await api.room.tick(2)
+    await api.room.tick(2)
     shown = await api.http.get(answer.headers["location"])
     rollout = shown.json()
     assert shown.headers["etag"] == '"2"'
@@ -126,7 +128,8 @@ async def test_commands_move_it_and_answer_who_runs_it(api: Api) -> None:
 
 async def test_an_approval_names_its_stage(api: Api) -> None:
     """By name, by number, or whichever waits; another one than waits is refused."""
-    rollout = await api.start({"candidate": 2, "canary": {"steps": ["1%", "5%"], "hold": "1s", "approve": ["1%"]}})
+    canary = {"steps": ["1%", "5%"], "needs": "minima", "hold": "1s", "approve": ["1%"]}
+    rollout = await api.start({"candidate": 2, "canary": canary})
     await api.room.tick(1)
     shown = (await api.http.get(f"/api/v1/rollouts/{rollout['id']}")).json()
     assert (shown["phase"], shown["next_stage"]) == ("waiting for approval", "stage '1 %'")
@@ -167,13 +170,13 @@ async def test_an_unknown_rollout_is_a_404(api: Api, rollout: str) -> None:
     [
         {},
         {"candidate": 2},
-        {"canary": {"steps": ["1%"]}},
+        {"canary": {"steps": ["1%"], "needs": "minima"}},
         {**STEPS, "model": "other"},
         {**STEPS, "gates": [{"type": "rollback", "url": "nowhere"}]},
         {**STEPS, "webhooks": [{"url": "https://x.example.com", "secret": "short"}]},
         {**STEPS, "plan": {}},
         {**STEPS, "automation": "wild"},
-        {"candidate": 1, "canary": {"steps": ["1%"]}},
+        {"candidate": 1, "canary": {"steps": ["1%"], "needs": "minima"}},
     ],
 )
 async def test_what_is_no_rollout_is_refused(api: Api, document: dict[str, Any]) -> None:
@@ -195,7 +198,7 @@ async def test_a_misplaced_secret_is_not_repeated(api: Api) -> None:
     """Neither where a document is checked nor where a rollout is refused."""
     secret = "whsec_" + "QUFB" * 8
     for said in ({"webhooks": [secret]}, {"webhooks": [{"url": "https://h.example", "secret": [secret]}]}, {secret: 1}):
-        document = {"candidate": 2, "canary": {"steps": ["100%"]}, **said}
+        document = {"candidate": 2, "canary": {"steps": ["100%"], "needs": "minima"}, **said}
         checked = await api.http.post("/api/v1/plan/lint", json=document)
         refused = await api.http.post("/api/v1/models/digits/rollouts", json=document)
         assert checked.json()["valid"] is False
@@ -207,7 +210,7 @@ async def test_lint_says_all_mistakes(api: Api) -> None:
     """Without a model, and without starting anything."""
     good = (await api.http.post("/api/v1/plan/lint", json=FLIP)).json()
     assert (good["valid"], good["mistakes"], good["plan"]["kind"]) == (True, [], "blue_green")
-    bad = (await api.http.post("/api/v1/plan/lint", json={"canary": {"steps": []}, "x": 1})).json()
+    bad = (await api.http.post("/api/v1/plan/lint", json={"canary": {"steps": [], "needs": "minima"}, "x": 1})).json()
     assert not bad["valid"]
     assert len(bad["mistakes"]) == 2
 
@@ -403,3 +406,25 @@ async def test_a_store_that_is_away_is_a_503_everywhere(api: Api) -> None:
         problem(await api.http.get(path), 503)
     problem(await api.ask(rollout["id"], "rollback", why="no"), 503)
     problem(await api.http.post("/api/v1/stop", json={}), 503)
+
+
+async def test_verdicts_and_what_they_rest_on_can_be_read(api: Api) -> None:
+    """Of each candidate what is known, in words and numbers; its blocks are lines that a replay reads."""
+    rollout = await api.start({"candidate": 2, "canary": {"steps": ["50%"], "hold": "1h", "needs": "minima"}})
+    path = f"/api/v1/rollouts/{rollout['id']}"
+    assert (await api.http.get(path)).json()["verdicts"] == {}
+    await api.room.tick(1)
+    for _ in range(6):
+        api.room.serves(2, 30, failed=1)
+        api.room.serves(1, 30)
+        await api.room.tick(1)
+    verdict = (await api.http.get(path)).json()["verdicts"]["2"]
+    assert (verdict["decision"], verdict["guardrails"][0]["name"]) == ("not_yet", "errors")
+    assert verdict["guardrails"][0]["candidate"]["events"] >= 4
+    answer = await api.http.get(f"{path}/blocks")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert lines[0] == {"ramped": [500_000, 500_000]}
+    assert len([*recorded(answer.text.splitlines())]) == len(lines) > 4
+    problem(await api.http.get(f"{path}/blocks", params={"version": 7}), 422)
+    problem(await api.http.get("/api/v1/rollouts/ro_000000000000/blocks"), 404)

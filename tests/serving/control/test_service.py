@@ -243,13 +243,16 @@ async def test_a_change_waits_until_every_gateway_runs_it(service: ControlServic
         bench.gateway.gateway_says(lease(name, head.head), 60)
         await asyncio.sleep(0.05)
     assert (await change).acknowledged == Acknowledged(2, 2, (), ())
+    assert service.propagated.total_s >= 0.1
 
 
 async def test_a_silent_gateway_is_waited_for_no_longer_than_was_asked(service: ControlService, bench: Bench) -> None:
     """The change stands, and who had not said so is named."""
     bench.gateway.gateway_says(lease("slow"), 60)
+    before = service.propagated
     changed = await put(service, {2: 1}, 1, wait_s=0.05)
     assert changed.acknowledged == Acknowledged(1, 0, (), ("slow",))
+    assert service.propagated == before
     assert changed.took_s >= 0.05
 
 

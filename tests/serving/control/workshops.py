@@ -15,6 +15,7 @@ import httpx
 from fastapi import FastAPI
 
 from registry.artifacts import ArtifactStore
+from registry.baselines import Baselines
 from registry.roots import Roots
 from registry.service import Registry
 from registry.store import connect as connect_registry
@@ -27,6 +28,7 @@ from serving.control.conductor import Conductor, declared_pools
 from serving.control.deploying import Deployments
 from serving.control.doorman import Doorman
 from serving.control.fake_pools import FakePools
+from serving.control.feedback import Feedback
 from serving.control.importing.performing import Importer
 from serving.control.keys import KeyService
 from serving.control.operations import Operations, Performer
@@ -37,6 +39,7 @@ from serving.control.rolling.rolling import Rolling
 from serving.control.service import ControlService, declared_in
 from serving.control.store import Store, connect
 from serving.control.usage import Routable, usage
+from serving.control.watched import Drift
 from serving.endpoint import Endpoint
 from serving.errors import StartFailed
 from serving.pools import PoolSpec, Tried
@@ -193,7 +196,8 @@ async def room(
     uses.operations = operations
     workshop = Workshop(registry, operations, artifacts, declared=declared_pools(models))
     doorman = Doorman(store, required=credentials is not None)
-    desk = Desk(Rolling(store, service.traffic).rollouts, Feed(store), store, store)
+    drift = Drift(store, Baselines(registry_store), declared_in(models))
+    desk = Desk(Rolling(store, service.traffic).rollouts, Feed(store), store, store, Feedback(store, {}), drift)
     door = Door(doorman, log=SecurityLog(str(folder / "security.log")))
     app = create_app(service, workshop, door, key_service=KeyService(store), desk=desk)
     if credentials is not None:

@@ -16,6 +16,7 @@ _REQUEST_LINE = re.compile(rb"(%s) ([!-~\x80-\xff]+) +HTTP/1\.([01])" % _TOKEN)
 _FIELD = re.compile(rb"(%s):[ \t]*([\t -~\x80-\xff]*?)[ \t]*" % _TOKEN)
 _CHUNK = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[\t -~\x80-\xff]*)?")
 _NUMBER = re.compile(rb"[0-9]+")
+_EMPTY = re.compile(rb"[\r\n]*")
 _ENDS_HERE = frozenset(
     b"authorization connection content-length cookie expect host http2-settings keep-alive proxy-authorization "
     b"proxy-connection te trailer transfer-encoding upgrade".split()
@@ -75,10 +76,13 @@ class Reading(NamedTuple):
     Attributes:
         requests: the whole ones, in order.
         ending: where reading stopped.
+        drags_on: whether there are more bytes of empty lines in a row than a head may have: whether somebody who reads
+            piece by piece ends there depends on the pieces.
     """
 
     requests: list[Told]
     ending: Ending
+    drags_on: bool = False
 
 
 class _Lost(Exception):  # noqa: N818 (how reading stops, not a mistake)
@@ -89,31 +93,39 @@ class _Partial(Exception):  # noqa: N818
     """It is not all there."""
 
 
-def read_stream(data: bytes) -> Reading:
-    """All requests that these bytes hold."""
+def read_stream(data: bytes, max_header: int = 4096) -> Reading:
+    """All requests that these bytes hold.
+
+    Args:
+        data: what a client sends.
+        max_header: bytes that a head may have.
+    """
     cursor = _Cursor(data)
     requests: list[Told] = []
-    while cursor.skip_empty():
+    ending = Ending.WHOLE
+    while ending is Ending.WHOLE and cursor.skip_empty():
         try:
             requests.append(_request(cursor))
         except _Lost:
-            return Reading(requests, Ending.LOST)
+            ending = Ending.LOST
         except _Partial:
-            return Reading(requests, Ending.PARTIAL)
-        if requests[-1].closes:
-            return Reading(requests, Ending.CLOSED)
-    return Reading(requests, Ending.WHOLE)
+            ending = Ending.PARTIAL
+        else:
+            ending = Ending.CLOSED if requests[-1].closes else Ending.WHOLE
+    return Reading(requests, ending, cursor.most_skipped > max_header)
 
 
 class _Cursor:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+        self.most_skipped = 0
 
     def skip_empty(self) -> bool:
         """Passes over empty lines between requests; whether anything follows."""
-        while self._data[self._at : self._at + 1] in {b"\r", b"\n"}:
-            self._at += 1
+        found = _EMPTY.match(self._data, self._at)
+        end = found.end() if found else self._at
+        self.most_skipped, self._at = max(self.most_skipped, end - self._at), end
         return self._at < len(self._data)
 
     def line(self) -> bytes:

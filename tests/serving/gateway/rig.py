@@ -120,7 +120,9 @@ class Client:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 data = await self._reader.read(65536)
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:  # uvloop says so, too, when it ends a connection that is gone by then
             data = b""
             self.reset = True
         self.data += data
@@ -248,10 +250,11 @@ def _encrypted(tls: Files | None) -> dict[str, Any]:
 
 
 async def shut(worker: Worker) -> None:
-    """Ends a worker without manners."""
+    """Ends a worker without manners, and waits for its connections to be gone: TLS takes some turns of the loop."""
     worker.stop_listening()
     for client in list(worker.clients):
         client.cut()
     for upstream in worker.table.upstreams:
         upstream.retire()
-    await asyncio.sleep(0)
+    await eventually(lambda: not worker.clients and not worker.grpc.lines)
+    await asyncio.sleep(0.01)

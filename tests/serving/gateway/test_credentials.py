@@ -328,9 +328,9 @@ async def test_an_encrypted_store(tmp_path: Path) -> None:
     given = {"ssl_ca_certs": str(tmp_path / "ca.pem"), "ssl_certfile": str(tmp_path / "c.pem")}
     config = WorkerConfig(worker="w", redis_url="rediss://127.0.0.1:9/0", redis_tls=json.dumps(given))
     follower = Follower(Worker(config, asyncio.get_running_loop()), "127.0.0.1", 8000)
-    for client in (follower._redis, follower._limits):
+    for client in (follower._store.looks, follower._store.limits, follower._store.totals):
         pool = client.connection_pool
-        assert pool.connection_class is SSLConnection
+        assert issubclass(pool.connection_class, SSLConnection)
         assert pool.connection_kwargs.items() >= given.items()
     await follower.stop()
 

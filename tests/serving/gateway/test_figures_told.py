@@ -7,6 +7,7 @@ from typing import Any
 
 from serving.control.store import connect
 from serving.control.valkey import EmbeddedValkey
+from serving.gateway.figures import braked_of, ejected_of
 from serving.gateway.policies import Follower
 from tests.serving.gateway.failures import BOTH, CANARY, candidate_of, stable_of
 from tests.serving.gateway.rig import running
@@ -35,3 +36,15 @@ async def test_the_lease_tells_how_versions_answered(valkey: EmbeddedValkey) -> 
     told = lease.figures["m/2"]
     assert (told.attempts, told.errors, told.error_share, sum(told.took.values())) == (2, 1, 0.5, 2)
     assert (told.took_ms(0.99) or 0) > 0
+    assert lease.endings == {"m/2/first/ok": 1, "m/2/first/server_error": 1, "m/1/fallback/ok": 1}
+    assert (lease.ejected, lease.braked) == ({"m/1": 0, "m/2": 0}, {"m/1": 0, "m/2": 0})
+
+
+async def test_the_lease_tells_what_is_left_alone() -> None:
+    """A server that keeps failing, and a version in whose place stable answers."""
+    async with running(policy=CANARY, replicas=BOTH) as rig:
+        table, [candidate] = rig.worker.table, [one for one in rig.worker.table.upstreams if one.version == 2]
+        rig.worker.blame(candidate, at_once=True)
+        rig.worker.brake(rig.worker.routing.models["m"].versions[2])
+        assert ejected_of(table.upstreams) == {"m/1": 0, "m/2": 1}
+        assert braked_of(table.states) == {"m/1": 0, "m/2": 1}

@@ -61,6 +61,24 @@ def test_what_was_dropped_is_counted_by_reason(dropped: list[Dropped]) -> None:
     """Each once."""
     ration = Ration()
     for why in dropped:
-        ration.drop(why)
+        ration.drop(why, "")
     assert sum(ration.dropped.values()) == len(dropped)
     assert all(ration.dropped[why] == dropped.count(why) for why in dropped)
+
+
+def test_a_tally_is_of_one_shadow() -> None:
+    """What was offered is what was sent and what was not, by salt; only the latest salts are remembered."""
+    ration = Ration()
+    for _ in range(3):
+        ration.offer("r1")
+    ration.offer("r2")
+    ration.drop(Dropped.QUEUE, "r1")
+    ration.drop(Dropped.QUEUE, "unheard")
+    assert (ration.tallies["r1"].offered, ration.tallies["r1"].sent) == (3, 2)
+    assert ration.tallies["r1"].shed == {Dropped.QUEUE: 1}
+    assert ration.tallies["r2"].sent == 1
+    assert ration.dropped == {Dropped.QUEUE: 2}
+    for number in range(100):
+        ration.offer(f"s{number}")
+    assert len(ration.tallies) == 64
+    assert "s99" in ration.tallies

@@ -141,7 +141,7 @@ async def test_several_shadows_get_a_copy_each() -> None:
 )  # fmt: skip
 async def test_whatever_a_shadow_does_the_clients_answer_is_the_same(does: Reply, outcome: str | None) -> None:
     """It comes while the shadow still has its copy, it is the same as without one, and the connection goes on."""
-    async with running(policy=SHADOWED, replicas=BOTH) as rig:
+    async with running(policy=SHADOWED, replicas=BOTH, copy_read_per_s=2**30) as rig:
         rig.upstream.usual = answers(ok(b"stable", ["X-A: b"]))
         shadow_of(rig).usual = does
         client = await rig.client()

@@ -12,14 +12,19 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from router.choose import Facts, choose
 from router.policy import Arm, Policy
 from serving.access.principal import Limits
+from serving.control.valkey import EmbeddedValkey
 from serving.gateway.__main__ import main
 from serving.sockets import open_listener
+from serving.store_keys import Keys
+from serving.totals import message_from
 from tests.serving.gateway.callers import caller
 from tests.serving.gateway.rig import Client, eventually
 from tests.serving.gateway.upstream import ScriptedUpstream, answers
@@ -61,6 +66,8 @@ async def gateway(*arguments: str) -> AsyncIterator[tuple[Process, int]]:
         (["--static", "m/1=h:1", "--keys", "x", "--token-rules", "/nowhere/rules.json"], "--token-rules"),
         (["--static", "m/1=h:1", "--keys", "x", "--token-rules", "pyproject.toml"], "--token-rules"),
         (["--static", "m/1=h:1", "--token-rules", "rules.json"], "--keys"),
+        (["--static", "m/1=h:1", "--totals", "/nowhere/url"], "--totals /nowhere/url"),
+        (["--static", "m/1=h:1", "--totals", "pyproject.toml"], "--totals pyproject.toml"),
         (["--static", "m/1=h:1", "--host", "0.0.0.0"], "--keys"),  # noqa: S104 (what it is about)
         (["--static", "m/1=h:1", "--host", "::"], "--keys"),
         (["--static", "m/1=h:1", "--host", "h.example.com"], "--keys"),
@@ -161,6 +168,29 @@ async def test_a_signal_drains(number: signal.Signals) -> None:
             assert await client.rest() == b""
             client.close()
             assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+async def test_totals(tmp_path: Path, valkey: EmbeddedValkey) -> None:
+    """A gateway that stands alone tells a store what it counts, where it is given one: when it ends, all of it."""
+    file = tmp_path / "url"
+    file.write_text(f"{valkey.url}\n")
+    async with ScriptedUpstream() as model:
+        options = (f"--static=m/1=127.0.0.1:{model.port}", f"--static=m/2=127.0.0.1:{model.port}", "--traffic=m:2=50%")
+        async with gateway(*options, "--totals", str(file)) as (process, port):
+            client = await Client.connect(port)
+            for number in range(20):
+                await client.send(post(headers=[f"sluice-unit: u{number}"]))
+                assert (await client.answer()).code == 200
+            client.close()
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 20)
+    with redis.Redis.from_url(valkey.url) as raw:
+        entries: Any = raw.xrange(Keys("sluice").totals)
+        raw.delete(Keys("sluice").totals)
+    told = [message_from(fields[b"m"]) for _, fields in entries]
+    assert sum(one.outcomes["ok"] for one in told[-1].series) == 20
+    assert len({seen.hashed for said in told for of in said.units.values() for seen in of.seen}) == 20
+    assert told[-1].gateway.startswith("static ")
 
 
 def refuses(port: int) -> bool:

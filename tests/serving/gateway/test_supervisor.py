@@ -195,6 +195,18 @@ async def test_stopping_drains(tmp_path: Path) -> None:
         client.close()
 
 
+async def test_stopping_twice(crew: Crew) -> None:
+    """A drain from outside and Serve's goodbye are one; meanwhile nobody is to replace the replica."""
+    pids = crew.pids
+    first = asyncio.create_task(crew.supervisor.stop())
+    await asyncio.sleep(0)
+    assert crew.supervisor.healthy
+    await crew.supervisor.stop()
+    await first
+    assert crew.supervisor.healthy
+    assert all(gone(pid) for pid in pids)
+
+
 async def test_a_worker_that_cannot_start(tmp_path: Path) -> None:
     """A worker that does not come up is told, within the time that it takes to find out, and none is left behind."""
     with open_listener("127.0.0.1", 0, "The test", "port") as listener:

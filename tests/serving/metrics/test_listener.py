@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.epoch import NO_HEAD
+from router.policy import Policy, Shadow
+from router.rollout import Rollout, start
+from router.strategies import shadow
 from serving.access.keys import KeyRecord, create
 from serving.access.roles import Role
 from serving.access.table import METRICS
 from serving.control.api.gate import Door
 from serving.control.doorman import Doorman
+from serving.control.errors import StoreUnavailable
+from serving.control.rolling.records import Record
+from serving.control.rolling.spreads import Figures as Rollbacks
+from serving.control.rolling.spreads import Spread
 from serving.control.views import Status
+from serving.diffs import Diff
 from serving.metrics.listener import CountedLog, Figures, create_metrics_app, ends_s, routes_of
+from serving.payloads.counts import write_counts
 from tests.serving.certificates import Authority
+from tests.serving.metrics.facts import FULL
 
 STATUS = Status(NO_HEAD, (), (), (), (), reachable=True, warnings=())
 KEY = create()
@@ -26,6 +37,7 @@ class Service:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.propagated = Spread().plus(0.03)
 
     async def status(self) -> Status:
         """Always the same."""
@@ -89,6 +101,47 @@ async def test_it_looks_once_a_second_at_most() -> None:
         now[0] = at
         assert b"sluice_epoch" in await figures.text()
     assert service.asked == 3
+
+
+class Rollouts:
+    """One in progress, of whose copies something was found; the store may be away."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.away = away
+        self.propagated = Spread()
+
+    def figures(self) -> Rollbacks:
+        """Nothing."""
+        return Rollbacks()
+
+    async def active(self) -> tuple[Record, ...]:
+        """The one."""
+        if self.away:
+            raise StoreUnavailable("Redis does not answer.")
+        return (replace(FULL.rollouts[0], rollout=shadowed()),)
+
+    async def differences(self, rollout_id: str) -> tuple[Record, tuple[Diff, ...]]:
+        """Of two keepers, added up already."""
+        assert rollout_id == FULL.rollouts[0].id
+        return FULL.rollouts[0], (Diff(FULL.pairs[0], 0.0, 1.0),)
+
+
+def shadowed() -> Rollout:
+    """A rollout whose candidate gets copies."""
+    return start(FULL.rollouts[0].id, shadow(Shadow(2, 100_000), duration_s=600), Policy(1), 0.0)
+
+
+async def test_rollouts_their_copies_and_the_payload_log_are_looked_at(tmp_path: Path) -> None:
+    """Where they are known; a store that is away, or a log that is not there, is no figure and no error."""
+    write_counts(tmp_path, "boot", FULL.payloads, 1.0)
+    said = await Figures(Service(), rollouts=Rollouts(), payloads=tmp_path).text()
+    assert b'sluice_rollout_phase{model="digits",phase="warming"} 1.0' in said
+    assert b'sluice_shadow_pairs_total{found="disagreed",model="digits",version="2"} 1.0' in said
+    assert b'sluice_payloads_kept_total{reason="sample"} 9.0' in said
+    assert b'sluice_change_propagation_seconds_count{changed="policy"} 1.0' in said
+    assert b'sluice_change_propagation_seconds_count{changed="rollout"} 0.0' in said
+    away = await Figures(Service(), rollouts=Rollouts(away=True), payloads=tmp_path / "missing").text()
+    assert not any(name in away for name in (b"sluice_rollout_phase{", b"sluice_payloads_kept_total{"))
 
 
 async def test_the_end_of_the_certificate_is_read_from_its_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.phases import Phase
+from router.verdicts.shown import as_dict
 from serving.rollout_standing import standing_from
 from serving.watching.asking import events_from, totals
 from serving.watching.frame import Mood, Size, frame
 from serving.watching.lines import lines
 from serving.watching.screen import painted
 from serving.watching.seen import WINDOW_S, Answer, Event, Seen, rates
-from tests.serving.fake_rollouts import entry, rollout
+from tests.serving.fake_rollouts import TOLD, VERDICT, entry, rollout
 
 SIZE = Size(80, 24)
 
@@ -71,6 +73,31 @@ def test_the_next_step_counts_down_between_answers() -> None:
 def test_every_standing_has_its_words(changes: dict[str, Any], says: str) -> None:
     """What it waits for, why it stands, what it recommends."""
     assert any(line.startswith(says) for line in words(Seen().with_answer(answer(0.0, **changes)), 0.0))
+
+
+def test_the_verdict_stands_under_what_has_to_be_acted_on() -> None:
+    """In its words, with a row for each guardrail and what is left of the budget; red where it goes back."""
+    drawn = words(Seen().with_answer(answer(0.0, verdicts=TOLD)), 0.0, Size(120, 40))
+    at = next(nth for nth, line in enumerate(drawn) if line.startswith("verdict: version 2: Not yet"))
+    assert [line.split()[0] for line in drawn[at + 1 : at + 5]] == ["guardrail", "errors", "latency", "budget:"]
+    bad = as_dict(replace(VERDICT, decision="roll_back", words="Roll back."))
+    lines_drawn = frame(Seen().with_answer(answer(0.0, verdicts={"2": bad, "3": None})), 0.0, SIZE)
+    assert [line.mood for line in lines_drawn if line.words.startswith("verdict")] == [Mood.BAD]
+    assert not any(line.startswith("verdict") for line in words(Seen().with_answer(answer(0.0, verdicts={})), 0.0))
+
+
+def test_a_pipe_hears_a_verdict_when_it_says_something_else() -> None:
+    """Not whenever a number in it has changed."""
+    first = Seen().with_answer(answer(0.0, verdicts=TOLD))
+    [said] = [line for line in lines(Seen(), first) if line.startswith("verdict")]
+    assert said.endswith(
+        "cannot be certified yet. (against it together 3.2 to 1 of 100 to 1, 75 % of the budget is left, rule fast)"
+    )
+    spent = as_dict(replace(VERDICT, spent=0.5, log10_e=1.0))
+    assert list(lines(first, first.with_answer(answer(1.0, verdicts={"2": spent})))) == []
+    promoted = as_dict(replace(VERDICT, decision="promote", words="Promote: errors are certified."))
+    [new] = lines(first, first.with_answer(answer(1.0, verdicts={"2": promoted})))
+    assert new.startswith("verdict: version 2: Promote: errors are certified.")
 
 
 def test_what_goes_wrong_is_marked_as_such() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,13 +21,17 @@ from serving.control.rolling.service import Rollouts
 from serving.control.rolling.views import RolloutChange
 from serving.control.rolling.walker import Walker
 from serving.control.service import ControlService
-from serving.control.store import Store
+from serving.control.store import Store, connect
+from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Endpoint
 from serving.leases import GatewayLease
+from serving.store_keys import Keys
+from serving.totals import Message, SeriesTotals
+from tests.valkey import Gateway
 
 MODEL = "digits"
 VERSIONS = (1, 2, 3)
-STEPS = {"candidate": 2, "canary": {"steps": ["1%", "25%"], "hold": "10s", "watch": "30s"}}
+STEPS = {"candidate": 2, "canary": {"steps": ["1%", "25%"], "hold": "10s", "watch": "30s", "needs": "minima"}}
 FLIP = {"candidate": 2, "blue_green": {"bake": "0s", "approval": False, "keep_warm": "10s"}}
 
 
@@ -63,6 +69,9 @@ class GatewaySide(Protocol):
     def gateway_says(self, lease: GatewayLease, ttl_s: float) -> None:
         """Renews its lease."""
 
+    async def gateway_tells(self, said: bytes) -> None:
+        """Tells what it has counted."""
+
 
 @dataclass
 class Room:
@@ -80,6 +89,8 @@ class Room:
     set_s: float = 0.0
     requests: dict[str, int] = field(default_factory=dict)
     copied: dict[str, int] = field(default_factory=dict)
+    counted: dict[int, tuple[dict[str, int], dict[int, int], dict[int, int]]] = field(default_factory=dict)
+    tells: bool = True
 
     async def follow(self, name: str = "g1", *, boot: str = "b", head: Head | None = None, reader: int = 2) -> None:
         """A gateway takes the head and says so."""
@@ -89,6 +100,23 @@ class Room:
             reader=reader,
         )  # fmt: skip
         self.side.gateway_says(lease, 1e6)
+        await self.tell(f"{name} {boot}", shown.epoch)
+
+    async def tell(self, gateway: str, epoch: int, **more: Any) -> None:  # noqa: ANN401 - what a message may say
+        """A gateway tells all that it has counted, of every version at one replica each."""
+        if not self.tells:
+            return
+        series = tuple(SeriesTotals(MODEL, version, f"r{version}", *counts) for version, counts in self.counted.items())
+        await self.side.gateway_tells(Message(gateway, epoch, series, whole=True, **more).encode())
+
+    def serves(self, version: int, ok: int = 0, *, failed: int = 0, bucket: int = 200) -> None:
+        """So many more first attempts at a version; they take as long as that bucket says."""
+        outcomes, answered, unanswered = self.counted.setdefault(version, ({}, {}, {}))
+        for name, count in (("ok", ok), ("server_error", failed)):
+            outcomes[name] = outcomes.get(name, 0) + count
+        answered[bucket] = answered.get(bucket, 0) + ok + failed
+        self.requests[f"{MODEL}/{version}"] = sum(outcomes.values())
+        del unanswered
 
     async def start(self, document: Mapping[str, Any], **more: Any) -> Record:  # noqa: ANN401
         """Starts a rollout; the record."""
@@ -111,7 +139,7 @@ class Room:
         """Flips and questions that are under way come to their end, gateways following all along."""
         for _ in range(1_000):
             flips = [one.flip for one in self.walker._memories.values() if one.flip is not None and not one.flip.done()]
-            if not flips and not self.gates._asking:
+            if not flips and not self.gates._asking and not self.walker.propagation.waits:
                 return
             await self.follow()
             await asyncio.sleep(0.002)
@@ -166,6 +194,18 @@ async def fake_room() -> Room:
     clock = Clock()
     store = FakeStore(clock)
     return await room_on(store, store, clock)
+
+
+@asynccontextmanager
+async def valkey_room(valkey: EmbeddedValkey) -> AsyncIterator[Room]:
+    """A room in a namespace of its own of a real server, by that server's clock; nobody leads yet."""
+    namespace = f"test-{secrets.token_hex(6)}"
+    store, gateway = connect(valkey.url, namespace), Gateway(valkey.url, Keys(namespace))
+    made = await room_on(store, gateway)
+    await store.resign("tests")
+    yield made
+    gateway.close()
+    await store.close()
 
 
 async def delivered(courier: Courier, room: Room) -> int:

@@ -20,7 +20,7 @@ from serving.endpoint import Endpoint, Load
 from tests.serving.control.rolling.rooms import MODEL, Room, fake_room
 
 SMALL = Endpoint("127.0.0.1", 9_002, 0, MODEL, 2)
-HALVES = {"candidate": 2, "canary": {"steps": ["1%", "50%"], "hold": "10s"}}
+HALVES = {"candidate": 2, "canary": {"steps": ["1%", "50%"], "needs": "minima", "hold": "10s"}}
 WORDS = "version 2 gets 10 % of its 50 %: that is what it carries"
 
 
@@ -125,18 +125,18 @@ async def test_a_split_whose_units_are_dealt_out_anew_says_so(room: Room) -> Non
     """Before it starts, and in the ledger's entry of its start; one that stays where it is has nothing to say."""
     for shares in ({2: 10_000, 3: 10_000}, {2: 10_000, 3: 0}, {3: 10_000, 2: 0}):
         await room.service.set_policy(MODEL, Wanted(1, shares), None, who="ada", why="", wait_s=0, force=True)
-    document = {"candidate": 3, "canary": {"steps": ["5%", "100%"], "hold": "10s"}}
+    document = {"candidate": 3, "canary": {"steps": ["5%", "100%"], "needs": "minima", "hold": "10s"}}
     _, notes = await room.rollouts.stages(MODEL, document_from(document))
     assert DEALT_ANEW in notes
     await room.start(document)
     assert DEALT_ANEW in (await room.entries())[-1].entry.why
-    smaller = document_from({"candidate": 3, "canary": {"steps": ["5%"], "hold": "10s"}})
+    smaller = document_from({"candidate": 3, "canary": {"steps": ["5%"], "needs": "minima", "hold": "10s"}})
     assert DEALT_ANEW not in (await room.rollouts.stages(MODEL, smaller))[1]
 
 
 async def test_what_becomes_stable_is_not_cut_down(room: Room) -> None:
     """All traffic cannot be given in part: the end waits, and an operator is refused with the figures."""
-    record = await room.start({"candidate": 2, "canary": {"steps": ["5%"], "hold": "1s"}})
+    record = await room.start({"candidate": 2, "canary": {"steps": ["5%"], "needs": "minima", "hold": "1s"}})
     for _ in range(10):
         await room.tick(1)
     waits = (await room.rollouts.rollout(record.id)).waits

@@ -101,7 +101,12 @@ async def test_a_clock_that_is_set_forward_passes_no_stage(room: Room) -> None:
 
 async def test_a_clock_that_is_set_forward_meets_no_deadline(room: Room) -> None:
     """A rollout does not fail for time that did not pass."""
-    document = {**STEPS, "deadline": "1m", "on_deadline": "fail", "canary": {"steps": ["1%"], "min_requests": 5}}
+    document = {
+        **STEPS,
+        "deadline": "1m",
+        "on_deadline": "fail",
+        "canary": {"steps": ["1%"], "needs": "minima", "min_requests": 5},
+    }
     record = await room.start(document)
     await room.tick(1)
     room.set_clock(HOUR_S)
@@ -140,7 +145,7 @@ async def test_a_pause_across_a_clock_that_is_set(room: Room) -> None:
 
 async def test_what_nobody_watched_does_not_count(room: Room) -> None:
     """Another conductor leads after an hour: two leases of it count, and the rest has to pass."""
-    await room.start({**STEPS, "canary": {"steps": ["1%", "25%"], "hold": "60s"}})
+    await room.start({**STEPS, "canary": {"steps": ["1%", "25%"], "needs": "minima", "hold": "60s"}})
     for _ in range(4):
         await room.tick(1)
     room.clock.now_s += HOUR_S

@@ -24,7 +24,7 @@ from tests.serving.control.rolling.rooms import FLIP, Clock, Room, epochs_in, ro
 WHOLE_WAY = {
     "candidate": 2,
     "shadow": {"sample": "10%", "for": "1s"},
-    "canary": {"steps": ["1%", "50%"], "hold": "1s", "approve": ["50%"], "watch": "1s"},
+    "canary": {"steps": ["1%", "50%"], "needs": "minima", "hold": "1s", "approve": ["50%"], "watch": "1s"},
 }
 _CALLS = frozenset({"look", "endpoints", "gateways", "state", "policy", "swap", "note", "counts", "keep_counts"})
 

@@ -15,24 +15,32 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.agreement import Agree, Comparison, OutputRule
+from router.codec import policy_as_dict
 from router.errors import PlanError
-from router.plan import Does, End, Kind, Needs, Stalled
+from router.evidence.judge import Rule
+from router.plan import End, Incident, Kind, Stalled
 from router.plan_form import plan_as_document
+from router.policy import Policy
 from router.rollout import Automation
+from router.stage import Does, Needs
+from router.verdicts.guardrails import USUAL
 from serving.control.rolling.document import DOCUMENT_SCHEMA, document_from, with_secrets
 from serving.control.rolling.outward import GateKind
 
 SCHEMA_FILE = Path(__file__).parents[4] / "docs" / "rollout.schema.json"
 SECRET = "whsec_" + "A" * 32
 
-CANARY = {"candidate": 2, "canary": {"steps": ["1%", "50%", "100%"], "hold": "5m", "approve": ["50%"], "watch": "1d"}}
+STEPS: dict[str, Any] = {"steps": ["1%", "50%", "100%"], "hold": "5m", "approve": ["50%"], "watch": "1d"}
+CANARY: dict[str, Any] = {"candidate": 2, "canary": STEPS}
 SHADOW = {"shadow": {"version": 3, "sample": "10%", "for": "1h", "max_per_s": None}}
 AB_TEST = {"ab_test": {"arms": {"2": "50%"}, "for": "1d", "sample_size": 10, "decide": "first"}}
 BLUE_GREEN = {
     "candidate": 2,
     "blue_green": {"preview": [{"name": "x-tier", "values": ["staff"]}], "bake": "10m", "keep_warm": "1h"},
 }
-PLAN = {"plan": {"form": 1, "end": "promote", "candidate": 2, "stages": [{"name": "a", "shares": {"2": "1%"}}]}}
+SMALL: dict[str, Any] = {"name": "a", "shares": {"2": "1%"}}
+PLAN: dict[str, Any] = {"plan": {"form": 1, "end": "promote", "candidate": 2, "stages": [SMALL]}}
 EVERYTHING = {
     "model": "digits",
     **CANARY,
@@ -48,13 +56,46 @@ EVERYTHING = {
 
 
 def test_a_canary_has_a_stage_for_each_step_and_a_watch() -> None:
-    """With its times and approvals; nothing but those is needed to pass, unless the document says so."""
+    """With its times, requests and approvals; before the candidate gets everything it has to have earned that."""
     plan = document_from(CANARY).plan
     assert (plan.kind, plan.end, plan.candidate) == (Kind.CANARY, End.PROMOTE, 2)
     assert [dict(one.shares) for one in plan.stages] == [{2: 10_000}, {2: 500_000}, {2: 1_000_000}, {}]
     assert [one.min_s for one in plan.stages] == [300, 300, 300, 86_400]
     assert [one.approval for one in plan.stages] == [False, True, False, False]
-    assert {one.needs for one in plan.stages} == {Needs.MINIMA}
+    assert [one.needs for one in plan.stages] == [Needs.MINIMA, Needs.VERDICT, Needs.MINIMA, Needs.MINIMA]
+    assert [one.min_requests for one in plan.stages] == [100, 100, 100, 0]
+
+
+@pytest.mark.parametrize("needs", Needs)
+def test_what_every_step_of_a_canary_needs_can_be_said(needs: Needs) -> None:
+    """Then it is of all of them, and as many requests as are said."""
+    steps = document_from({**CANARY, "canary": {**STEPS, "needs": needs.value}}).plan.stages[:3]
+    assert {(one.needs, one.min_requests) for one in steps} == {(needs, 0)}
+    few = document_from({**CANARY, "canary": {**STEPS, "min_requests": 5}}).plan.stages[:3]
+    assert {one.min_requests for one in few} == {5}
+
+
+def test_what_a_rollout_is_judged_by_is_part_of_its_plan() -> None:
+    """Guardrails and levels; what is left out is as usual, and so is everything where nothing is said."""
+    judged_by = {"guardrails": [{"watches": "errors"}, {"watches": "latency", "tolerated": 1.5}], "rule": "fast"}
+    plan = document_from({**CANARY, "judged_by": judged_by, "on_incident": "hold"}).plan
+    assert [one.tolerated for one in plan.judged_by.guardrails] == [1.0, 1.5]
+    assert (plan.judged_by.rule, plan.judged_by.harm, plan.on_incident) == (Rule.FAST, 0.01, Incident.HOLD)
+    assert document_from({"plan": plan_as_document(plan)}).plan == plan
+    assert (document_from(CANARY).plan.terms, document_from(CANARY).plan.judged_by) == (None, USUAL)
+
+
+def test_how_answers_are_compared_is_part_of_the_plan() -> None:
+    """Rules by output, segments, and what is never kept; without copies there is nothing to compare."""
+    compare = {"outputs": {"score": {"how": "close", "relative": 0.01}}, "segments": ["x-country"], "redact": ["ssn"]}
+    plan = document_from({**SHADOW, "compare": compare}).plan
+    rules = {"score": OutputRule(Agree.CLOSE, relative=0.01)}
+    assert plan.comparison == Comparison(rules, ("x-country",), redact=("ssn",))
+    assert document_from({"plan": plan_as_document(plan)}).plan == plan
+    with pytest.raises(PlanError, match="compare has no copies"):
+        document_from({**CANARY, "compare": compare})
+    with pytest.raises(PlanError, match=r"compare\.keep is -1"):
+        document_from({**SHADOW, "compare": {"keep": -1}})
 
 
 def test_a_shadow_leaves_everything_as_it_was() -> None:
@@ -108,25 +149,41 @@ def test_yaml_reads_numbers_as_names() -> None:
 
 
 def test_a_plan_is_taken_as_it_is_but_for_what_its_stages_need() -> None:
-    """Minima, where it does not say; and what is shown of a plan can be handed in again."""
-    assert document_from(PLAN).plan.stages[0].needs is Needs.MINIMA
+    """Where it does not say, the last split before the promotion needs a verdict, and nothing else does."""
+    assert document_from(PLAN).plan.stages[0].needs is Needs.VERDICT
+    for needs in Needs:
+        said = {"name": "a", "shares": {"2": "1%"}, "needs": needs.value}
+        assert document_from({"plan": {**PLAN["plan"], "stages": [said]}}).plan.stages[0].needs is needs
+    look = {"name": "look", "does": "bake", "rules": [{"version": 2, "when": [{"name": "x", "values": ["a"]}]}]}
+    stages = [look, SMALL, {"name": "all", "shares": {"2": "100%"}}]
+    needed = [one.needs for one in document_from({"plan": {**PLAN["plan"], "stages": stages}}).plan.stages]
+    assert needed == [Needs.MINIMA, Needs.VERDICT, Needs.MINIMA]
     shown = document_from(CANARY).plan
     assert document_from({"plan": plan_as_document(shown)}).plan == shown
 
 
-def test_a_plan_that_waits_for_a_verdict_is_refused() -> None:
-    """Nobody gives one, so it would never end; what may also be passed without one is taken."""
-    asks = json.loads(json.dumps(PLAN))
-    asks["plan"]["stages"][0]["needs"] = "verdict"
-    with pytest.raises(PlanError, match=r"stages\[0\]: needs is 'verdict', and nobody gives verdicts.*'minima'"):
-        document_from(asks)
-    asks["plan"]["stages"][0]["needs"] = "either"
-    assert document_from(asks).plan.stages[0].needs is Needs.EITHER
+def test_a_verdict_that_nobody_could_give_is_not_waited_for() -> None:
+    """Where nothing has been split yet there is nothing to compare; what may also be passed without one is taken."""
+    asks = {"name": "copies", "shadows": [{"version": 2}], "needs": "verdict"}
+    with pytest.raises(PlanError, match=r"stages\[0\] needs a 'verdict', and up to there no version.*'minima'"):
+        document_from({"plan": {**PLAN["plan"], "stages": [asks, SMALL]}})
+    after = document_from({"plan": {**PLAN["plan"], "stages": [SMALL, asks]}})
+    assert after.plan.stages[1].needs is Needs.VERDICT
+    asks["needs"] = "either"
+    assert document_from({"plan": {**PLAN["plan"], "stages": [asks]}}).plan.stages[0].needs is Needs.EITHER
 
 
-def test_no_strategy_waits_for_a_verdict() -> None:
-    """Not in its watch either: every document walks to its end on time and requests."""
-    for said in (CANARY, SHADOW, AB_TEST, {"ab_test": {**AB_TEST["ab_test"], "watch": "1h"}}, BLUE_GREEN, EVERYTHING):
+def test_a_plan_with_a_policy_by_hand_waits_for_no_verdict() -> None:
+    """Nothing in it is judged, whoever has a share at some other stage."""
+    by_hand = {"name": "by hand", "policy": policy_as_dict(Policy(stable=1, arms=())), "needs": "minima"}
+    split = {"name": "part", "shares": {"2": "10%"}, "needs": "verdict"}
+    with pytest.raises(PlanError, match=r"stages\[0\] needs a 'verdict', and a plan that sets a policy by hand"):
+        document_from({"plan": {"form": 1, "end": "keep", "stages": [split, by_hand]}})
+
+
+def test_no_strategy_but_a_canary_waits_for_a_verdict() -> None:
+    """Nor does any watch: those documents walk to their end on time and requests."""
+    for said in (SHADOW, AB_TEST, {"ab_test": {**AB_TEST["ab_test"], "watch": "1h"}}, BLUE_GREEN):
         assert {stage.needs for stage in document_from(said).plan.stages} <= {Needs.MINIMA, Needs.EITHER}
 
 
@@ -151,6 +208,12 @@ def test_a_salt_can_be_named() -> None:
         ({"candidate": 2, "canary": {"steps": ["1%"], "hold": "ten"}}, "canary.hold"),
         ({"candidate": 2, "canary": {"steps": ["1%"], "approve": ["5%"]}}, "none of the steps"),
         ({"candidate": 2, "canary": {"steps": ["1%", "1%"]}}, "two stages are named"),
+        ({**CANARY, "judged_by": {"harm": 1}}, "judged_by.harm is 1: it is the chance"),
+        ({**CANARY, "judged_by": {"guardrails": [{"watches": "errors", "margin": 1.0}]}}, "judged_by.guardrails"),
+        ({**CANARY, "judged_by": {"guardrails": [{"watches": "latency", "limit": 0.1}]}}, "judged_by.guardrails"),
+        ({**CANARY, "on_incident": "panic"}, "on_incident"),
+        ({"candidate": 2, "canary": {"steps": ["1%"], "needs": "luck"}}, "canary.needs is 'luck'"),
+        ({**PLAN, "judged_by": {}}, "judged_by beside a plan"),
         ({"shadow": {}}, "shadow.version is missing"),
         ({"ab_test": {"arms": {"2": "50%"}}}, "duration or a sample size"),
         ({**CANARY, "canari": 1}, "canari is not understood"),
@@ -197,12 +260,21 @@ _JSON = st.recursive(
 def test_the_document_of_the_manual_is_one() -> None:
     """Docs/rollouts.md shows what is read, its secret set where the file is read."""
     text = (SCHEMA_FILE.parent / "rollouts.md").read_text(encoding="utf-8")
-    [shown] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    judged_by, shown, compared = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    judged = document_from({**CANARY, **yaml.safe_load(judged_by)}).plan
+    assert [one.name for one in judged.judged_by.guardrails] == ["errors", "latency", "timeouts", "predictions"]
+    assert (judged.judged_by.guardrails[0].margin, judged.judged_by.guardrails[0].ceiling) == (1.5, 0.01)
     document = document_from(with_secrets(yaml.safe_load(shown), {"HOOK_SECRET": SECRET}))
     assert [one.name for one in document.plan.stages][:2] == ["shadow", "1 %"]
     assert document.plan.freezes
     assert document.gates
     assert document.hooks
+    comparison = document_from({**SHADOW, **yaml.safe_load(compared)}).plan.comparison
+    assert comparison is not None
+    assert {name: rule.how for name, rule in comparison.outputs.items()} == {
+        "score": Agree.CLOSE, "label": Agree.EXACT, "embedding": Agree.COSINE
+    }  # fmt: skip
+    assert (comparison.segments, comparison.redact) == (("x-country",), ("ssn",))
 
 
 @given(_JSON)

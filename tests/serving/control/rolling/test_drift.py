@@ -11,7 +11,7 @@ from serving.control.publishing import LedgerEntry, publication_of
 from serving.control.rolling.records import Record
 from tests.serving.control.rolling.rooms import MODEL, STEPS, Room, fake_room
 
-WIDE = {"candidate": 2, "canary": {"steps": ["25%", "50%"], "hold": "100s"}}
+WIDE = {"candidate": 2, "canary": {"steps": ["25%", "50%"], "needs": "minima", "hold": "100s"}}
 
 
 async def drifted(room: Room) -> Record:

@@ -17,7 +17,7 @@ from serving.control.rolling.evidence import Counts, counted, decode_counts, evi
 from serving.control.rolling.records import Record
 from serving.leases import GatewayLease
 
-PLAN = document_from({"candidate": 2, "canary": {"steps": ["1%"]}}).plan
+PLAN = document_from({"candidate": 2, "canary": {"steps": ["1%"], "needs": "minima"}}).plan
 RECORD = Record(started("ro_000000000000", PLAN, Policy(1), 1.0).with_stage(0, 1.0), "digits", "ada", 1.0, epochs=(5,))
 
 

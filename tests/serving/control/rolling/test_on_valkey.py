@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,26 +11,18 @@ import pytest
 
 from router.phases import Phase
 from serving.control.rolling.rolling import Rolling
-from serving.control.store import connect
 from serving.control.valkey import EmbeddedValkey
-from serving.store_keys import Keys
-from tests.serving.control.rolling.rooms import Post, Room, epochs_in, room_on, stages_in
-from tests.valkey import Gateway
+from tests.serving.control.rolling.rooms import Post, Room, epochs_in, stages_in, valkey_room
 
-SHORT = {"candidate": 2, "canary": {"steps": ["1%", "25%", "50%"], "hold": "1s", "watch": "1s"}}
+SHORT = {"candidate": 2, "canary": {"steps": ["1%", "25%", "50%"], "needs": "minima", "hold": "1s", "watch": "1s"}}
 FLIP = {"candidate": 2, "blue_green": {"bake": "1s", "approval": False, "keep_warm": "1s"}}
 
 
 @pytest.fixture
 async def room(valkey: EmbeddedValkey) -> AsyncIterator[Room]:
     """A room in a namespace of its own, by the server's clock."""
-    namespace = f"test-{secrets.token_hex(6)}"
-    store, gateway = connect(valkey.url, namespace), Gateway(valkey.url, Keys(namespace))
-    made = await room_on(store, gateway)
-    await store.resign("tests")
-    yield made
-    gateway.close()
-    await store.close()
+    async with valkey_room(valkey) as made:
+        yield made
 
 
 @asynccontextmanager

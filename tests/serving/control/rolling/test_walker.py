@@ -231,7 +231,7 @@ async def test_a_rollback_applies_at_once_and_the_version_is_not_tried_again_by_
 async def test_what_was_promoted_may_be_rolled_out_again(room: Room) -> None:
     """Only what went back is barred."""
     await room.walked(await room.start(STEPS))
-    back = {"candidate": 1, "canary": {"steps": ["10%"], "hold": "1s"}}
+    back = {"candidate": 1, "canary": {"steps": ["10%"], "needs": "minima", "hold": "1s"}}
     assert (await room.walked(await room.start(back))).rollout.phase is Phase.PROMOTED
     assert await room.shares() == {1: 1_000_000}
 
@@ -272,7 +272,7 @@ async def test_a_command_for_another_revision_is_refused_with_where_it_stands(ro
 async def test_one_approval_lets_it_into_one_stage(room: Room) -> None:
     """The same record a second time is refused: it names the revision that it was given for."""
     record = await room.start(
-        {"candidate": 2, "canary": {"steps": ["1%", "5%"], "hold": "1s", "approve": ["1%", "5%"]}}
+        {"candidate": 2, "canary": {"steps": ["1%", "5%"], "needs": "minima", "hold": "1s", "approve": ["1%", "5%"]}}
     )
     await room.tick(1)
     waiting = (await room.now(record)).rollout
@@ -318,17 +318,36 @@ async def test_a_policy_set_by_hand_is_refused_while_a_rollout_is_in_progress(ro
     assert (last.kind, last.facts["rollout"]) == ("policy", {"kind": "manual"})
 
 
+async def test_a_fault_of_ours_holds_one_rollout_and_ends_no_tick(
+    room: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever looks at that rollout is told, the log has the traceback once, and it goes on when the fault is gone."""
+    record = await room.start(STEPS)
+    with monkeypatch.context() as patched:
+        patched.setattr(room.walker, "_shown", _broken)
+        await room.tick(1)
+        await room.tick(1)
+        [held] = room.walker.closed(record.id)
+        assert held == "a fault of ours keeps it from going on (ZeroDivisionError): see the log"
+        assert caplog.text.count("Traceback") == 1
+    assert (await room.walked(record)).rollout.phase is Phase.PROMOTED
+
+
+async def _broken(*_args: object) -> Seen:
+    raise ZeroDivisionError
+
+
 async def test_one_model_has_one_rollout_at_a_time(room: Room) -> None:
     """A second one is refused with the name of the first."""
     record = await room.start(STEPS)
     with pytest.raises(RolloutActive, match=record.id):
-        await room.start({"candidate": 3, "canary": {"steps": ["1%"]}})
+        await room.start({"candidate": 3, "canary": {"steps": ["1%"], "needs": "minima"}})
 
 
 async def test_a_plan_that_cannot_be_is_refused_at_the_start(room: Room) -> None:
     """Versions that nobody has, and promoting what is stable."""
     with pytest.raises(Unknown, match="no version 9"):
-        await room.start({"candidate": 9, "canary": {"steps": ["1%"]}})
+        await room.start({"candidate": 9, "canary": {"steps": ["1%"], "needs": "minima"}})
     with pytest.raises(Unacceptable, match="stable already"):
         await room.start(
             {"plan": {"form": 1, "end": "promote", "candidate": 1, "stages": [{"name": "w", "does": "watch"}]}}

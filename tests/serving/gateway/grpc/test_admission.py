@@ -84,6 +84,21 @@ async def test_a_keys_rate_and_places_hold(rig: Rig) -> None:
     assert large.words.endswith("this key sends 1000 at most.")
 
 
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+async def test_a_call_that_is_refused_by_its_head_gives_its_place_back(rig: Rig, method: str) -> None:
+    """As often as it is sent: the place is free for one that is sound."""
+    single = caller(limits=Limits(in_flight=1))
+    lets_in(rig.worker, single)
+    bad = (*shows(single), ("sluice-version", "x"))
+    for _ in range(3):
+        if method == "ModelInfer":
+            code = (await rig.infer(metadata=bad)).code
+        else:
+            code, _ = await ended(rig.stub().ModelStreamInfer(sends(), metadata=bad))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await rig.infer(metadata=shows(single))).code is OK
+
+
 async def test_each_message_of_a_stream_counts_against_the_rate(rig: Rig) -> None:
     """What is too fast is answered in the stream, which goes on."""
     slow = caller(limits=Limits(rate_per_s=0.001, burst=3))

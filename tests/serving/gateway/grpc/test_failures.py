@@ -9,6 +9,7 @@ import pytest
 
 from router.policy import Policy, Shadow
 from serving.endpoint import Endpoint
+from serving.gateway.h2.frames import ErrorCode
 from tests.serving.gateway.grpc.rig import Rig, http_of, request, running
 from tests.serving.gateway.grpc.triton import aborts, infers, waits
 from tests.serving.gateway.grpc.wire import Half, Mortal
@@ -160,6 +161,19 @@ async def test_a_client_that_goes_silent_in_mid_message_is_told() -> None:
         await half.close()
 
 
+@pytest.mark.parametrize("code", [ErrorCode.CANCEL, ErrorCode.REFUSED_STREAM])
+async def test_a_client_that_gives_a_half_sent_call_up_is_forgotten(
+    rig: Rig, code: ErrorCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For whatever reason, and that is no failure of ours."""
+    half = await Half.begin(rig.port, announced=1_000, sent=10)
+    await eventually(lambda: rig.worker.grpc.unfinished)
+    half.give_up(code)
+    await eventually(lambda: not rig.worker.grpc.unfinished)
+    assert not caplog.records
+    await half.close()
+
+
 async def test_a_full_gateway_says_so() -> None:
     """One more than may be in flight is turned away at once."""
     async with running(max_in_flight=1) as rig:
@@ -226,3 +240,24 @@ async def test_a_draining_worker_finishes_what_it_has(rig: Rig) -> None:
     async with asyncio.timeout(5):
         await draining
     assert not rig.worker.grpc.lines
+
+
+async def test_a_deadline_that_the_model_kept_first_is_no_error_of_its_own(rig: Rig) -> None:
+    """A server that gives up at the client's deadline, a moment before we do, was late; nobody in a hurry ejects it."""
+    for _ in range(20):
+        rig.triton.script.append(aborts(grpc.StatusCode.DEADLINE_EXCEEDED, "too late"))
+        answer = await rig.infer(timeout=0.09)
+        assert answer.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    await rig.rests()
+    assert rig.outcomes()[1, "first"] == {"late": 20}
+    assert (await rig.infer()).code is OK
+
+
+async def test_stable_answers_where_there_is_time_left_after_a_candidate_gave_up() -> None:
+    """As it does where the gateway itself gave the candidate up; it counts as late."""
+    async with running(policy=CANARY, replicas={1: 1, 2: 1}) as rig:
+        rig.tritons[2][0].script.append(aborts(grpc.StatusCode.DEADLINE_EXCEEDED))
+        answer = await rig.infer(timeout=30.0)
+        assert (answer.code, answer.head["sluice-reason"]) == (OK, "fallback")
+        await rig.rests()
+        assert rig.outcomes()[2, "first"] == {"late": 1}

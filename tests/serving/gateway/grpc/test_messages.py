@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.gateway.grpc.framing import Sent, Single, Splitter, framed
+from serving.gateway.grpc.framing import PREFIX, Cutter, Sent, Single, Splitter, framed
 from serving.gateway.grpc.messages import (
     Malformed,
     Named,
     fields_of,
+    for_version,
     named_in_inference,
     named_in_question,
     request_id_in,
@@ -21,7 +23,6 @@ from serving.gateway.grpc.messages import (
     text,
     varint,
     whole,
-    with_version,
 )
 from serving.gateway.grpc.status import as_http, escaped
 from serving.gateway.request import Bad
@@ -69,9 +70,11 @@ def test_what_a_request_names_is_found(request: pb.ModelInferRequest) -> None:
 @settings(max_examples=examples(50), deadline=None)
 def test_the_version_is_set_by_appending(request: pb.ModelInferRequest, version: int) -> None:
     """Protobuf reads the last one, and all else is as it was."""
-    changed = pb.ModelInferRequest.FromString(with_version(request.SerializeToString(), b"%d" % version))
+    changed = for_version(framed(request.SerializeToString()), b"%d" % version)
+    sent = b"".join(changed)
     request.model_version = str(version)
-    assert changed == request
+    assert pb.ModelInferRequest.FromString(sent[PREFIX:]) == request
+    assert sent[:PREFIX] == framed(sent[PREFIX:])[:PREFIX]
 
 
 @given(requests(), requests())
@@ -137,6 +140,35 @@ def test_messages_are_split_however_they_are_cut(messages: list[bytes], data: st
     assert splitter.between
 
 
+@given(st.lists(st.one_of(st.binary(max_size=50), st.just(b"\n\1x")), max_size=6), st.data())
+@settings(max_examples=examples(60), deadline=None)
+def test_answers_go_on_whole_however_they_are_cut(messages: list[bytes], data: st.DataObject) -> None:
+    """Byte for byte and as soon as one is complete, and those that carry an error are counted."""
+    stream = b"".join(map(framed, messages))
+    cutter, at, came, found, errors = Cutter(), 0, b"", 0, 0
+    while at < len(stream):
+        size = data.draw(st.integers(1, 60))
+        cut = cutter.feed(stream[at : at + size])
+        at += size
+        came, found, errors = came + cut.data, found + cut.messages, errors + cut.errors
+        assert bool(cut.data) == bool(cut.messages)
+        assert found == _whole_in(messages, min(at, len(stream)))
+        assert came == b"".join(map(framed, messages[:found]))
+    assert (came, found) == (stream, len(messages))
+    assert errors == sum(message.startswith(b"\n") for message in messages)
+
+
+def _whole_in(messages: list[bytes], size: int) -> int:
+    """How many of these are complete after so many bytes."""
+    ends = list(accumulate(PREFIX + len(message) for message in messages))
+    return sum(end <= size for end in ends)
+
+
+def test_a_compressed_answer_is_not_looked_into() -> None:
+    """Its first byte is no field."""
+    assert Cutter().feed(b"\1\0\0\0\1\n").errors == 0
+
+
 @given(st.binary(min_size=1, max_size=40), st.integers(1, 30))
 @settings(max_examples=examples(60), deadline=None)
 def test_a_single_message_comes_however_it_is_cut(message: bytes, size: int) -> None:
@@ -145,7 +177,7 @@ def test_a_single_message_comes_however_it_is_cut(message: bytes, size: int) -> 
     for at in range(0, len(stream), size):
         assert single.take(stream[at : at + size]) is None
     assert single.end() is None
-    assert single.whole() == Sent(False, message)
+    assert single.whole() == framed(message)
 
 
 @pytest.mark.parametrize("data", [b"\2\0\0\0\1x", b"\0\0\0\0\x65"], ids=["no flag", "too long"])

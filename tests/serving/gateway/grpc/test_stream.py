@@ -181,6 +181,30 @@ async def test_a_server_that_dies_of_every_message_ends_the_stream(rig: Rig) -> 
         assert one.died + other.died <= 2
 
 
+async def test_half_an_answer_of_a_server_that_broke_is_not_put_before_the_next_ones(rig: Rig) -> None:
+    """Who is asked in its place begins anew."""
+    async with Mortal(b"\0\0\0\0\xffhalf") as mortal:
+        endpoints = [
+            Endpoint("127.0.0.1", mortal.port, mortal.port, "m", 2),
+            Endpoint("127.0.0.1", rig.triton.port, rig.triton.port, "m", 1),
+        ]
+        policy = Policy(1, salt="s").with_shares({2: 1_000_000})
+        rig.worker.swap(rig.worker.table.build(HEAD, {"m": policy}, endpoints))
+        [answer] = await gathered(rig.stub().ModelStreamInfer(sends(request(id="deadly"))))
+        assert (mortal.died, answer.infer_response) == (1, infers(request(id="deadly", model_version="1")))
+
+
+async def test_a_stream_is_one_draw_of_each_model_however_often_it_is_sent_on(rig: Rig) -> None:
+    """It is dealt once, when it opens: its messages are no further draws, though each finds nobody there."""
+    policy = Policy(1, salt="s").with_shares({2: 500_000})
+    rig.worker.swap(rig.worker.table.build(HEAD, {"m": policy}, []))
+    for streams in (1, 2):
+        asked = [request(id=str(number)) for number in range(5)]
+        answers = await gathered(rig.stub().ModelStreamInfer(sends(*asked)))
+        assert len(answers) == 5
+        assert sum(rig.worker.table.dealt["m"].drawn.values()) == streams
+
+
 async def test_a_client_that_cancels_ends_the_upstream_stream(rig: Rig) -> None:
     """And frees its place."""
     forever = asyncio.Event()

@@ -14,7 +14,9 @@ HEAD = (
     (b":method", b"POST"), (b":scheme", b"http"), (b":path", INFER), (b":authority", b"x"), (b"te", b"trailers"),
     (b"content-type", b"application/grpc"),
 )  # fmt: skip
-SETTINGS, HEADERS, DATA = 4, 1, 0
+ANSWER = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+SETTINGS, RST_STREAM, HEADERS, DATA = 4, 3, 1, 0
+_INTERNAL_ERROR = (2).to_bytes(4, "big")
 END_HEADERS, END_STREAM = 4, 1
 
 
@@ -53,6 +55,10 @@ class Half:
                 came += data
         return came
 
+    def give_up(self, code: int) -> None:
+        """RST_STREAM, for this reason."""
+        self.writer.write(frame(RST_STREAM, 0, 1, code.to_bytes(4, "big")))
+
     async def close(self) -> None:
         """Goes away."""
         self.writer.close()
@@ -60,13 +66,17 @@ class Half:
 
 
 class Mortal:
-    """A server that breaks off as soon as a message says `deadly`, and answers nothing.
+    """A server that breaks off as soon as a message says `deadly`.
+
+    Args:
+        says: of its answer, before it gives up the call alone; where that is nothing, the connection ends.
 
     Attributes:
         died: how often.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, says: bytes = b"") -> None:
+        self._says = says
         self.died = 0
         self.port = 0
         self._server: asyncio.Server
@@ -86,5 +96,10 @@ class Mortal:
             came += data
             if b"deadly" in came:
                 self.died += 1
+                if self._says:
+                    begun = frame(HEADERS, END_HEADERS, 1, encode(ANSWER)) + frame(DATA, 0, 1, self._says)
+                    writer.write(begun + frame(RST_STREAM, 0, 1, _INTERNAL_ERROR))
+                    came = b""
+                    continue
                 break
         writer.transport.abort()

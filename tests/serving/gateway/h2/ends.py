@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from serving.gateway.h2.client_end import ClientEnd
 from serving.gateway.h2.server_end import TOO_LARGE, ServerEnd
@@ -63,7 +63,7 @@ class Told(ClientHandler):
         """Part of `StreamHandler`."""
         self.writable += 1
 
-    def on_refused(self) -> None:
+    def on_unseen(self) -> None:
         """Part of `ClientHandler`."""
         self.last_words.append("refused")
 
@@ -125,7 +125,8 @@ class Server:
         if greeted:
             self.says(PREFACE + settings(*peer))
 
-    def _begin(self, stream: ServerStream) -> Told:
+    def _begin(self, stream: ServerStream, fields: Fields) -> Told:
+        del fields
         handler = self._make()
         handler.stream = stream
         self.handlers.append(handler)
@@ -179,7 +180,7 @@ class Client:
         return read(taken(self.end))
 
     def open(
-        self, fields: Fields = REQUEST, pieces: Iterable[bytes] = (), *, end: bool = False, handler: Told | None = None
+        self, fields: Fields = REQUEST, pieces: Sequence[bytes] = (), *, end: bool = False, handler: Told | None = None
     ) -> Told:
         """A new stream's handler."""
         handler = handler or Told()

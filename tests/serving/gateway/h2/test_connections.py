@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from serving.gateway.h2.client import ClientConnection
 from serving.gateway.h2.frames import LAST_STREAM, ErrorCode
 from serving.gateway.h2.server import ServerConnection
 from serving.gateway.h2.settings import Limits
-from serving.gateway.h2.stream import ServerStream
+from serving.gateway.h2.stream import Fields, ServerStream
 from serving.gateway.pauses import Pauses
 from serving.tls import HTTP_2, ServerCertificate, client_context
 from tests.serving.certificates import Authority
@@ -74,7 +74,7 @@ async def _site(
 ) -> AsyncIterator[Site]:
     site, loop = Site(0), asyncio.get_running_loop()
 
-    def begin(stream: ServerStream) -> Told:
+    def begin(stream: ServerStream, _fields: Fields) -> Told:
         handler = make()
         handler.stream = stream
         site.handlers.append(handler)
@@ -412,7 +412,7 @@ async def _dial(site: Site, limits: Limits | None = None) -> tuple[ClientConnect
     return connection, spent
 
 
-def _open(connection: ClientConnection, pieces: Iterable[bytes] = (), *, end: bool = True) -> Told:
+def _open(connection: ClientConnection, pieces: Sequence[bytes] = (), *, end: bool = True) -> Told:
     handler = Told()
     handler.stream = connection.open(REQUEST, handler, pieces, end=end)
     return handler

@@ -143,7 +143,7 @@ class Whim(Told):
     def _answer(self) -> None:
         if self._whim == 3:
             self.stream.write_trailers(TRAILERS)
-        elif isinstance(self.stream, ServerStream) and self._whim != 6:
+        elif self.stream.connection.by_server and self._whim != 6:
             self.stream.write_whole(ANSWER, [self.body, b"y" * 20_000], TRAILERS)
 
     def on_writable(self) -> None:
@@ -273,7 +273,7 @@ def test_any_client() -> None:
 def _play_client(pieces: list[bytes], whims: list[int]) -> Counter[object]:
     loop, transport, handlers = Loop(), Wire(), list[Whim]()
 
-    def begin(stream: ServerStream) -> Whim:
+    def begin(stream: ServerStream, _fields: Fields) -> Whim:
         handler = Whim(whims[len(handlers) % len(whims)])
         handler.stream = stream
         handlers.append(handler)

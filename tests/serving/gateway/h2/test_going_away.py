@@ -13,7 +13,9 @@ from tests.serving.gateway.h2.wire import (
     GOAWAY,
     HEADERS,
     PING,
+    PREFACE,
     RST,
+    SETTINGS,
     TRAILERS,
     data,
     frame,
@@ -48,6 +50,16 @@ def test_two_steps() -> None:
     assert [each.kind for each in server.said()] == [HEADERS, HEADERS]
 
 
+def test_nothing_comes_before_our_settings() -> None:
+    """A connection whose client has yet to say its first words is drained once it has."""
+    server = Server(greeted=False)
+    server.end.drain()
+    assert not server.said()
+    said = server.says(PREFACE + settings())
+    assert said[0].kind == SETTINGS
+    assert [each.kind for each in said].index(GOAWAY) < [each.kind for each in said].index(PING)
+
+
 def test_second_step_alone() -> None:
     """An idle connection ends at once."""
     server = Server(Echo)
@@ -64,7 +76,7 @@ def test_client_is_sent_away() -> None:
     first, second, third = client.open(end=True), client.open(end=True), client.open(end=True)
     client.says(_goaway(1))
     assert [call.last_word for call in (first, second, third)] == [None, "refused", "refused"]
-    assert (client.spent, client.end.spent, client.end.room) == (1, True, 0)
+    assert (client.spent, client.end.spent, client.end.full) == (1, True, True)
     said = client.says(_ANSWER)
     assert (first.last_word, said[-1].kind, client.end.ended) == ("trailers", GOAWAY, True)
     assert client.spent == 1
@@ -111,7 +123,7 @@ def test_waiting() -> None:
     """Streams beyond the server's limit wait their turn, with what was written so far, and may be given up."""
     client = Client(peer=((MAX_CONCURRENT_STREAMS, 1),))
     client.open(end=True)
-    assert client.end.room == 0
+    assert (client.end.full, client.end.spent) == (True, False)
     second, third, fourth = client.open(), client.open(end=True), client.open(pieces=[b"x"], end=True)
     second.stream.write_data([b"abc"])
     second.stream.write_end()
@@ -124,7 +136,7 @@ def test_waiting() -> None:
     assert said[-1].payload == b"abc"
     said = client.says(settings((MAX_CONCURRENT_STREAMS, 5)))
     assert [(each.kind, each.stream) for each in said[1:]] == [(HEADERS, 5), (DATA, 5)]
-    assert client.end.room == 3
+    assert (client.end.full, client.end.spent) == (False, False)
     assert third.last_word is None
     assert fourth.stream.number == 5
 

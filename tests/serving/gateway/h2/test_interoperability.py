@@ -66,7 +66,7 @@ class Service(Told):
             self.stream.consume(held)
 
 
-def _begin(stream: ServerStream) -> Service:
+def _begin(stream: ServerStream, _fields: Fields) -> Service:
     service = Service()
     service.stream = stream
     return service

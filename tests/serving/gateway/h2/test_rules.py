@@ -141,6 +141,34 @@ def test_window_of_a_stream() -> None:
     assert server.handlers[0].last_word == FLOW
 
 
+def test_frames_of_one_read() -> None:
+    """Those of one stream are one piece, whatever comes between, and go on before anything else is heard."""
+    server = Server(lambda: Pieces(greedy=False))
+    server.says(
+        head(1) + head(3) + data(1, b"a") + data(3, b"b") + data(1, b"c") + data(1, b"d") + head(5) + data(3, b"e")
+    )
+    first, second, _ = server.handlers
+    assert isinstance(first, Pieces)
+    assert isinstance(second, Pieces)
+    assert (first.pieces, second.pieces) == ([b"acd"], [b"b", b"e"])
+    server.says(data(1, b"f") + frame(DATA, END, 1, b"g") + head(3, TRAILERS, end=True))
+    assert (first.pieces, first.last_word) == ([b"acd", b"fg"], "end")
+    assert second.last_word == "trailers"
+
+
+class Pieces(Told):
+    """Keeps the pieces apart."""
+
+    def __init__(self, *, greedy: bool) -> None:
+        super().__init__(greedy=greedy)
+        self.pieces: list[bytes] = []
+
+    def on_data(self, data: bytes) -> None:
+        """Part of `StreamHandler`."""
+        self.pieces.append(data)
+        super().on_data(data)
+
+
 def test_window_of_the_connection() -> None:
     """More DATA than the connection's window holds ends the connection, once it stays shut."""
     limits = Limits(stream_window=1 << 20, connection_window=65_535, unconsumed=30_000)

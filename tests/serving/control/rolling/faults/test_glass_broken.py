@@ -15,12 +15,13 @@ from serving.control.errors import ModelStopped
 from tests.serving.control.rolling.faults.installation import MODEL, Installation, comes_to, installed
 from tests.serving.control.rolling.faults.steady import steadily, versions
 
-CANARY = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "hold": "1s", "watch": "1s"}}
+CANARY = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "needs": "minima", "hold": "1s", "watch": "1s"}}
 STAGES_S = 5.0
 """Longer than all stages together."""
 
 
-@pytest.mark.parametrize("what", [pytest.param(MODEL, marks=pytest.mark.slow), "--all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", [MODEL, "--all"])
 async def test_without_api_and_conductor(tmp_path: Path, what: str) -> None:
     """Every gateway gives all to stable and says so, the rollout is over, and a new conductor changes nothing of it."""
     async with installed(tmp_path) as here, steadily(here.ports) as steady:

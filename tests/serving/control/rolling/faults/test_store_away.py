@@ -13,7 +13,7 @@ from router.phases import Phase
 from tests.serving.control.rolling.faults.installation import Installation, comes_to, installed, stopped
 from tests.serving.control.rolling.faults.steady import steadily, versions
 
-CANARY = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "hold": "2s", "watch": "1s"}}
+CANARY = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "needs": "minima", "hold": "2s", "watch": "1s"}}
 STAGES = ["enter stage '30 %'", "enter stage '60 %'", "enter stage 'watch'", "finish"]
 AWAY_S = 4.0
 """More than twice as long as a lease, and twice as long as a stage."""
@@ -63,7 +63,8 @@ async def goes_on_without(here: Installation, away: Away, away_s: float) -> None
     await here.tells_one_story(STAGES)
 
 
-@pytest.mark.parametrize("away", [silent, pytest.param(gone, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("away", [silent, gone])
 async def test_the_store_is_away(tmp_path: Path, away: Away) -> None:
     """Paused, or killed and started again with its data: requests are answered as they were, and none fails."""
     async with installed(tmp_path) as here:

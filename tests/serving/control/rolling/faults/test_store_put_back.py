@@ -21,8 +21,8 @@ from tests.serving.control.rolling.faults.steady import Steady, steadily, versio
 
 pytestmark = pytest.mark.slow
 
-CANARY = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "hold": "1s", "watch": "1s"}}
-LONG = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "hold": "10m"}}
+CANARY = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "needs": "minima", "hold": "1s", "watch": "1s"}}
+LONG = {"candidate": 2, "canary": {"steps": ["30%", "60%"], "needs": "minima", "hold": "10m"}}
 STAGES_S = 4.0
 """Longer than all of the canary's stages together."""
 

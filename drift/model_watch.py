@@ -1,0 +1,318 @@
+"""One model in the hands of a sidecar: its samples are read in order, folded in, and stored with what they led to.
+
+Whoever reads may be stopped at any moment. What was read and not stored is read again, from the first entry that was
+not acknowledged, by whoever holds the model then; and what comes twice is known by its keeper's number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, NamedTuple
+
+from drift import baseline as baselines
+from drift import keepers as keepers_of
+from drift import learning, progress_form
+from drift.companions import ROLES, Companions
+from drift.errors import Damaged, DriftError, Unavailable
+from drift.findings import Finding
+from drift.flattening import Known, Part, tables_of
+from drift.keepers import Keepers
+from drift.ports import HasBaselines, Keeps
+from drift.samples import Batch, batch_from
+from drift.settings import WatchSettings
+from drift.status import Samples, Status
+from drift.store import Entry, VersionStep
+from drift.watched import NOT_FOLDED, Unwatched, Watched, nothing_known
+from registry.baselines import BaselineRecord
+from registry.errors import RegistryError, StoreUnavailable
+
+_LOG: Final = logging.getLogger(__name__)
+_AT_ONCE: Final = 32
+_BYTES_PER_S: Final = 4_000_000
+_LEAST_PAUSE_S: Final = 1.0
+_MOST_PAUSE_S: Final = 10.0
+_HEARTBEAT_S: Final = 10.0
+_MOST_READ: Final = 2_000
+MOST_VERSIONS: Final = 16
+"""Of a model, in memory at once."""
+
+_NEW: Final = ">"
+_OLD: Final = "0"
+
+Version = Watched | Unwatched
+
+
+class Lost(Exception):  # noqa: N818 - no error: others watch the model now
+    """Another sidecar holds the model."""
+
+
+class Held(NamedTuple):
+    """A model in somebody's hands.
+
+    Attributes:
+        model: its name.
+        token: that holds its lease.
+        sidecar: id of the process.
+    """
+
+    model: str
+    token: str
+    sidecar: str
+
+
+class Ticked(NamedTuple):
+    """What one look at a model came to.
+
+    Attributes:
+        read: entries that were read.
+        findings: that are stored now.
+    """
+
+    read: int
+    findings: tuple[Finding, ...]
+
+
+class ModelWatch:
+    """One model, as long as a token holds it.
+
+    Args:
+        held: which, and by whom.
+        settings: of it.
+        store: where samples come from.
+        kept: who has the baselines.
+    """
+
+    def __init__(self, held: Held, settings: WatchSettings, store: Keeps, kept: HasBaselines) -> None:
+        self.model, self.token, self.sidecar = held
+        self._settings = settings
+        self._store = store
+        self._kept = kept
+        self.versions: dict[int, Version] = {}
+        self._companions = Companions(self.model, settings, store, None)
+        self._learnings: dict[int, asyncio.Task[None]] = {}
+        self._keepers: Keepers | None = None
+        self._keepers_stored = Keepers()
+        self._after = _OLD
+        self._read: list[str] = []
+        self._stored_s = 0.0
+        self._pause_s = 0.0
+        self._told: list[Finding] = []
+        self.samples = Samples()
+        self.is_given = False
+        """Whether another sidecar is to have it, since this one has more than its share."""
+
+    async def tick(self, records: Mapping[int, BaselineRecord], now_s: float) -> Ticked:
+        """Reads what there is, up to a bound, and stores what it led to once that is due.
+
+        Args:
+            records: of the model's baselines, by version.
+            now_s: seconds since 1970.
+
+        Raises:
+            Lost: another one holds the model; this watch is of no use any more.
+            DriftError, RegistryError: the store is away; likewise.
+        """
+        await self._begin(records)
+        await self._renew(records, now_s)
+        entries = await self._store.sampled(self.model, self.token, self._after, _AT_ONCE)
+        if entries is None:
+            raise Lost
+        await self._fold(entries, records, now_s)
+        if not entries and self._after == _NEW:
+            await asyncio.to_thread(self._close, now_s)
+        self._after = _NEW if not entries else self._after if self._after == _NEW else entries[-1].id
+        await self._companions.look(self.versions, now_s)
+        await self._due(now_s)
+        return Ticked(len(entries), self._newly_told())
+
+    async def store(self, now_s: float) -> tuple[Finding, ...]:
+        """Stores what is not stored, and how it stands; the findings that were stored since anybody asked.
+
+        Raises:
+            Lost: another one holds the model.
+        """
+        await self._save(now_s)
+        return self._newly_told()
+
+    def _newly_told(self) -> tuple[Finding, ...]:
+        told, self._told = tuple(self._told), []
+        return told
+
+    async def _save(self, now_s: float) -> None:
+        if self._keepers is None:
+            return
+        self.samples = self._keepers.samples(max(await self._store.pending(self.model) - len(self._read), 0))
+        steps = await asyncio.to_thread(self._steps, now_s)
+        keepers = {**self._keepers.fields(self._keepers_stored), **self._companions.fields()}
+        if not await self._store.step(self.model, self.token, steps, keepers, self._read):
+            raise Lost
+        self._keepers_stored, self._read, self._stored_s = self._keepers, [], now_s
+        size = sum(len(raw) for step in steps.values() for raw in (*step.fields.values(), *step.arms.values()))
+        self._pause_s = min(size / _BYTES_PER_S, _MOST_PAUSE_S)
+        self._told += [finding for version in self.versions.values() for finding in version.stored()]
+        self._told += self._companions.stored()
+
+    async def _begin(self, records: Mapping[int, BaselineRecord]) -> None:
+        if self._keepers is not None:
+            return
+        for number in sorted(records)[-MOST_VERSIONS:]:
+            if progress_form.is_filling(await self._store.state(self.model, number)):  # though nothing more may come
+                self.versions[number] = await self._loaded(number, records[number])
+        fields = dict(await self._store.keepers(self.model))
+        self._companions = Companions(self.model, self._settings, self._store, fields.pop(ROLES, None))
+        try:
+            self._keepers = keepers_of.read(fields)
+        except Damaged as error:
+            _LOG.warning("%s: %s Keepers are counted anew.", self.model, error)
+            self._keepers = Keepers()
+        self._keepers_stored = self._keepers
+
+    async def _renew(self, records: Mapping[int, BaselineRecord], now_s: float) -> None:
+        """Has each version held against the baseline that it has now, if need be against one that it has learned."""
+        for number, version in list(self.versions.items()):
+            if isinstance(version, Unwatched) and version.is_ready and number not in self._learnings:
+                self._learnings[number] = asyncio.create_task(self._learn(number, version, now_s))
+            record = records.get(number)
+            if version.digest != ("" if record is None else record.digest):
+                await self._save(now_s)
+                self.versions[number] = await self._loaded(number, record)
+
+    async def _loaded(self, number: int, record: BaselineRecord | None) -> Version:
+        fields = dict(await self._store.state(self.model, number))
+        if record is None:
+            return Unwatched(self.model, number, self._settings, fields)
+        try:
+            found, blob = await self._kept.read(self.model, number)
+            baseline = await asyncio.to_thread(baselines.read, blob)
+            return await asyncio.to_thread(Watched, baseline, self._settings, fields, found.digest)
+        except StoreUnavailable:
+            raise
+        except (*NOT_FOLDED, RegistryError) as error:
+            why = f"its baseline cannot be used. {_in_words(error)}"
+            return Unwatched(self.model, number, self._settings, fields, why, record.digest)
+
+    async def _fold(self, entries: Sequence[Entry], records: Mapping[int, BaselineRecord], now_s: float) -> None:
+        if not entries:
+            return
+        batches = await asyncio.to_thread(lambda: [_batch(self.model, entry) for entry in entries])
+        answered = {one.version for batch in batches if batch for request in batch.requests for one in request.answers}
+        answered |= self._companions.wanted
+        for number in sorted(answered - self.versions.keys()):
+            await self._make_room(answered, now_s)
+            self.versions[number] = await self._loaded(number, records.get(number))
+        whole = [batch for batch in batches if batch is not None]
+        await self._companions.settle(whole, self.versions, partial(self._save, now_s))
+        await asyncio.to_thread(self._count, entries, batches)
+
+    async def _make_room(self, wanted: Collection[int], now_s: float) -> None:
+        """For one more version in memory; what makes room is stored, and is none of those that are wanted now."""
+        idle = next((number for number in self.versions if number not in wanted), None)
+        if len(self.versions) >= MOST_VERSIONS and idle is not None:
+            await self._save(now_s)
+            del self.versions[idle]
+            self._companions.forget(idle)
+
+    def _count(self, entries: Sequence[Entry], batches: Sequence[Batch | None]) -> None:
+        known = {number: one.known for number, one in self.versions.items() if isinstance(one, Watched)}
+        for entry, batch in zip(entries, batches, strict=True):
+            self._read.append(entry.id)
+            if batch is not None:
+                self._count_one(entry.blob or b"", batch, known)
+            elif entry.blob is not None:
+                self._keepers = self._counted.damaged()
+
+    def _count_one(self, blob: bytes, batch: Batch, known: Mapping[int, Known]) -> None:
+        if self._counted.has(batch):
+            return
+        self._keepers = self._counted.heard(batch)
+        try:
+            parts_of_all = tables_of(batch, known)
+        except NOT_FOLDED as error:
+            _LOG.warning("a batch of %s's samples makes no tables, and is counted as unreadable: %r", self.model, error)
+            self._keepers = self._keepers.damaged()
+            return
+        gathered: dict[int, list[Part]] = {}
+        for part in parts_of_all:
+            version = self.versions.get(part.version)
+            rows = version.take(part, batch.hidden) if isinstance(version, Watched) else None
+            if not isinstance(version, Watched):
+                gathered.setdefault(part.version, []).append(part)
+            self._companions.compare(part, rows)
+        for number, parts in gathered.items():
+            version = self.versions.get(number)
+            if isinstance(version, Unwatched):
+                version.take(sum(one.rows for one in parts), max(float(one.at_s.max()) for one in parts), blob)
+
+    @property
+    def _counted(self) -> Keepers:
+        return self._keepers or Keepers()
+
+    def _close(self, now_s: float) -> None:
+        for version in self.versions.values():
+            if isinstance(version, Watched):
+                version.close_quiet(now_s)
+
+    async def _due(self, now_s: float) -> None:
+        """Stores once there is something, and it was not done just now: a large state takes long to write."""
+        is_same = self._keepers is self._keepers_stored and not self._read
+        is_same = is_same and self._companions.is_stored and all(one.is_stored for one in self.versions.values())
+        least = _HEARTBEAT_S if is_same else max(_LEAST_PAUSE_S, self._pause_s)
+        # A clock that was set back is no reason to wait.
+        if not 0 <= now_s - self._stored_s < least or len(self._read) >= _MOST_READ:
+            await self._save(now_s)
+
+    def statuses(self, now_s: float) -> Iterator[Status]:
+        """Of each version in hand."""
+        for number, version in list(self.versions.items()):
+            told = version.status(nothing_known(self.model, number, self.sidecar, now_s, self.samples))
+            yield self._companions.status(told)
+
+    def _steps(self, now_s: float) -> dict[int, VersionStep]:
+        said = {one.version: one for one in self.statuses(now_s)}
+        steps = {number: replace(one.step(), status=said[number]) for number, one in self.versions.items()}
+        return self._companions.steps(steps)
+
+    def close(self) -> None:
+        """Ends what goes on beside: it is of no use any more."""
+        for task in self._learnings.values():
+            task.cancel()
+
+    async def _learn(self, number: int, version: Unwatched, now_s: float) -> None:
+        """Takes up to a minute where features are many, so it goes on beside."""
+        try:
+            blobs = await self._store.to_learn(self.model, number)
+            made = await asyncio.to_thread(learning.learned, self.model, number, blobs, self._settings, now_s)
+            await self._kept.keep(
+                self.model, number, made.blob, rows=made.inputs.sketch.rows, learned=True, made_at_s=now_s,
+                who=f"drift sidecar {self.sidecar}", why="learned from live requests", elsewhere=True,
+            )  # fmt: skip
+        except (StoreUnavailable, Unavailable) as error:
+            _LOG.warning("a baseline of %s version %d waits to be learned: %s", self.model, number, error)
+        except (*NOT_FOLDED, RegistryError) as error:
+            version.refuse(_in_words(error))
+        else:
+            version.rest()
+        finally:
+            self._learnings.pop(number, None)
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, DriftError | RegistryError | ValueError) else f"It is odd: {error!r:.300}."
+
+
+def _batch(model: str, entry: Entry) -> Batch | None:
+    if entry.blob is None:
+        return None
+    try:
+        batch = batch_from(entry.blob)
+    except ValueError as error:
+        _LOG.warning("an entry of %s's samples cannot be read, and is counted as such: %s", model, str(error)[:200])
+        return None
+    if batch.model != model:
+        _LOG.warning("an entry of %s's samples is one of %s, and is counted as unreadable", model, batch.model[:200])
+        return None
+    return batch

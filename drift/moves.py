@@ -1,0 +1,123 @@
+"""How far a window's counts lie from the reference's: the distances that are tested and the sizes that are told.
+
+Tested is, for numbers, the Anderson-Darling distance between the two cumulative distributions over the cells (Anderson
+and Darling 1952), which sees shifts of the middle and of the tails where Kolmogorov-Smirnov sees the one largest gap;
+for levels Pearson's. Missing and unseen are the topmost cells, so a changed rate of them is a distance like any other.
+Told are total variation and the population stability index, over coarser cells: 64 cells of a small window are noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drift.schema import BINS, CELLS, MISSING, UNSEEN, Floats
+from drift.sketches import Sketch
+
+COARSE: Final = 8
+"""Cells to a coarse one, of numbers: eight, one for what is missing, one for the unseen. Levels keep theirs."""
+
+_LEAST_MASS: Final = 1 / CELLS**2
+_SLIGHT: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What windows are compared with.
+
+    Attributes:
+        sketch: of the reference.
+        numeric: how many of the features, the first ones, are numbers.
+    """
+
+    sketch: Sketch
+    numeric: int
+
+    def less(self, window: Sketch) -> Reference:
+        """Without a window that is part of it, so that the window is compared with others only."""
+        return Reference(self.sketch.less(window), self.numeric)
+
+    def distances(self, shares: Floats) -> Floats:
+        """Squared distances of these distributions, shape (..., features, CELLS) to (..., features)."""
+        gaps = shares - self.sketch.shares
+        numbers = np.cumsum(gaps[..., : self.numeric, :], axis=-1)
+        np.square(numbers, out=numbers)
+        levels = np.square(gaps[..., self.numeric :, :])
+        found = (
+            np.einsum("...fc,fc->...f", numbers, self._heights),
+            np.einsum("...fc,fc->...f", levels, self._inverse),
+        )
+        return np.concatenate(found, axis=-1)
+
+    def sizes(self, sketch: Sketch) -> Sizes:
+        """How much each feature moved, for people and for the floor below which nothing is worth an alarm."""
+        theirs, ours = coarse(self.sketch.shares, self.numeric), coarse(sketch.shares, self.numeric)
+        a, b = ours + _SLIGHT, theirs + _SLIGHT
+        return Sizes(0.5 * np.abs(ours - theirs).sum(axis=1), ((a - b) * np.log(a / b)).sum(axis=1))
+
+    @cached_property
+    def _heights(self) -> Floats:
+        """The weight q / (Q (1 - Q)) of each gap, q and Q the reference's share of a cell and up to it.
+
+        Where nothing lies below or above, Q (1 - Q) is 0 and any height would do; it is small, for one row out of a
+        range that was found on finitely many is no news: rates have a test of their own.
+        """
+        shares = self.sketch.shares[: self.numeric]
+        upto = np.cumsum(self.sketch.counts[: self.numeric], axis=1)
+        inside = (upto > 0) & (upto < self.sketch.rows)
+        upto_share = np.where(inside, upto / max(self.sketch.rows, 1), 0.5)
+        heights = np.where(inside, np.maximum(shares, _LEAST_MASS) / (upto_share * (1 - upto_share)), 0.0)
+        ends = np.zeros_like(inside)
+        ends[:, (0, MISSING - 1)] = True  # below the range, and no longer among the numbers
+        ends[np.arange(self.numeric), np.argmax(upto >= self.sketch.rows, axis=1)] = True  # above it
+        heights[ends & ~inside] = _LEAST_MASS / self._least
+        return np.asarray(heights)
+
+    @cached_property
+    def _inverse(self) -> Floats:
+        return np.asarray(1.0 / (self.sketch.shares[self.numeric :] + self._least))
+
+    @property
+    def _least(self) -> float:
+        return 0.5 / max(self.sketch.rows, 1)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of every feature.
+
+    Attributes:
+        variation: total variation, 0 to 1.
+        stability: population stability index.
+    """
+
+    variation: Floats
+    stability: Floats
+
+
+def coarse(shares: Floats, numeric: int) -> Floats:
+    """Distributions over coarse cells, shape (features, CELLS): those of numbers are moved to the first of eight."""
+    out = shares.copy()
+    numbers = shares[:numeric, :BINS].reshape(numeric, BINS // COARSE, COARSE)
+    out[:numeric, :BINS] = 0.0
+    out[:numeric, :BINS:COARSE] = numbers.sum(axis=2)
+    return out
+
+
+def outside(sketch: Sketch, reference: Reference, tops: NDArray[np.intp]) -> NDArray[np.int64]:
+    """How many of each feature are missing, never seen, and outside the reference's range, shape (features, 3).
+
+    Args:
+        sketch: a window's.
+        reference: what it is compared with.
+        tops: the cell above the range of each numeric feature.
+    """
+    counts = sketch.counts
+    beyond = np.zeros(len(counts), np.int64)
+    numbers = counts[: reference.numeric]
+    beyond[: reference.numeric] = numbers[:, 0] + numbers[np.arange(len(numbers)), tops] * (tops > 0)
+    return np.stack((counts[:, MISSING], counts[:, UNSEEN], beyond), axis=1)

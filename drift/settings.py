@@ -1,0 +1,270 @@
+"""What an operator says of drift: the `drift` section of sluice.yaml, and what a sidecar is told when it starts.
+
+Which key takes what is here; where settings come from, and how their mistakes are told, is not. A model may say
+otherwise than all: what `models` leaves out for it is as above.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr, field_validator
+
+from drift.sampling import WHOLE, SampleRule, SampleRules
+
+_SHARE: Final = re.compile(r"(?P<number>\d{1,7}(\.\d{1,6})?)\s*(?P<unit>%|ppm)")
+
+OURS: Final = "sluice"
+ALIBI: Final = "alibi:"
+
+FEWEST_LEARNED: Final = 2_000
+"""Live requests of which a baseline is learned, at least: twenty windows of a hundred rows."""
+
+Backend = Literal[
+    "sluice",
+    "alibi:KSDrift",
+    "alibi:CVMDrift",
+    "alibi:ChiSquareDrift",
+    "alibi:TabularDrift",
+    "alibi:MMDDrift",
+    "alibi:LSDDDrift",
+]
+"""Sluice's own detectors, or in the place of those for inputs one of alibi-detect's (docs/dependencies.md: licence)."""
+
+
+def _number(low: float, high: float) -> BeforeValidator:
+    """A number between the two; digits in quotes will do, since the environment has nothing else."""
+
+    def check(value: object) -> float:
+        try:
+            found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            found = math.nan
+        if not low <= found <= high:
+            raise ValueError(f"it takes a number from {low:g} to {high:g}")
+        return found
+
+    return BeforeValidator(check)
+
+
+def _whole(low: int, high: int) -> BeforeValidator:
+    """A whole number between the two; digits in quotes will do."""
+
+    def check(value: object) -> int:
+        found = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+        if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= high:
+            raise ValueError(f"it takes a whole number from {low} to {high}")
+        return found
+
+    return BeforeValidator(check)
+
+
+def _share(value: object) -> int:
+    """Parts per million, of what has a unit: a bare number could mean anything."""
+    found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    ppm = Decimal(found["number"]) * (10_000 if found["unit"] == "%" else 1) if found else Decimal(-1)
+    if not 0 <= ppm <= WHOLE or ppm != ppm.to_integral_value():
+        raise ValueError("it takes a share of 0% to 100%, such as 10% or 100000ppm, in whole parts per million")
+    return int(ppm)
+
+
+def _switch(value: object) -> bool:
+    said = {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(said, bool):
+        raise ValueError("it takes true or false")  # noqa: TRY004 - pydantic lets a TypeError through
+    return said
+
+
+def _orderly(matches: Callable[[str], bool], allowed: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        said = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not isinstance(said, str) or not matches(said):
+            raise ValueError(f"it takes {allowed}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _enough(value: int) -> int:
+    if 0 < value < FEWEST_LEARNED:
+        raise ValueError(f"it takes 0 (never), or {FEWEST_LEARNED:,} and more")
+    return value
+
+
+def _is_http(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+Rows = Annotated[int, _whole(2, 1_000_000)]
+LearnRows = Annotated[int, _whole(0, 1_000_000), AfterValidator(_enough)]
+Windows = Annotated[int, _whole(1, 1_000)]
+Share = Annotated[int, BeforeValidator(_share), PlainSerializer("{}ppm".format, str, when_used="json")]
+SampleRate = Annotated[float, _number(0.001, 1e12)]
+StreamSize = Annotated[int, _whole(65_536, 2**40)]
+Seconds = Annotated[float, _number(1, 604_800)]
+Days = Annotated[float, _number(0.001, 36_500)]
+Variation = Annotated[float, _number(0, 1)]
+Port = Annotated[int, _whole(0, 65_535)]
+Host = Annotated[str, _orderly(lambda said: bool(said.strip()), "the address of an interface, such as 127.0.0.1")]
+File = Annotated[str, _orderly(lambda said: bool(said.strip()), "the path of a file that holds a secret")]
+Url = Annotated[SecretStr, _orderly(_is_http, "http://host/path or https://…")]
+
+
+class _Section(BaseModel):
+    """No unknown keys, no change after reading, no values in pydantic's reports."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class WindowSettings(_Section):
+    """When a window closes: it holds so many rows and spans so long, or it is `most_s` old."""
+
+    rows: Rows = 500
+    """No fewer than the baseline's calm windows have, whatever is said here."""
+    seconds: Seconds = 60.0
+    most_s: Seconds = 86_400.0
+    """A window as old as that is heard with the rows that it has."""
+
+
+class SampleSettings(_Section):
+    """How much of a model's traffic is sampled by each gateway; what is not sampled is not watched."""
+
+    share: Share = WHOLE
+    """Of its requests, in parts per million."""
+    rows_per_s: SampleRate = 50.0
+    bytes_per_s: SampleRate = 1_048_576.0
+    stream_bytes: StreamSize = 16_777_216
+    """That may wait for a sidecar; beyond it the oldest fall off, and are counted."""
+
+    def rule(self, learn_rows: int) -> SampleRule:
+        """What gateways are told: a model without a baseline is sampled only where one is to be learned."""
+        return SampleRule(self.share, self.rows_per_s, self.bytes_per_s, self.stream_bytes, always=learn_rows > 0)
+
+
+class WebhookSettings(_Section):
+    """Who hears of findings."""
+
+    url: Url
+    secret_file: File
+    """Holds a secret of Standard Webhooks: `whsec_` and base64."""
+    events: tuple[Literal["drift.finding"], ...] = ("drift.finding",)
+
+
+class WatchSettings(_Section):
+    """How one model is watched."""
+
+    window: WindowSettings = WindowSettings()
+    false_alarm_days: Days = 30.0
+    """At most one false alarm in so many days, on average, for each version."""
+    floor: Variation = 0.05
+    """Of what moved: total variation beyond that of calm windows, below which nobody hears of it."""
+    quiet_windows: Windows = 5
+    """So many in a row end an episode."""
+    cool_down_s: Seconds = 3_600.0
+    """What comes back within so many seconds is the same episode."""
+    backend: Backend = "sluice"
+    learn_rows: LearnRows = 0
+    """A version without a baseline learns one of its first so many live requests; 0 is never."""
+
+
+class SidecarSettings(_Section):
+    """The process that watches."""
+
+    metrics_host: Host = "127.0.0.1"
+    metrics_port: Port = 9_465
+    """0 is any free one."""
+    lease_s: Seconds = 6.0
+    """Models of a sidecar that died are free after so long; it counts as one that shares for three times so long."""
+
+
+class ModelDrift(_Section):
+    """Of one model, where it is watched otherwise than all; what is left out is as for all."""
+
+    name: Annotated[str, _orderly(lambda said: bool(said.strip()), "the name of a model")]
+    enabled: Switch | None = None
+    samples: SampleSettings | None = None
+    window: WindowSettings | None = None
+    false_alarm_days: Days | None = None
+    floor: Variation | None = None
+    quiet_windows: Windows | None = None
+    cool_down_s: Seconds | None = None
+    backend: Backend | None = None
+    learn_rows: LearnRows | None = None
+
+
+class DriftSettings(WatchSettings):
+    """The whole section."""
+
+    enabled: Switch = True
+    samples: SampleSettings = SampleSettings()
+    sidecar: SidecarSettings = SidecarSettings()
+    webhooks: tuple[WebhookSettings, ...] = ()
+    models: tuple[ModelDrift, ...] = ()
+
+    @field_validator("models")
+    @classmethod
+    def _distinct(cls, value: tuple[ModelDrift, ...]) -> tuple[ModelDrift, ...]:
+        names = [model.name for model in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the model {twice[0]} is there twice: list it once")
+        return value
+
+    def of(self, model: str) -> WatchSettings:
+        """How this model is watched."""
+        said = self._said_of(model)
+        ours = {name: getattr(self, name) for name in WatchSettings.model_fields}
+        theirs = {name: getattr(said, name, None) for name in ours}
+        return WatchSettings(**{name: ours[name] if one is None else one for name, one in theirs.items()})
+
+    @property
+    def watches_any(self) -> bool:
+        """Whether there is anything to be watched."""
+        return self.enabled or any(one.enabled for one in self.models)
+
+    def watches(self, model: str) -> bool:
+        """Whether this model is watched at all."""
+        said = self._said_of(model)
+        return self.enabled if said is None or said.enabled is None else said.enabled
+
+    def sampling(self, redact: Iterable[str] = ()) -> SampleRules:
+        """What gateways are told of all models.
+
+        Args:
+            redact: patterns of names whose values are not sampled.
+        """
+        rules = {one.name: (one.samples or self.samples).rule(self.of(one.name).learn_rows) for one in self.models}
+        models = {name: rule if self.watches(name) else None for name, rule in rules.items()}
+        return SampleRules(self.samples.rule(self.learn_rows) if self.enabled else None, models, tuple(redact))
+
+    def _said_of(self, model: str) -> ModelDrift | None:
+        return next((one for one in self.models if one.name == model), None)
+
+
+class Installation(_Section):
+    """What a sidecar is told when it starts, in a file that nobody else may read: the address may hold a password.
+
+    Attributes:
+        redis_url: with the files for TLS in its query.
+        namespace: what all of this installation's keys begin with.
+        drift: the section.
+    """
+
+    redis_url: SecretStr
+    namespace: str = "sluice"
+    drift: DriftSettings = DriftSettings()
+
+    def to_json(self) -> str:
+        """As it stands in the file: with the address, and without webhooks, which a sidecar does not call."""
+        said = self.model_dump(mode="json", exclude={"drift": {"webhooks"}})
+        return json.dumps({**said, "redis_url": self.redis_url.get_secret_value()})

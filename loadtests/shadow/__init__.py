@@ -1,0 +1,1 @@
+"""The proofs of copies: what they find, what they cost clients, and what nobody may notice of them."""

@@ -1,0 +1,1 @@
+"""A model without manners, for Triton's Python backend."""

@@ -1,0 +1,91 @@
+"""Baselines in Redis. Part of `registry.store`.
+
+What is known of all of them stands in one hash, so that whoever watches sees in one reply what has changed; the bytes
+stand beside, by model and number. Both go with the version, in `commit.lua`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+from registry.baselines import BaselineRecord, Kept, decode_record
+from registry.changes import AuditEntry
+from registry.keys import Keys
+from registry.models import ModelName, VersionNumber
+from registry.redis_store import Errors, RedisStore, reply
+
+# KEYS: baselines, their bytes, states, audit. ARGV: field, number, record, bytes, whether it was learned, entry.
+# Doing it again is harmless, but for a second entry in the log.
+_KEEP: Final = """
+local state = redis.call('HGET', KEYS[3], ARGV[2])
+if state and string.match(state, '^%a+') == 'gone' then return 'gone' end
+local there = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[5] == '1' and there and not cjson.decode(there).learned then return 'given' end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('XADD', KEYS[4], '*', 'entry', ARGV[6])
+return 'done'
+"""
+
+# KEYS: baselines, their bytes, audit. ARGV: field, number, entry.
+_DROP: Final = """
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HDEL', KEYS[2], ARGV[2])
+redis.call('XADD', KEYS[3], '*', 'entry', ARGV[3])
+return 1
+"""
+
+
+class BaselineStore(RedisStore):
+    """One installation's baselines on one Redis server.
+
+    Args:
+        url: the server's.
+        errors: the registry's.
+        timeout_s: how long one command may take.
+        keys: what the registry's keys are called.
+    """
+
+    def __init__(self, url: str, errors: Errors, timeout_s: float, keys: Keys) -> None:
+        super().__init__(url, errors, timeout_s)
+        self.keys = keys
+
+    async def keep_baseline(self, record: BaselineRecord, blob: bytes, entry: AuditEntry) -> Kept:
+        """Keeps it in the place of the one that is there, unless the version was deleted."""
+        blobs, states = (self.keys.of(record.model, part) for part in ("baselines", "states"))
+        names = [self.keys.baselines, blobs, states, self.keys.audit]
+        said: list[str | bytes] = [
+            *(self.keys.baseline_field(record.model, record.version), str(int(record.version)), record.encode(), blob),
+            *(str(int(record.learned)), json.dumps(asdict(entry), sort_keys=True)),
+        ]
+        async with self._boundary():
+            return Kept((await reply(self._redis.eval(_KEEP, len(names), *names, *said))).decode())
+
+    async def drop_baseline(self, model: ModelName, number: VersionNumber, entry: AuditEntry) -> bool:
+        """Forgets it; whether there was one."""
+        names = [self.keys.baselines, self.keys.of(model, "baselines"), self.keys.audit]
+        field = self.keys.baseline_field(model, number)
+        said = [field, str(int(number)), json.dumps(asdict(entry), sort_keys=True)]
+        async with self._boundary():
+            return bool(await reply(self._redis.eval(_DROP, len(names), *names, *said)))
+
+    async def baseline(self, model: ModelName, number: VersionNumber) -> BaselineRecord | None:
+        """What is known of the version's baseline; None where it has none."""
+        async with self._boundary():
+            said = await reply(self._redis.hget(self.keys.baselines, self.keys.baseline_field(model, number)))
+            return None if said is None else decode_record(said)
+
+    async def baselines(self) -> Sequence[BaselineRecord]:
+        """Those of all versions of all models, by model and version."""
+        async with self._boundary():
+            found = [decode_record(said) for said in await reply(self._redis.hvals(self.keys.baselines))]
+        return sorted(found, key=lambda one: (one.model, one.version))
+
+    async def baseline_blob(self, model: ModelName, number: VersionNumber) -> bytes | None:
+        """The bytes that are kept; None where there are none."""
+        async with self._boundary():
+            blob: bytes | None = await reply(self._redis.hget(self.keys.of(model, "baselines"), str(int(number))))
+            return blob

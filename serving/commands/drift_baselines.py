@@ -1,0 +1,140 @@
+"""`sluice drift baseline` and `forget`: computed here, from files that only whoever types this can read, and sent."""
+
+import time as clock
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.commands.common import AsJson, Config, Model, Url, Why, client, print_json
+from serving.errors import ControlError, SluiceError
+
+if TYPE_CHECKING:
+    from drift.baseline import Baseline, Order
+    from drift.schema import Declared
+    from registry.signature import Signature
+    from serving.control.client import ControlClient
+
+Number = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Its number.")]
+Names = list[str] | None
+
+_NOT_FOUND = 404
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to `sluice drift`."""
+    app.command()(baseline)
+    app.command()(forget)
+
+
+def baseline(
+    model: Model,
+    version: Number,
+    *,
+    data: Annotated[
+        Path, typer.Option("--data", help="The rows that it was trained on: .parquet, .arrow, .feather, .csv or .npz.")
+    ],
+    predictions: Annotated[
+        Path | None, typer.Option(help="Its answers to rows that it was NOT trained on, in such a file.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="When each row was: calm windows are cut from neighbours.")
+    ] = None,
+    wide: Annotated[Names, typer.Option(metavar="NAME", help="A tensor to be taken as a whole (an embedding).")] = None,
+    level: Annotated[Names, typer.Option(metavar="NAME", help="Numbers that are names of things (codes).")] = None,
+    ignore: Annotated[Names, typer.Option(metavar="NAME", help="A column that says nothing (a row number).")] = None,
+    elements: Annotated[
+        Names, typer.Option(metavar="TENSOR=NAME,NAME…", help="Columns that are the elements of one tensor.")
+    ] = None,
+    window_rows: Annotated[int, typer.Option(min=2, max=1_000_000, help="Rows of a window.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep a copy of its bytes here.")] = None,
+    why: Why = "",
+    url: Url = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute what live data of a version is to be compared with, and bring it to the registry.
+
+    The training rows are read here and do not leave this machine, but for a bounded sample of them.
+    """
+    declared = _declared(wide, level, ignore, elements)
+    from drift.baseline import Order  # noqa: PLC0415 - brings numpy
+    from drift.errors import DriftError  # noqa: PLC0415
+    from registry.baselines import check_size  # noqa: PLC0415
+    from registry.errors import RegistryError  # noqa: PLC0415
+    from registry.models import ModelName, VersionNumber  # noqa: PLC0415
+    from serving.control.drift_client import DriftClient  # noqa: PLC0415 - brings httpx
+
+    with client(url, config) as control:
+        signature = _signature_of(control, model, version)
+        try:
+            order = Order(
+                ModelName(model), VersionNumber(version), signature, declared, window_rows=window_rows, seed=seed
+            )
+            made = _made(order, data, predictions, time)
+            check_size(len(made.blob))
+        except (DriftError, RegistryError) as error:
+            raise SluiceError(error.sentence, error.hint) from error
+        if out is not None:
+            _write(out, made.blob)
+        kept = DriftClient(control).keep(model, version, made.blob, why)
+    if as_json:
+        print_json({**kept, "notes": list(made.notes)})
+        return
+    from serving.drift_tables import show_baseline  # noqa: PLC0415 - slow to import
+
+    show_baseline(kept)
+    for note in made.notes:
+        typer.echo(f"note: {note}")
+
+
+def forget(model: Model, version: Number, *, why: Why = "", url: Url = None, config: Config = None) -> None:
+    """Forget what a version is held against, so that it is no longer watched."""
+    from serving.control.drift_client import DriftClient  # noqa: PLC0415
+
+    with client(url, config) as control:
+        DriftClient(control).drop(model, version, why)
+    typer.echo(f"{model} version {version} has no baseline any more")
+
+
+def _declared(wide: Names, level: Names, ignore: Names, elements: Names) -> "Declared":
+    from drift.schema import Declared  # noqa: PLC0415
+    from serving.commands.given import pairs  # noqa: PLC0415
+
+    named = pairs("--elements", elements or (), lambda said: tuple(said.split(",")))
+    return Declared(frozenset(wide or ()), frozenset(level or ()), frozenset(ignore or ()), named)
+
+
+def _made(order: "Order", data: Path, predictions: Path | None, time: str | None) -> "Baseline":
+    from drift import tables  # noqa: PLC0415
+    from drift.baseline import made  # noqa: PLC0415
+
+    inputs = tables.read(data, time)
+    outputs = None
+    if predictions is not None:
+        outputs = tables.read(predictions)
+        if time is not None and time in outputs.columns:
+            outputs = outputs.by_time(time)
+    return made(order, inputs, outputs, clock.time())
+
+
+def _signature_of(control: "ControlClient", model: str, version: int) -> "Signature | None":
+    """What the version takes and gives; None of one that is not registered, but declared in the settings."""
+    from registry.codec import signature_from_dict  # noqa: PLC0415
+    from serving.control.models_client import ModelsClient  # noqa: PLC0415
+
+    try:
+        said = ModelsClient(control).version(model, str(version))["signature"]
+    except ControlError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        return None
+    return signature_from_dict(said)
+
+
+def _write(file: Path, blob: bytes) -> None:
+    try:
+        file.write_bytes(blob)
+    except OSError as error:
+        raise ControlError(f"{file} cannot be written: {error.strerror}", "name another file") from error

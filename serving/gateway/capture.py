@@ -1,0 +1,277 @@
+"""What a worker hands to the keeper beside it: one stream over a Unix socket, written to without ever waiting.
+
+Nothing depends on the keeper. While it is away, or slow, what it would have been handed is dropped and counted; a
+connection that breaks is dialled anew. Beside pairs go whole answers that failed and a share of all others, drawn by a
+hash of the request's own number, so that every version's requests are drawn alike; and so, under another salt, those
+that are sampled for the drift sidecar. Terms are told at each change of them, and what was shed once a second while it
+changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from xxhash import xxh3_64_intdigest
+
+from drift.sampling import Allowance, SampleRules, drawn
+from router.agreement import comparison_as_dict
+from router.policy import WHOLE
+from serving.captured import LONGEST, Captured, Kind, ModelTerms, ShadowShed, Shed, Terms, framed
+from serving.gateway.counters import Outcome
+from serving.gateway.grpc.framing import PREFIX
+from serving.gateway.pairs import First, Pair, captured
+
+if TYPE_CHECKING:
+    from serving.gateway.config import WorkerConfig
+    from serving.gateway.routing import Routing, Table
+
+_MOST_UNSENT: Final = 16 * 1024 * 1024
+_MOST_GATHERED: Final = 16
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+_TELLS_EVERY_S: Final = 1.0
+_SALT: Final = b"payloads"
+_FINE: Final = frozenset((Outcome.OK, Outcome.CLIENT_ERROR, Outcome.CANCELLED))
+
+
+class Goes(Protocol):
+    """A request whose answer goes to its client piece by piece; it is known by its identity."""
+
+    answered: bool
+    """Whether the client has all of its answer, or will never have."""
+
+
+class Capture:
+    """The worker's end of the stream.
+
+    Args:
+        config: of the worker: where the keeper listens, and how much is captured.
+        table: whose shadows are told of.
+        loop: that of the worker.
+    """
+
+    def __init__(self, config: WorkerConfig, table: Table, loop: asyncio.AbstractEventLoop) -> None:
+        self.most = config.capture_max_body
+        """Bytes of a body that is captured."""
+        self.dropped: Counter[str] = Counter()
+        """What was not handed over, by what it was and why."""
+        self._path = config.keeper_socket
+        self._worker = config.worker
+        self._share_ppm = config.payload_share_ppm
+        self._samples = SampleRules.from_json(config.samples) if config.samples else SampleRules(None)
+        self._allowances: dict[str, Allowance] = {}
+        self._boot = os.urandom(8).hex()
+        self._table = table
+        self._loop = loop
+        self._line: _Line | None = None
+        self._terms = Terms()
+        self._told = b""
+        self._gathered: dict[Goes, _Gathered] = {}
+
+    # What exchanges hand to it.
+
+    def wants(self, nonce: int, outcome: Outcome) -> bool:
+        """Whether this request's answer is handed over, copies or not."""
+        return outcome not in _FINE or self.draws(nonce)
+
+    def draws(self, nonce: int) -> bool:
+        """Whether this request is one of the share that is drawn, whichever version answers it."""
+        share = self._share_ppm
+        return share > 0 and xxh3_64_intdigest(_SALT + nonce.to_bytes(8, "big")) % WHOLE < share
+
+    def samples(self, model: str, nonce: int) -> bool:
+        """Whether this request is sampled, and one less may be from now on: of a share, so many a second.
+
+        What is beyond that is a choice, as the share is, and no loss that would have to be counted.
+        """
+        rule = self._samples.of(model)
+        if rule is None or not drawn(nonce, rule.share_ppm):
+            return False
+        now_s = self._loop.time()
+        allowance = self._allowances.get(model)
+        if allowance is None:
+            allowance = self._allowances[model] = Allowance(rule.rows_per_s, now_s)
+        if not allowance.is_open(now_s):
+            return False
+        allowance.take()
+        return True
+
+    def pair(self, first: First, salt: str) -> Pair:
+        """The pair that this answer and the copies for the shadow of this salt make."""
+        return Pair(first, salt, self.most, self._send_pair)
+
+    def close(self, first: First) -> None:
+        """All copies of this request have gone out."""
+        if first.pairs:
+            for pair in first.pairs.values():
+                pair.ended()
+        elif self._takes(first) and (signature := first.sign()) is not None:
+            self._send("request", captured(first, signature.request_id.decode(), self.most))
+
+    def _takes(self, first: First) -> bool:
+        nonce, outcome = first.way.nonce, first.came.outcome
+        return self.wants(nonce, outcome) or (outcome is Outcome.OK and self.samples(first.way.model.name, nonce))
+
+    # Answers that go to their clients piece by piece.
+
+    def gather(self, who: Goes, pieces: Iterable[bytes]) -> None:
+        """Notes the beginning of an answer that goes on; only so many at once, those that were given up make room."""
+        gathered = self._gathered
+        if len(gathered) >= _MOST_GATHERED:
+            for one in [one for one in gathered if one.answered]:
+                del gathered[one]
+        if len(gathered) < _MOST_GATHERED:
+            gathered[who] = _Gathered()
+            self.go_on(who, pieces)
+
+    def go_on(self, who: Goes, pieces: Iterable[bytes]) -> None:
+        """Notes more of it, as long as that may be captured."""
+        held = self._gathered.get(who)
+        if held is not None:
+            held.add(pieces, self.most)
+
+    def gathered(self, who: Goes) -> tuple[list[bytes] | None, int]:
+        """All of it, and its size; None where it was not noted, or is too long."""
+        held = self._gathered.pop(who, None)
+        return (None, 0) if held is None else (held.pieces, held.size)
+
+    # What the worker tells it.
+
+    def goes_by(self, routing: Routing) -> None:
+        """From here on answers are compared by the rules of this routing."""
+        epoch = routing.head.epoch
+        rules = {name: model.policy.comparison for name, model in routing.models.items()}
+        terms = Terms({
+            name: ModelTerms(epoch, None if rule is None else comparison_as_dict(rule)) for name, rule in rules.items()
+        })  # fmt: skip
+        if terms != self._terms:
+            self._terms = terms
+            if self._line is not None:
+                self._line.write(framed(Kind.TERMS, terms.encode()))
+
+    def shed(self) -> Shed:
+        """What copies there were none of, and what was not handed over."""
+        shadows = tuple(
+            ShadowShed(
+                model, version, salt, tally.offered, max(0, tally.sent),
+                {why.value: count for why, count in tally.shed.items()},
+            )
+            for (model, version), state in self._table.states.items()
+            for salt, tally in state.ration.tallies.items()
+        )  # fmt: skip
+        return Shed(self._worker, self._boot, shadows, dict(self.dropped))
+
+    async def run(self) -> None:
+        """Dials, tells, and dials again, until cancelled."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                _, line = await self._loop.create_unix_connection(_Line, self._path)
+            except OSError:
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (spreads load, guards nothing)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            pause_s = _FIRST_PAUSE_S
+            await self._tell(line)
+            await asyncio.sleep(pause_s)
+
+    async def leave(self, within_s: float) -> None:
+        """Says the last of it and hangs up; what the keeper does not take in that time is lost."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.write(framed(Kind.SHED, self.shed().encode()))
+            line.close()
+            await line.ended_within(within_s)
+
+    async def _tell(self, line: _Line) -> None:
+        """Uses this connection for as long as it stands."""
+        self._line, self._told = line, b""
+        line.write(framed(Kind.TERMS, self._terms.encode()))
+        while not line.gone:
+            said = self.shed().encode()
+            if said != self._told and line.unsent < _MOST_UNSENT:
+                self._told = said
+                line.write(framed(Kind.SHED, said))
+            await line.ended_within(_TELLS_EVERY_S)
+        if self._line is line:
+            self._line = None
+
+    def _send_pair(self, what: Captured) -> None:
+        self._send("pair", what)
+
+    def _send(self, kind: str, what: Captured) -> None:
+        """Hands it over, or counts that it was not."""
+        line = self._line
+        if line is None or line.gone:
+            self.dropped[f"{kind}_away"] += 1
+        elif line.unsent >= _MOST_UNSENT:
+            self.dropped[f"{kind}_full"] += 1
+        else:
+            payload = what.encode()
+            if len(payload) > LONGEST:
+                self.dropped[f"{kind}_long"] += 1
+            else:
+                line.write(framed(Kind.CAPTURED, payload))
+
+
+class _Gathered:
+    """An answer that goes to its client piece by piece."""
+
+    __slots__ = ("pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] | None = []
+        self.size = 0
+
+    def add(self, pieces: Iterable[bytes], most: int) -> None:
+        for piece in pieces:
+            self.size += len(piece)
+            if self.pieces is not None:
+                self.pieces.append(piece)
+        if self.size > most + PREFIX:
+            self.pieces = None
+
+
+class _Line(asyncio.Protocol):
+    """One connection to the keeper."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._ended = asyncio.Event()
+
+    @property
+    def gone(self) -> bool:
+        return self._transport.is_closing()
+
+    @property
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    async def ended_within(self, seconds: float) -> None:
+        """Waits until the connection has ended, so long at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            return
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """A keeper has nothing to say."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._ended.set()

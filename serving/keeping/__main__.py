@@ -1,0 +1,95 @@
+"""A keeper as a process: `python -m serving.keeping`, with its configuration as one line of JSON on stdin.
+
+Its gateway's supervisor starts it and replaces it where it dies; nothing waits for it. SIGTERM and SIGINT end it: what
+came by then is compared and told, and the payload log is finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from drift.sampling import SampleRules
+from serving.keeping.config import KeeperConfig
+from serving.keeping.keeper import Keeper, Nowhere
+from serving.keeping.reception import Reception
+from serving.keeping.sampling import SampleSink
+from serving.keeping.sinks import Sink
+from serving.keeping.store import Store
+
+_LAST_WRITE_S: Final = 0.5
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Runs until it is told to end."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        config = KeeperConfig.from_json(sys.stdin.readline())
+        asyncio.run(run(config))
+    except (ValueError, TypeError, OSError) as error:
+        sys.exit(f"the keeper cannot run: {error}")
+
+
+async def run(config: KeeperConfig) -> None:
+    """Runs until SIGTERM or SIGINT.
+
+    Raises:
+        OSError: the socket cannot be made, or the payload log's folder cannot.
+        ValueError: the payload log's settings are none, or the rules of samples are not.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    reception = Reception(Path(config.socket), config.max_queued)
+    name = f"{config.gateway} {secrets.token_hex(8)}"
+    sinks = _sinks(config)
+    if not config.redis_url:
+        await Keeper(name, reception, Nowhere(), sinks).run(stop)
+        return
+    store = Store(config)
+    try:
+        async with _sampling(name, config.samples, store) as sampling:
+            await Keeper(name, reception, store, [*sinks, *sampling]).run(stop)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _sampling(keeper: str, rules: str, store: Store) -> AsyncIterator[Sequence[Sink]]:
+    """The sink that samples, where anything is to be sampled; meanwhile it writes."""
+    if not rules:
+        yield ()
+        return
+    sink = SampleSink(keeper, SampleRules.from_json(rules), store)
+    writing = asyncio.create_task(sink.run())
+    try:
+        yield (sink,)
+    finally:
+        writing.cancel()
+        await asyncio.wait([writing], timeout=_LAST_WRITE_S)
+
+
+def _sinks(config: KeeperConfig) -> list[Sink]:
+    if config.payloads is None:
+        return []
+    from serving.payloads.sink import sink_of  # noqa: PLC0415 - brings pyarrow, which few need
+
+    sink = sink_of(json.dumps(dict(config.payloads)))
+    return [] if sink is None else [sink]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""How long going back took: what is counted of it, and what the ledger says."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+
+from router.epoch import Head
+from router.rollout import BY_ITSELF, Seen, fact
+from serving.control.publication import Answer, Beside
+from serving.control.rolling.moving import Moved
+from serving.control.rolling.propagating import Propagation
+from serving.leases import GatewayLease
+from serving.stream_counts import BOUNDS_S
+from tests.serving.metrics.facts import rollout
+
+HEAD = Head(8, "d", "p")
+
+
+class Late:
+    """A store in which one gateway stays at the epoch before."""
+
+    def __init__(self) -> None:
+        self.noted: list[Beside] = []
+
+    async def gateways(self) -> tuple[GatewayLease, ...]:
+        """The one."""
+        return (GatewayLease("g1", "boot", 1, "h", 8000, 7, "before"),)
+
+    async def note(self, beside: Beside) -> Answer:
+        """Keeps it."""
+        self.noted.append(beside)
+        return Answer(done=True, head=HEAD)
+
+
+async def test_a_gateway_that_does_not_go_back_counts_as_slow() -> None:
+    """As long as it was waited for, at least: were it left out, the slowest rollback of all would look like none."""
+    store, record = Late(), rollout()
+    propagation = Propagation(store, partial(next, count(step=10.0)))
+    moved = Moved(record, Answer(done=True, head=HEAD, members=frozenset({"g1"})), published=True)
+    said = fact(record.rollout, record.rollout, Seen(0.0), who=BY_ITSELF, what="breach", why="it fails")
+    propagation.watch(moved, said, 0.0, 1)
+    while propagation.waits:
+        await next(iter(propagation._tasks))
+    assert sum(propagation.propagated.counts) == 1
+    assert sum(propagation.propagated.counts[BOUNDS_S.index(10.0) + 1 :]) == 1
+    [beside] = store.noted
+    assert beside.entries[0].facts["numbers"]["waiting"] == 1
+    assert "not yet: g1" in beside.entries[0].why

@@ -1,0 +1,1 @@
+"""The keeper: what becomes of what workers hand over."""

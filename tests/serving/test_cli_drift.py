@@ -1,0 +1,142 @@
+"""`sluice drift` against the real control API with a real Valkey: computed here, brought there, shown, reported."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drift.keys import DriftKeys
+from serving.control.client import ControlClient
+from serving.control.drift_client import DriftClient
+from serving.control.store import connect
+from serving.control.valkey import EmbeddedValkey
+from tests.serving.drifting import FINDING, STATUS, WINDOW
+from tests.serving.rolling_room import RollingRoom, rolling_room
+from tests.serving.test_cli import Command, sluice
+from tests.valkey import valkey
+
+__all__ = ["sluice", "valkey"]
+
+
+@pytest.fixture
+def room(valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RollingRoom]:
+    """A control room of this test's own, which SLUICE_URL names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SLUICE_CONFIG", raising=False)
+    with rolling_room(valkey.url, f"test-{secrets.token_hex(6)}") as there:
+        monkeypatch.setenv("SLUICE_URL", there.address)
+        yield there
+
+
+def sidecar_writes(room: RollingRoom) -> str:
+    """A status, a window and a finding; the finding's id."""
+
+    async def write() -> str:
+        store, keys = connect(room.url, room.namespace), DriftKeys(room.namespace)
+        redis: Any = store._redis
+        try:
+            await redis.hset(keys.status, "digits/2", json.dumps(STATUS.plain()))
+            await redis.rpush(keys.history("digits", 2), json.dumps(WINDOW.plain()))
+            said: bytes = await redis.xadd(keys.findings, {"f": json.dumps(FINDING.plain())})
+            return said.decode()
+        finally:
+            await store.close()
+
+    return asyncio.run(write())
+
+
+def training(rows: int) -> None:
+    """train.csv with a time, a price and a country; answers.npz with scores."""
+    rng = np.random.default_rng(3)
+    lines = ["at,price,country"]
+    lines += [f"{at},{rng.normal():.4f},{('nl', 'de')[at % 2]}" for at in rng.permutation(rows)]
+    Path("train.csv").write_text("\n".join(lines))
+    np.savez("answers.npz", scores=rng.random((rows, 2)))
+
+
+def test_a_baseline_is_computed_here_and_kept_there(sluice: Command, room: RollingRoom) -> None:
+    """From files of training rows and answers, with notes on what it cannot know; forgotten when asked."""
+    training(2_200)
+    files = ("--data", "train.csv", "--predictions", "answers.npz", "--time", "at", "--window-rows", "100")
+    done = sluice("drift", "baseline", "digits", "2", *files, "--out", "kept.baseline", "--json")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert (said["rows"], said["learned"], said["size_bytes"]) == (2_200, False, Path("kept.baseline").stat().st_size)
+    assert not [one for one in said["notes"] if "no time" in one]
+    shown = sluice("drift", "status").out
+    assert "No sidecar has looked at it yet." in shown
+    without = sluice(
+        "drift", "baseline", "digits", "2", "--data", "train.csv", "--ignore", "at", "--window-rows", "100"
+    )
+    assert "digits version 2 is held against 2,200 rows" in without.out
+    assert "note: It has no outputs" in without.out
+    assert sluice("drift", "forget", "digits", "2").code == 0
+    assert sluice("drift", "forget", "digits", "2").err.startswith("error: digits version 2 has no baseline.")
+
+
+def test_what_no_baseline_can_be_made_of_is_refused_with_a_reason(sluice: Command, room: RollingRoom) -> None:
+    """Too few windows, no such file or column, a version that nobody knows: a sentence, exit code 1, nothing kept."""
+    training(300)
+    for typed, words in (
+        (("digits", "2", "--data", "train.csv"), "windows of 500 take"),
+        (("digits", "2", "--data", "none.parquet"), "none.parquet cannot be read"),
+        (("digits", "2", "--data", "train.csv", "--time", "when"), "when"),
+        (("digits", "2", "--data", "train.csv", "--wide", "nothing", "--window-rows", "10"), "nothing"),
+        (("digits", "9", "--data", "train.csv", "--ignore", "at", "--window-rows", "10"), "digits has no version 9"),
+    ):
+        refused = sluice("drift", "baseline", *typed)
+        assert (refused.code, refused.out) == (1, ""), refused
+        assert words in refused.err
+        assert "Traceback" not in refused.err
+    assert json.loads(sluice("drift", "status", "--json").out) == {"versions": [], "baselines": []}
+
+
+def test_a_baseline_that_is_too_large_is_refused_before_it_is_sent(
+    sluice: Command, room: RollingRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do about it, which a refusal of the request as such would not say."""
+    training(2_000)
+    monkeypatch.setattr("registry.baselines.MOST_BYTES", 1_000)
+    refused = sluice("drift", "baseline", "digits", "2", "--data", "train.csv", "--time", "at", "--window-rows", "50")
+    assert (refused.code, refused.out) == (1, ""), refused
+    assert "at most 1,000 are" in refused.err
+    assert "wide" in refused.err
+
+
+def test_findings_are_told_as_they_come(room: RollingRoom) -> None:
+    """Only those that come after somebody began to watch; of one model where one is named."""
+    sidecar_writes(room)
+
+    def pause(_: float) -> None:
+        sidecar_writes(room)
+
+    with ControlClient(room.address) as control:
+        coming = DriftClient(control).coming("digits", pause)
+        first, second = next(coming), next(coming)
+        assert first["id"] < second["id"]
+        assert {first["model"], second["model"]} == {"digits"}
+        assert DriftClient(control).findings(None, 10)["findings"][:2] == [second, first]
+
+
+def test_what_was_found_is_shown_and_reported(sluice: Command, room: RollingRoom) -> None:
+    """At a glance, whole, and as a page."""
+    finding = sidecar_writes(room)
+    assert "since 2023-11-14" in sluice("drift", "status").out
+    assert finding in sluice("drift", "findings").out
+    assert "Nothing was found." in sluice("drift", "findings", "other").out
+    for typed in (("digits", "2"), ("--finding", finding)):
+        told = sluice("drift", "explain", *typed).out
+        for words in ("price", "below 3", "country is nl", "episode ep-1"):
+            assert words in told
+    assert sluice("drift", "explain", "digits", "2", "--html", "report.html").out == "written to report.html\n"
+    assert "<svg" in Path("report.html").read_text()
+    assert json.loads(sluice("drift", "explain", "--finding", finding, "--json").out)["id"] == finding
+    assert sluice("drift", "explain", "digits").code == 2
+    assert "cannot be written" in sluice("drift", "explain", "digits", "2", "--html", "no/such/folder.html").err
