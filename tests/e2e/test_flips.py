@@ -46,6 +46,8 @@ def test_a_flip_under_load_fails_no_request(room: Room) -> None:
 @pytest.mark.slow
 def test_a_control_room_that_is_killed_in_the_middle_of_a_flip_ends_it(room: Room) -> None:
     """SIGKILL while the sleeping version wakes: the next one goes on, and no request notices."""
+    if not room.versions()[1]["asleep"]:  # as it is where this test runs without the one before
+        room.done("/models/digits/promote", {"version": 2})
     with room.hammer() as hammer:
         operation = room.begin("/models/digits/promote", {"version": 1})
         until(lambda: room.get(f"/operations/{operation}")["state"] == "running", "the flip")
