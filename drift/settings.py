@@ -18,10 +18,15 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Pla
 
 from drift.sampling import WHOLE, SampleRule, SampleRules
 
+_MOST_PAUSES: Final = 32
+_LONGEST_NAME: Final = 64
 _SHARE: Final = re.compile(r"(?P<number>\d{1,7}(\.\d{1,6})?)\s*(?P<unit>%|ppm)")
 
 OURS: Final = "sluice"
 ALIBI: Final = "alibi:"
+
+OURSELVES: Final = "self"
+"""In the place of a webhook's address: the rollback target of this very installation."""
 
 FEWEST_LEARNED: Final = 2_000
 """Live requests of which a baseline is learned, at least: twenty windows of a hundred rows."""
@@ -97,6 +102,16 @@ def _enough(value: int) -> int:
     return value
 
 
+def _bounded(pauses: tuple[float, ...]) -> tuple[float, ...]:
+    if not 1 <= len(pauses) <= _MOST_PAUSES:
+        raise ValueError(f"it takes 1 to {_MOST_PAUSES} pauses in seconds, such as [5, 30, 120]")
+    return pauses
+
+
+def _is_hook(value: str) -> bool:
+    return value == OURSELVES or _is_http(value)
+
+
 def _is_http(value: str) -> bool:
     try:
         parts = urlsplit(value)
@@ -114,11 +129,16 @@ SampleRate = Annotated[float, _number(0.001, 1e12)]
 StreamSize = Annotated[int, _whole(65_536, 2**40)]
 Seconds = Annotated[float, _number(1, 604_800)]
 Days = Annotated[float, _number(0.001, 36_500)]
+CapturedBytes = Annotated[int, _whole(0, 2**32)]
+Pauses = Annotated[tuple[Annotated[float, _number(0.05, 604_800)], ...], AfterValidator(_bounded)]
 Variation = Annotated[float, _number(0, 1)]
 Port = Annotated[int, _whole(0, 65_535)]
 Host = Annotated[str, _orderly(lambda said: bool(said.strip()), "the address of an interface, such as 127.0.0.1")]
 File = Annotated[str, _orderly(lambda said: bool(said.strip()), "the path of a file that holds a secret")]
-Url = Annotated[SecretStr, _orderly(_is_http, "http://host/path or https://…")]
+Url = Annotated[SecretStr, _orderly(_is_hook, "http://host/path or https://…, or self for our own rollback target")]
+HookName = Annotated[
+    str, _orderly(lambda said: len(said) <= _LONGEST_NAME and said.isprintable(), "a name of up to 64 characters")
+]
 
 
 class _Section(BaseModel):
@@ -155,9 +175,12 @@ class SampleSettings(_Section):
 class WebhookSettings(_Section):
     """Who hears of findings."""
 
+    name: HookName = ""
+    """For people; without one it is called by its host."""
     url: Url
+    """Also `self`: the rollback target of this installation (docs/drift.md)."""
     secret_file: File
-    """Holds a secret of Standard Webhooks: `whsec_` and base64."""
+    """Holds secrets of Standard Webhooks, one a line, the newest first: `whsec_` and base64 (`drift.signing`)."""
     events: tuple[Literal["drift.finding"], ...] = ("drift.finding",)
 
 
@@ -176,6 +199,8 @@ class WatchSettings(_Section):
     backend: Backend = "sluice"
     learn_rows: LearnRows = 0
     """A version without a baseline learns one of its first so many live requests; 0 is never."""
+    captured_bytes: CapturedBytes = 16_777_216
+    """Of samples that were read, kept in the store to train anew with: the oldest make room; 0 keeps none."""
 
 
 class SidecarSettings(_Section):
@@ -201,6 +226,7 @@ class ModelDrift(_Section):
     cool_down_s: Seconds | None = None
     backend: Backend | None = None
     learn_rows: LearnRows | None = None
+    captured_bytes: CapturedBytes | None = None
 
 
 class DriftSettings(WatchSettings):
@@ -210,6 +236,10 @@ class DriftSettings(WatchSettings):
     samples: SampleSettings = SampleSettings()
     sidecar: SidecarSettings = SidecarSettings()
     webhooks: tuple[WebhookSettings, ...] = ()
+    webhook_pauses: Pauses = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
+    """Seconds between attempts at a delivery, at most: each is drawn up to a quarter shorter."""
+    rollback_secret_file: File | None = None
+    """Opens the rollback target to whoever signs with a secret of it; webhooks to `self` bring their own."""
     models: tuple[ModelDrift, ...] = ()
 
     @field_validator("models")

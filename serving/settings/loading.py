@@ -183,11 +183,15 @@ def _address_in(folder: Path, address: str) -> str:
 
 
 def _drift_in(folder: Path, drift: DriftSettings) -> DriftSettings:
+    def begins_there(file: str) -> str:
+        return str(folder / Path(file).expanduser())
+
     webhooks = tuple(
-        one.model_copy(update={"secret_file": str(folder / Path(one.secret_file).expanduser())})
-        for one in drift.webhooks
-    )
-    return drift.model_copy(update={"webhooks": webhooks})
+        one.model_copy(update={"secret_file": begins_there(one.secret_file)}) for one in drift.webhooks
+    )  # fmt: skip
+    target = drift.rollback_secret_file
+    given = {"rollback_secret_file": None if target is None else begins_there(target)}
+    return drift.model_copy(update={"webhooks": webhooks, **given})
 
 
 def _model_in(folder: Path, model: ModelSettings) -> ModelSettings:
