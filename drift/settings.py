@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr, field_validator
 
+from drift.attribution import Act
 from drift.sampling import WHOLE, SampleRule, SampleRules
 
 _MOST_PAUSES: Final = 32
@@ -120,6 +121,16 @@ def _is_http(value: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
+def _is_server(value: str) -> bool:
+    """Nothing of it is secret: it is shown where an encoder does not answer."""
+    try:
+        parts = urlsplit(value)
+        bare = parts.username is None and parts.password is None and not parts.query and not parts.fragment
+    except ValueError:
+        return False
+    return bare and parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Rows = Annotated[int, _whole(2, 1_000_000)]
 LearnRows = Annotated[int, _whole(0, 1_000_000), AfterValidator(_enough)]
@@ -136,6 +147,7 @@ Port = Annotated[int, _whole(0, 65_535)]
 Host = Annotated[str, _orderly(lambda said: bool(said.strip()), "the address of an interface, such as 127.0.0.1")]
 File = Annotated[str, _orderly(lambda said: bool(said.strip()), "the path of a file that holds a secret")]
 Url = Annotated[SecretStr, _orderly(_is_hook, "http://host/path or https://…, or self for our own rollback target")]
+ServerUrl = Annotated[str, _orderly(_is_server, "http://host:port or https://…, without a user or a password")]
 HookName = Annotated[
     str, _orderly(lambda said: len(said) <= _LONGEST_NAME and said.isprintable(), "a name of up to 64 characters")
 ]
@@ -201,6 +213,10 @@ class WatchSettings(_Section):
     """A version without a baseline learns one of its first so many live requests; 0 is never."""
     captured_bytes: CapturedBytes = 16_777_216
     """Of samples that were read, kept in the store to train anew with: the oldest make room; 0 keeps none."""
+    act: Act = Act.RECOMMEND
+    """How much follows from a drift by itself."""
+    settle_s: Seconds = 300.0
+    """So long at most it is waited until every version was looked at, before anybody is blamed."""
 
 
 class SidecarSettings(_Section):
@@ -211,6 +227,23 @@ class SidecarSettings(_Section):
     """0 is any free one."""
     lease_s: Seconds = 6.0
     """Models of a sidecar that died are free after so long; it counts as one that shares for three times so long."""
+    gateway_url: ServerUrl | None = None
+    """Where encoders are asked; `sluice up` and the chart know by themselves."""
+    gateway_key_file: File | None = None
+    """Holds a key of the role operate, where the gateway asks for one; `sluice up` makes one for itself."""
+    gateway_ca_file: File | None = None
+    """PEM: whom the gateway's certificate must come from."""
+    encoder_timeout_s: Seconds = 20.0
+    """How long an encoder may take for one batch of rows."""
+
+
+class EncoderSettings(_Section):
+    """A server that encoders are asked at, beside the installation's own gateway."""
+
+    name: Annotated[str, _orderly(lambda said: bool(said.strip()), "a name for the server")]
+    url: ServerUrl
+    key_file: File | None = None
+    ca_file: File | None = None
 
 
 class ModelDrift(_Section):
@@ -227,6 +260,8 @@ class ModelDrift(_Section):
     backend: Backend | None = None
     learn_rows: LearnRows | None = None
     captured_bytes: CapturedBytes | None = None
+    act: Act | None = None
+    settle_s: Seconds | None = None
 
 
 class DriftSettings(WatchSettings):
@@ -235,12 +270,21 @@ class DriftSettings(WatchSettings):
     enabled: Switch = True
     samples: SampleSettings = SampleSettings()
     sidecar: SidecarSettings = SidecarSettings()
+    encoders: tuple[EncoderSettings, ...] = ()
     webhooks: tuple[WebhookSettings, ...] = ()
     webhook_pauses: Pauses = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
     """Seconds between attempts at a delivery, at most: each is drawn up to a quarter shorter."""
     rollback_secret_file: File | None = None
     """Opens the rollback target to whoever signs with a secret of it; webhooks to `self` bring their own."""
     models: tuple[ModelDrift, ...] = ()
+
+    @field_validator("encoders")
+    @classmethod
+    def _of_one_name(cls, value: tuple[EncoderSettings, ...]) -> tuple[EncoderSettings, ...]:
+        names = [one.name for one in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the server {twice[0]} is there twice: give each a name of its own")
+        return value
 
     @field_validator("models")
     @classmethod
@@ -281,20 +325,48 @@ class DriftSettings(WatchSettings):
         return next((one for one in self.models if one.name == model), None)
 
 
+class GatewaySettings(_Section):
+    """The installation's own gateway, as whoever starts a sidecar beside it knows it.
+
+    Attributes:
+        url: of its prediction port.
+        key: of the role operate; None where nobody is asked for one.
+        certificate: PEM file of its own certificate, which alone is trusted then; None for whom the system trusts.
+    """
+
+    url: ServerUrl
+    key: SecretStr | None = None
+    certificate: File | None = None
+
+
 class Installation(_Section):
     """What a sidecar is told when it starts, in a file that nobody else may read: the address may hold a password.
 
     Attributes:
         redis_url: with the files for TLS in its query.
+        redis_ca_file: PEM: whom a rediss:// server's certificate must come from, where the address does not say.
         namespace: what all of this installation's keys begin with.
+        gateway: where encoders are asked unless `drift.sidecar.gateway_url` says otherwise; None where nobody knows.
         drift: the section.
     """
 
     redis_url: SecretStr
+    redis_ca_file: File | None = None
     namespace: str = "sluice"
+    gateway: GatewaySettings | None = None
     drift: DriftSettings = DriftSettings()
 
+    @property
+    def store_url(self) -> str:
+        """The store's address, as the client library takes it."""
+        url = self.redis_url.get_secret_value()
+        if self.redis_ca_file is None:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}{urlencode({'ssl_ca_certs': self.redis_ca_file})}"
+
     def to_json(self) -> str:
-        """As it stands in the file: with the address, and without webhooks, which a sidecar does not call."""
+        """As it stands in the file: with address and key, and without webhooks, which a sidecar does not call."""
         said = self.model_dump(mode="json", exclude={"drift": {"webhooks"}})
+        if self.gateway is not None and self.gateway.key is not None:
+            said["gateway"]["key"] = self.gateway.key.get_secret_value()
         return json.dumps({**said, "redis_url": self.redis_url.get_secret_value()})

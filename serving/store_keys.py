@@ -207,6 +207,21 @@ class Keys:
         """Hash: the same ids to the ledger's entries; "ID/tries" to how often it was tried; `dropped` counts."""
         return self._of("hooks:jobs")
 
+    @property
+    def dead_letters(self) -> str:
+        """Hash: ids of deliveries that were given up, to why; "ID/entry" to the ledger's entry."""
+        return self._of("hooks:dead")
+
+    @property
+    def dead_letter_times(self) -> str:
+        """Sorted set: the same ids by when that was, milliseconds since 1970."""
+        return self._of("hooks:dead:times")
+
+    @property
+    def tried_jobs(self) -> str:
+        """Stream: what came of the last attempts at deliveries."""
+        return self._of("hooks:tried")
+
     def rollouts_of(self, model: str) -> str:
         """Sorted set: ids of that model's rollouts."""
         return self._of(f"rollouts:of:{model}")
@@ -256,6 +271,25 @@ class Keys:
     def heard_finding(self) -> str:
         """The id of the finding of drift that the conductor heard last."""
         return self._of("heard:finding")
+
+    @property
+    def incidents(self) -> str:
+        """Sorted set: ids of episodes of models' drift, in the order in which they began."""
+        return self._of("incidents")
+
+    @property
+    def open_incidents(self) -> str:
+        """Hash: model to the id of its episode that is not over."""
+        return self._of("incidents:open")
+
+    @property
+    def silences(self) -> str:
+        """Hash: model to an operator's word that nothing is to be told or done about its drift, and until when."""
+        return self._of("incidents:silences")
+
+    def incident(self, incident_id: str) -> str:
+        """Hash: an episode's revision, record (`drift.incidents.Incident`) and model."""
+        return self._of(f"incident:{incident_id}")
 
     def idempotency(self, name: str) -> str:
         """What was answered to a request that had a key of its own, kept for a day."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from drift.findings import Finding
+from drift.incidents import Incident, Word
 from drift.status import Status, WindowSeen
 from serving.control.drift_store import Found
+from serving.control.incident_form import incident_from, word_from
+from serving.control.publication import Beside, Refused
 from serving.control.rolling.shelf import place_of
 
 
@@ -23,6 +26,9 @@ class FakeDrift:
         self._windows: dict[tuple[str, int], list[WindowSeen]] = {}
         self._findings: list[Found] = []
         self._heard_finding = ""
+        self._incidents: dict[str, tuple[int, str]] = {}
+        self._open_incidents: dict[str, str] = {}
+        self._silences: dict[str, str] = {}
 
     async def sidecar_tells(self, said: Status) -> None:
         """What a sidecar writes of a version."""
@@ -63,3 +69,44 @@ class FakeDrift:
         """The id of the finding that was heard last; empty for none."""
         self._before_drift()
         return self._heard_finding
+
+    async def open_incidents(self) -> Mapping[str, Incident]:
+        """Those that are not over, by model."""
+        self._before_drift()
+        found = {model: incident_from(self._incidents[one][1]) for model, one in self._open_incidents.items()}
+        return {model: one for model, one in found.items() if one is not None}
+
+    async def incident(self, incident_id: str) -> Incident | None:
+        """The one of that id; None where there is none."""
+        self._before_drift()
+        said = self._incidents.get(incident_id)
+        return None if said is None else incident_from(said[1])
+
+    async def incidents(self, limit: int) -> Sequence[Incident]:
+        """The newest, newest first."""
+        self._before_drift()
+        found = [incident_from(said) for _, said in reversed(self._incidents.values())]
+        return [one for one in found if one is not None][: max(1, limit)]
+
+    async def silences(self) -> Mapping[str, Word]:
+        """What operators said of models whose drift nobody is to hear of."""
+        self._before_drift()
+        found = {model: word_from(said) for model, said in self._silences.items()}
+        return {model: word for model, word in found.items() if word is not None}
+
+    def _forbidden_incident(self, beside: Beside) -> tuple[Refused, str] | None:
+        """What does not hold of what must."""
+        for one in beside.incidents:
+            there = self._open_incidents.get(one.model, one.id)
+            if there != one.id or self._incidents.get(one.id, (0, ""))[0] != one.expected:
+                return Refused.EPISODE, there
+        return None
+
+    def _write_incidents(self, beside: Beside) -> None:
+        for one in beside.incidents:
+            self._incidents[one.id] = one.revision, one.record
+            if one.over:
+                self._open_incidents.pop(one.model, None)
+            else:
+                self._open_incidents[one.model] = one.id
+        self._silences = {model: word for model, word in {**self._silences, **beside.silences}.items() if word}

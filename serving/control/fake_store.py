@@ -141,15 +141,21 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts, FakeEvidence, FakeFeedbac
         self._reach()
         if beside.nonce in self._answers:
             return self._answers[beside.nonce]
-        if refused := self._forbidden(beside, self._head.digest):
+        refused = (
+            self._forbidden(beside, self._head.digest) or self._unheard(beside) or self._forbidden_incident(beside)
+        )
+        if refused:
             return Answer(done=False, head=self._head, refused=refused[0], by=refused[1])
         if beside.heard is not None:
-            if beside.heard.before != self._heard_finding:
-                return Answer(done=False, head=self._head, refused=Refused.HEARD, by=self._heard_finding)
             self._heard_finding = beside.heard.after
+        self._write_incidents(beside)
         self._write_beside(beside, beside.entries, await self.now_ms())
         answer = self._answers[beside.nonce] = Answer(done=True, head=self._head, durable=True)
         return answer
+
+    def _unheard(self, beside: Beside) -> tuple[Refused, str] | None:
+        away = beside.heard is not None and beside.heard.before != self._heard_finding
+        return (Refused.HEARD, self._heard_finding) if away else None
 
     def _too_old(self, reader: int) -> tuple[Refused, str] | None:
         alive = [self._gateways[name][0] for name in self._alive(self._gateways)]

@@ -82,6 +82,8 @@ class Refused(StrEnum):
     """Somebody else has heard that finding."""
     FULL = "full"
     """As many rollouts are in progress as are kept."""
+    EPISODE = "episode"
+    """Somebody else has moved that episode of drift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,28 @@ class HeardFinding(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class IncidentWrite:
+    """The next form of an episode of a model's drift, if it is still at the expected revision.
+
+    Attributes:
+        id: the episode's.
+        model: whose it is.
+        expected: the revision that is replaced; 0 where there is none yet, and then no other one of the model may be
+            open.
+        revision: the new one.
+        record: its text (`drift.incidents.Incident.plain`, as JSON).
+        over: whether what is found from now on is another one.
+    """
+
+    id: str
+    model: str
+    expected: int
+    revision: int
+    record: str
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Beside:
     """What one script writes beside the head, or alone, all of it or nothing, and what must hold for it.
 
@@ -146,6 +170,9 @@ class Beside:
         barred_before: by model and version, the rollout that it went back with, which the store has forgotten.
         heard: the finding of drift that this is what follows from; refused where another one was heard before it. Only
             where no policy changes.
+        incidents: of drift. Only where no policy changes.
+        silences: by model, what is kept of an operator's word that nothing is to be told or done about its drift; the
+            empty text takes it back.
         nonce: names this attempt, so that repeating it is not a second change.
     """
 
@@ -162,6 +189,8 @@ class Beside:
     stopped_before: Mapping[str, str] = field(default_factory=dict)
     barred_before: Mapping[tuple[str, int], str] = field(default_factory=dict)
     heard: HeardFinding | None = None
+    incidents: tuple[IncidentWrite, ...] = ()
+    silences: Mapping[str, str] = field(default_factory=dict)
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
 

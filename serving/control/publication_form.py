@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from router.epoch import Head
-from serving.control.publication import Answer, Beside, LedgerEntry, Publication, RecordWrite, Refused
+from serving.control.publication import (
+    Answer,
+    Beside,
+    IncidentWrite,
+    LedgerEntry,
+    Publication,
+    RecordWrite,
+    Refused,
+)
 from serving.store_keys import Keys
 
 KEPT_EPOCHS: Final = 100_000
@@ -18,6 +26,9 @@ MOST_JOBS: Final = 10_000
 """How many deliveries to hooks may wait; what comes beyond that is counted and dropped."""
 MOST_ENTRIES_OF_ONE: Final = 10_000
 """How many of the ledger's entries about one rollout are found by its name; older ones go by the ledger alone."""
+
+MOST_INCIDENTS: Final = 1_000
+"""How many episodes of drift are kept, those that are open always among them."""
 
 _REPLACED_KEPT_MS: Final = 24 * 60 * 60 * 1000
 
@@ -30,6 +41,7 @@ def script_keys(keys: Keys, publication: Publication | None, nonce: str) -> list
         *(keys.head, keys.lineage, keys.ledger, keys.gateways, keys.publication(nonce)),
         *(keys.snapshot(digest), keys.snapshot(replaced), keys.fence, keys.stopped, keys.active_rollouts),
         *(keys.rollouts, keys.barred_versions, keys.due_jobs, keys.jobs, keys.heard_finding),
+        *(keys.incidents, keys.open_incidents, keys.silences),
     ]
 
 
@@ -49,6 +61,8 @@ def script_argument(keys: Keys, publication: Publication | None, beside: Beside,
         "stopped_before": dict(beside.stopped_before),
         "barred_before": {f"{model}/{version}": by for (model, version), by in beside.barred_before.items()},
         "heard": False if beside.heard is None else beside.heard._asdict(),
+        "incidents": [_incident(keys, one) for one in beside.incidents],
+        "silences": dict(beside.silences),
         "entries": [encode_entry(entry) for entry in entries],
         "about": [rollout_of(entry) for entry in entries],
         "jobs": [{"entry": job.entry + 1, "rollout": job.rollout, "hook": str(job.hook)} for job in beside.jobs],
@@ -59,10 +73,12 @@ def script_argument(keys: Keys, publication: Publication | None, beside: Beside,
         "case_prefix": keys.rollout_case(""),
         "blocks_prefix": keys.rollout_blocks(""),
         "of_model_prefix": keys.rollouts_of(""),
+        "incident_prefix": keys.incident(""),
         "channel": keys.epochs,
         "most_rollouts": MOST_ROLLOUTS,
         "most_jobs": MOST_JOBS,
         "most_entries": MOST_ENTRIES_OF_ONE,
+        "most_incidents": MOST_INCIDENTS,
         "answer_kept_ms": answer_kept_ms,
     }
     return json.dumps(said)
@@ -111,6 +127,18 @@ def _moves(keys: Keys, publication: Publication) -> dict[str, Any]:
         "forgotten": str(head.epoch - KEPT_EPOCHS),
         "reader": 1 if publication.insists else publication.reader,
         "replaced_kept_ms": _REPLACED_KEPT_MS,
+    }
+
+
+def _incident(keys: Keys, write: IncidentWrite) -> dict[str, Any]:
+    return {
+        "key": keys.incident(write.id),
+        "id": write.id,
+        "model": write.model,
+        "expected": str(write.expected),
+        "revision": str(write.revision),
+        "record": write.record,
+        "over": write.over,
     }
 
 

@@ -3,12 +3,13 @@
 -- notification, so that none of them can disagree with the others. Either half may be left out.
 --
 -- KEYS: head, lineage, ledger, gateways, answer, new snapshot, replaced snapshot, fence, stopped, active rollouts,
---       order of rollouts, barred versions, due jobs, jobs, finding that was heard last
+--       order of rollouts, barred versions, due jobs, jobs, finding that was heard last, order of episodes of drift, open
+--       episodes, silences
 -- ARGV: what to write, as JSON (publication_form.py builds it)
 -- Returns JSON: {done, epoch, digest, parent, members, refused, by}, of the head that is there afterwards.
 
 local HEAD, LINEAGE, LEDGER, GATEWAYS, ANSWER, SNAPSHOT, REPLACED, FENCE, STOPPED, ACTIVE, ORDER, BARRED, DUE, JOBS,
-  HEARD = unpack(KEYS)
+  HEARD, EPISODES, OPEN, SILENCES = unpack(KEYS)
 local said = cjson.decode(ARGV[1])
 local moves, seen, fenced = said.moves, said.seen, said.fence
 
@@ -39,6 +40,12 @@ if (moves and digest ~= moves.expected) or (seen ~= '*' and digest ~= seen) then
 end
 if said.heard and (redis.call('GET', HEARD) or '') ~= said.heard.before then
   return refused('heard', redis.call('GET', HEARD) or '')
+end
+for _, one in ipairs(said.incidents) do
+  local open = redis.call('HGET', OPEN, one.model)
+  if (redis.call('HGET', one.key, 'revision') or '0') ~= one.expected or (open or one.id) ~= one.id then
+    return refused('episode', open or one.id)
+  end
 end
 for _, model in ipairs(said.unstopped) do
   for _, stopped in ipairs({model, '*'}) do
@@ -192,6 +199,47 @@ end
 
 if said.heard then
   redis.call('SET', HEARD, said.heard.after)
+end
+
+-- Episodes of drift: of those that are over only the newest are kept.
+
+local function forget_oldest_episodes()
+  local over = redis.call('ZCARD', EPISODES) - tonumber(said.most_incidents)
+  if over <= 0 then
+    return
+  end
+  local open = {}
+  for _, id in ipairs(redis.call('HVALS', OPEN)) do
+    open[id] = true
+  end
+  for _, id in ipairs(redis.call('ZRANGE', EPISODES, 0, over + redis.call('HLEN', OPEN))) do
+    if over > 0 and not open[id] then
+      redis.call('DEL', said.incident_prefix .. id)
+      redis.call('ZREM', EPISODES, id)
+      over = over - 1
+    end
+  end
+end
+
+for _, one in ipairs(said.incidents) do
+  redis.call('HSET', one.key, 'revision', one.revision, 'record', one.record, 'model', one.model)
+  if not one.over then
+    redis.call('HSET', OPEN, one.model, one.id)
+  else
+    redis.call('HDEL', OPEN, one.model)
+  end
+  if one.expected == '0' then
+    local place = redis.call('ZREVRANGE', EPISODES, 0, 0, 'WITHSCORES')[2] or '0'
+    redis.call('ZADD', EPISODES, tonumber(place) + 1, one.id)
+    forget_oldest_episodes()
+  end
+end
+for model, word in pairs(said.silences) do
+  if word ~= '' then
+    redis.call('HSET', SILENCES, model, word)
+  else
+    redis.call('HDEL', SILENCES, model)
+  end
 end
 
 -- The ledger, and who hears of it.
