@@ -264,10 +264,13 @@ class Control:
         of_the_registry = performers(registry, artifacts, pools, service, settings)
         operations = Operations(self._store, {**of_the_registry, **deployments.performers()})
         users.operations = operations
+        listener = _listener(installation, "control", settings.control.host, settings.control.port)
+        ourselves = "" if settings.tls.on else url_of(listener, tls=False)
+        hooks = standing_hooks(settings.drift, ourselves)
         rolling = Rolling(
             self._store, service.traffic, folder=archive, namespace=settings.redis.namespace,
             trusted=settings.control.trusted_addresses, lease_s=settings.redis.lease_s,
-            hooks=standing_hooks(settings.drift.webhooks, settings.control.trusted_addresses),
+            hooks=hooks, pauses_s=settings.drift.webhook_pauses,
         )  # fmt: skip
         conductor = Conductor(
             service, self._store, pools, settings.models,
@@ -277,7 +280,6 @@ class Control:
         workshop = Workshop(
             registry, operations, artifacts, settings.registry.allow_pickle, declared_pools(settings.models)
         )
-        listener = _listener(installation, "control", settings.control.host, settings.control.port)
         metrics = None
         if settings.metrics.enabled:
             metrics = _listener(installation, "metrics", settings.metrics.host, settings.metrics.port)

@@ -29,7 +29,7 @@ from drift.settings import Installation as TellsSidecar
 from serving.access.keys import KeyRecord
 from serving.access.roles import Role
 from serving.control.credentials import Credentials
-from serving.control.drift_hooks import standing_hooks
+from serving.control.drift_hooks import ANYWHERE, standing_hooks
 from serving.control.valkey import EmbeddedValkey
 from serving.detached import Signals, go_on_detached, stay
 from serving.errors import NotRunning, SluiceError, StartFailed
@@ -362,7 +362,7 @@ def _check_parts(settings: Settings) -> None:
         from serving.triton import binary  # noqa: PLC0415 (only where pools are ours to start)
 
         binary.find(None if settings.triton.binary is None else str(settings.triton.binary))
-    standing_hooks(settings.drift.webhooks, settings.control.trusted_addresses)
+    standing_hooks(settings.drift, "" if settings.tls.on else ANYWHERE)
     tls, redis = settings.tls, settings.redis
     if tls.certificate is not None and tls.key is not None:
         ServerCertificate(tls.certificate, tls.key, min_version=tls.min_version)

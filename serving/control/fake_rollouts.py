@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
-from serving.control.errors import Deposed
-from serving.control.publication import Beside, Job, LedgerEntry, Recorded, RecordWrite, Refused
-from serving.control.publication_form import MOST_JOBS, MOST_ROLLOUTS, encode_entry, rollout_of
+from serving.control.fake_deliveries import FakeDeliveries
+from serving.control.publication import Beside, LedgerEntry, Recorded, RecordWrite, Refused
+from serving.control.publication_form import MOST_ROLLOUTS, rollout_of
 from serving.control.rolling.archive import MOST_ENTRIES
 from serving.control.rolling.kept import (
     EVERYTHING,
-    MOST_DUE,
     Answered,
     Claim,
-    Due,
     Look,
     Stop,
     damaged_record,
@@ -26,7 +23,7 @@ from serving.control.rolling.remembering import Memory
 from serving.control.rolling.shelf import place_of
 
 
-class FakeRollouts:
+class FakeRollouts(FakeDeliveries):
     """What the store's parts for rollouts, the lead, stops and hooks do, without a server.
 
     Args:
@@ -45,25 +42,20 @@ class FakeRollouts:
         time_ms: Callable[[], Awaitable[int]],
         entry_ids: Callable[[], Sequence[str]],
     ) -> None:
+        super().__init__(reach, record, time_ms)
         self._ticks = clock
-        self._at_hand = reach
-        self._entered = record
-        self._time_ms = time_ms
         self._entry_ids = entry_ids
         self._rollouts: dict[str, tuple[int, str, str]] = {}
         self._active: dict[str, str] = {}
         self._barred: dict[tuple[str, int], str] = {}
         self._stopped: dict[str, str] = {}
         self._leader: tuple[str, float] = ("", 0.0)
-        self._fence = 0
         self._counts: dict[str, str] = {}
         self._watched: float | None = None
         self._entries_about: dict[str, list[str]] = {}
-        self._jobs: dict[str, tuple[str, int, int]] = {}
         self._claims: dict[str, Claim] = {}
         self._drop: Callable[[str], None] = lambda _: None
         """What else is forgotten with a rollout."""
-        self.dropped_jobs = 0
 
     async def look(self) -> Look:
         """The time, the rollouts in progress, and what is stopped."""
@@ -160,37 +152,6 @@ class FakeRollouts:
         self._at_hand()
         return list(self._entries_about.get(rollout_id, ()))
 
-    async def due_jobs(self) -> Sequence[str]:
-        """Ids of at most `MOST_DUE` deliveries that are due, the longest due first; no hook keeps others out."""
-        self._at_hand()
-        now_ms = await self._time_ms()
-        due = [job for _, job in sorted((at, job) for job, (_, at, _) in self._jobs.items() if at <= now_ms)]
-        seen: Counter[str] = Counter()
-        ranked: list[tuple[int, int]] = []
-        for place, job in enumerate(due):
-            hook = job.partition("/")[2]
-            seen[hook] += 1
-            ranked.append((seen[hook], place))
-        return [due[place] for place in sorted(place for _, place in sorted(ranked)[:MOST_DUE])]
-
-    async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
-        """These deliveries; of those that are over by now the entry is empty."""
-        self._at_hand()
-        there = {job: (entry, tries) for job, (entry, _, tries) in self._jobs.items()}
-        return [Due(job, *there.get(job, ("", 0))) for job in ids]
-
-    async def end_job(self, job: str, fence: int) -> None:
-        """That one is delivered, or given up."""
-        self._lead_of(fence)
-        self._jobs.pop(job, None)
-
-    async def put_off_job(self, job: str, wait_s: float, fence: int) -> None:
-        """That one was tried in vain."""
-        self._lead_of(fence)
-        if job in self._jobs:
-            entry, _, tries = self._jobs[job]
-            self._jobs[job] = entry, await self._time_ms() + round(wait_s * 1000), tries + 1
-
     async def claim_answer(self, name: str, digest: str) -> Claim | None:
         """What is known of that request."""
         self._at_hand()
@@ -208,12 +169,6 @@ class FakeRollouts:
         """Nothing was done."""
         self._at_hand()
         self._claims.pop(name, None)
-
-    def _lead_of(self, fence: int) -> None:
-        """Refuses what a deposed conductor would write."""
-        self._at_hand()
-        if fence != self._fence:
-            raise Deposed
 
     # What the one script does.
 
@@ -263,12 +218,6 @@ class FakeRollouts:
             self._entries_about.setdefault(rollout_of(one.entry), []).append(one.id)
         for job in beside.jobs:
             self._write_job(job, recorded[job.entry], now_ms)
-
-    def _write_job(self, job: Job, recorded: Recorded, now_ms: int) -> None:
-        if len(self._jobs) >= MOST_JOBS:
-            self.dropped_jobs += 1
-            return
-        self._jobs[f"{recorded.id}/{job.rollout}/{job.hook}"] = encode_entry(recorded.entry), now_ms, 0
 
     def _write_record(self, write: RecordWrite, said: str) -> None:
         self._rollouts[write.id] = write.revision, said, write.model

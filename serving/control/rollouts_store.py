@@ -1,4 +1,4 @@
-"""Rollouts in Redis, who leads, what is stopped, what hooks are to hear. Part of `serving.control.store`.
+"""Rollouts in Redis, who leads, what is stopped. Part of `serving.control.store`.
 
 A rollout is only ever moved by `publish.lua`; here it is read, and here is what has no bearing on traffic.
 """
@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from serving.control.base_store import BaseStore, reply
 from serving.control.rolling.archive import MOST_ENTRIES
 from serving.control.rolling.kept import (
-    MOST_DUE,
     Answered,
     Claim,
-    Due,
     Look,
     Stop,
     claim_from,
@@ -32,22 +30,6 @@ _MOST_LISTED = 1_000
 
 _KEEP = """
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return 1
-"""
-
-_END_JOB = """
-redis.call('ZREM', KEYS[2], ARGV[2])
-redis.call('HDEL', KEYS[3], ARGV[2], ARGV[2] .. '/tries')
-return 1
-"""
-
-_PUT_OFF_JOB = """
-if redis.call('ZSCORE', KEYS[2], ARGV[2]) then
-  local time = redis.call('TIME')
-  local at = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
-  redis.call('ZADD', KEYS[2], string.format('%.0f', at), ARGV[2])
-  redis.call('HINCRBY', KEYS[3], ARGV[2] .. '/tries', 1)
-end
 return 1
 """
 
@@ -81,33 +63,6 @@ return redis.call('GET', KEYS[2])
 
 _RESIGN = """
 return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0
-"""
-
-# What is due, the longest due first, and of every hook as many as of the others: one with a long backlog must not
-# keep the others out of what is read at once.
-_DUE = """
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)
-local room, nth_of, last_of, number = tonumber(ARGV[1]), {}, {}, {}
-if #due <= room then return due end
-for place, job in ipairs(due) do
-  local hook = string.match(job, '/(.*)$') or ''
-  local nth = (last_of[hook] or 0) + 1
-  last_of[hook], nth_of[place], number[nth] = nth, nth, (number[nth] or 0) + 1
-end
-local all = 0
-while number[all + 1] and number[all + 1] <= room do
-  all = all + 1
-  room = room - number[all]
-end
-local found = {}
-for place, job in ipairs(due) do
-  local last = nth_of[place] == all + 1 and room > 0
-  if last then room = room - 1 end
-  if last or nth_of[place] <= all then found[#found + 1] = job end
-end
-return found
 """
 
 _CLAIM = """
@@ -246,35 +201,6 @@ class RolloutStore(BaseStore):
     async def keep_watched(self, now_s: float, fence: int) -> None:
         """The conductor of that fence has watched until then."""
         await self._as_leader(fence, _KEEP, [self.keys.watched], [repr(now_s), str(_COUNTS_KEPT_MS)])
-
-    # What hooks are to hear.
-
-    async def due_jobs(self) -> Sequence[str]:
-        """Ids of at most `MOST_DUE` deliveries that are due, the longest due first; no hook keeps others out."""
-        async with self._boundary():
-            found = await reply(self._redis.eval(_DUE, 1, self.keys.due_jobs, str(MOST_DUE)))
-            return [one.decode() for one in found]
-
-    async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
-        """These deliveries; of those that are over by now the entry is empty."""
-        if not ids:
-            return []
-        async with self._boundary():
-            found = await reply(self._redis.hmget(self.keys.jobs, [*ids, *(f"{one}/tries" for one in ids)]))
-        entries, tries = found[: len(ids)], found[len(ids) :]
-        return [
-            Due(one, entry.decode() if entry else "", int(tried or 0))
-            for one, entry, tried in zip(ids, entries, tries, strict=True)
-        ]
-
-    async def end_job(self, job: str, fence: int) -> None:
-        """That one is delivered, or given up, says the conductor of that fence."""
-        await self._as_leader(fence, _END_JOB, [self.keys.due_jobs, self.keys.jobs], [job])
-
-    async def put_off_job(self, job: str, wait_s: float, fence: int) -> None:
-        """That one was tried in vain by the conductor of that fence, and is tried again after so long."""
-        wait_ms = str(round(wait_s * 1000))
-        await self._as_leader(fence, _PUT_OFF_JOB, [self.keys.due_jobs, self.keys.jobs], [job, wait_ms])
 
     # Requests with a key of their own.
 

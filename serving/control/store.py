@@ -23,6 +23,7 @@ from router.policy import Policy
 from router.request_id import SECRET_BYTES
 from serving.control.access_store import AccessStore
 from serving.control.base_store import ANSWER_KEPT_MS, reply
+from serving.control.deliveries_store import DeliveryStore
 from serving.control.drift_store import DriftStore
 from serving.control.errors import StoreDamaged
 from serving.control.evidence_store import EvidenceStore
@@ -67,7 +68,7 @@ def connect(url: str, namespace: str, *, timeout_s: float = TIMEOUT_S) -> Store:
 
 class Store(
     LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, RolloutStore, EvidenceStore, FeedbackStore,
-    DriftStore,
+    DeliveryStore, DriftStore,
 ):  # fmt: skip
     """One installation's keys on one Redis server. Make it with `connect`."""
 

@@ -1,9 +1,12 @@
-"""What follows from a finding of drift: the ledger says it, webhooks hear it, and a broken schema pauses a rollout.
+"""What follows from a finding of drift at once: the ledger says it, webhooks hear it, and a broken schema pauses.
+
+What it is put down to follows later, when all versions were looked at (`drift_incidents`); here it is gathered into
+the model's episode.
 
 Findings are read from the sidecar's stream in their order, by whoever leads. What follows from one is written by the
 very script that moves on to the next, so that each is told once, however often the conductor is killed: nothing is
 told of a finding that was not heard, and none is heard twice. Pausing comes first, and does no harm when it is done
-again. A finding that nobody can read is passed over, and said so.
+again: the rollout's cause names the finding. One that nobody can read is passed over, and said so.
 
 Deliveries to the webhooks of the settings wait in the queue that those of rollouts wait in (`hooks`): a job of theirs
 names `DRIFT` in the place of a rollout, and the address by its number, so that it still finds its way when the
@@ -25,9 +28,11 @@ from serving.control.drift_store import Found
 from serving.control.errors import Contended, NotNow, StoreDamaged, UnknownRollout
 from serving.control.publication import Answer, Beside, HeardFinding, Job, LedgerEntry, Refused
 from serving.control.publishing import refuse
-from serving.control.rolling.hooks import DRIFT
+from serving.control.rolling.drift_incidents import Gathered
+from serving.control.rolling.drift_telling import Hears, jobs_of, write_of
+from serving.control.rolling.drift_telling import entry_of as told_of
+from serving.control.rolling.hooks import DRIFT, FOUND
 from serving.control.rolling.kept import Look
-from serving.control.rolling.outward import Hook
 from serving.control.rolling.records import Record
 from serving.control.rolling.views import RolloutChange
 
@@ -54,6 +59,16 @@ class Reads(Protocol):
         """Writes all of that where no policy changes, or nothing."""
 
 
+class Gathers(Protocol):
+    """Who keeps episodes (`drift_incidents`)."""
+
+    async def may_pause(self, model: str) -> bool:
+        """Whether a broken schema is to pause the model's rollout."""
+
+    async def gathered(self, finding_id: str, finding: Finding, paused: str, fence: int) -> Gathered:
+        """What that finding leads to."""
+
+
 class Asks(Protocol):
     """Who commands rollouts (`serving.control.rolling.service`)."""
 
@@ -70,12 +85,14 @@ class FindingsHeard:
         store: where they are, and where what follows is written.
         rollouts: commands them.
         hooks: webhooks of the settings, by `number_of` their address.
+        incidents: gathers findings into episodes.
     """
 
-    def __init__(self, store: Reads, rollouts: Asks, hooks: Mapping[int, Hook]) -> None:
+    def __init__(self, store: Reads, rollouts: Asks, hooks: Mapping[int, Hears], incidents: Gathers) -> None:
         self._store = store
         self._rollouts = rollouts
         self._hooks = hooks
+        self._incidents = incidents
 
     async def hear(self, fence: int) -> int:
         """Hears what was found since the last time; how many findings were heard.
@@ -100,23 +117,35 @@ class FindingsHeard:
             _log.warning("the finding %s is passed over: it cannot be read", found.id)
             beside = Beside(fence=fence, heard=HeardFinding(after, found.id))
         else:
-            paused = await self._pause(found.finding) if found.finding.layer is Layer.SCHEMA else ""
-            entry = entry_of(found.id, found.finding, paused)
-            jobs = tuple(Job(0, DRIFT, number) for number in self._hooks)
-            beside = Beside(entries=(entry,), jobs=jobs, fence=fence, heard=HeardFinding(after, found.id))
+            beside = await self._follows(found.id, found.finding, after, fence)
         answer = await self._store.note(beside)
-        if answer.refused is Refused.HEARD:
+        if answer.refused in {Refused.HEARD, Refused.EPISODE}:
             return False
         refuse(answer)
         return answer.done
 
-    async def _pause(self, finding: Finding) -> str:
+    async def _follows(self, finding_id: str, finding: Finding, after: str, fence: int) -> Beside:
+        """What is written of it, beside that it is heard."""
+        broken = finding.layer is Layer.SCHEMA and await self._incidents.may_pause(finding.model)
+        paused = await self._pause(finding_id, finding) if broken else ""
+        jobs = [Job(0, DRIFT, number) for number, hook in self._hooks.items() if hook.hears(FOUND)]
+        entries = [entry_of(finding_id, finding, paused)]
+        gathered = await self._incidents.gathered(finding_id, finding, paused, fence)
+        for step in gathered.steps:
+            jobs += jobs_of(step.kind, len(entries), self._hooks)
+            entries.append(told_of(step, gathered.known, self._hooks))
+        return Beside(
+            entries=tuple(entries), jobs=tuple(jobs), fence=fence, heard=HeardFinding(after, finding_id),
+            incidents=(write_of(gathered.incident),),
+        )  # fmt: skip
+
+    async def _pause(self, finding_id: str, finding: Finding) -> str:
         """The id of the model's rollout that is paused for it; empty for none."""
         records = (await self._store.look()).records
         record = next((one for one in records if one.model == finding.model), None)
+        why = f"the schema has drifted (finding {finding_id}): {finding}"[:1_000]
         if record is None or record.rollout.phase is Phase.PAUSED:
-            return ""
-        why = f"the schema has drifted: {finding}"[:1_000]
+            return "" if record is None or record.rollout.cause != why else record.id
         try:
             await self._rollouts.ask(record.id, lambda _: Pause(who=WHO, why=why), expected=None, wait_s=0.0)
         except (NotNow, UnknownRollout, Contended, StoreDamaged) as error:

@@ -2,7 +2,11 @@
 
 What is to be told is queued by the very script that writes the ledger's entry, so that nothing is told that did not
 happen and nothing is forgotten; the queue is bounded and counts what it drops. A delivery keeps its id over all
-attempts, so that whoever hears it twice can tell.
+attempts, so that whoever hears it twice can tell; each attempt is signed anew, with its own time. After the last one it
+becomes a dead letter, which an operator may have told once more (`serving.control.webhooks`).
+
+Hooks that failed at the same moment are not tried again at the same moment: each pause is drawn, up to `JITTER` shorter
+than the one that is declared.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +24,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from standardwebhooks import Webhook
-
+from drift.signing import signed
 from serving.control.errors import StoreDamaged
 from serving.control.publication_form import decode_entry
-from serving.control.rolling.kept import Due
-from serving.control.rolling.outward import Event, Hook, shown_url
+from serving.control.rolling.kept import Attempt, Due
+from serving.control.rolling.outward import Event, shown_url
 from serving.control.rolling.records import Record
 from serving.control.rolling.sending import Sends
 from serving.control.tasks import end
@@ -32,15 +37,20 @@ from serving.errors import SluiceError
 _log = logging.getLogger(__name__)
 
 PAUSES_S: Final = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0)
-"""Between attempts; after the last of them a delivery is given up, some sixteen hours after the first."""
+"""Between attempts, at most; after the last of them a delivery is given up, some fifteen hours after the first."""
+
+JITTER: Final = 0.25
+"""The part of a pause that may be taken off it."""
 
 STORE_PAUSES_S: Final = PAUSES_S[:3]
 """Before a hook is told anything again whose delivery the store could not note, which would be told once more."""
 
 FOUND: Final = "drift.finding"
-"""What a webhook of the settings is told."""
+"""What a webhook of the settings is told of a finding."""
 DRIFT: Final = "drift"
 """In the place of a rollout in the id of such a delivery, and the kind of the ledger's entry about it."""
+GONE: Final = "nobody is left to tell"
+"""What became of a delivery whose hook is not there any more."""
 
 _READ_AGAIN_S: Final = 1.0
 _AT_ONCE: Final = 64
@@ -48,6 +58,8 @@ _AT_ONE_PLACE: Final = 4
 _TIMEOUT_S: Final = 10.0
 _OK: Final = range(200, 300)
 _GONE: Final = 410
+_MESSAGE: Final = "msg_"
+_MESSAGE_ID: Final = re.compile(rf"{_MESSAGE}([0-9]{{1,20}}-[0-9]{{1,20}})_({DRIFT}|ro_[0-9a-f]{{12}})_([0-9]{{1,20}})")
 
 
 _HookKey = tuple[str, str]
@@ -63,14 +75,29 @@ class Queue(Protocol):
     async def jobs(self, ids: Sequence[str]) -> Sequence[Due]:
         """These deliveries; of those that are over by now the entry is empty."""
 
-    async def end_job(self, job: str, fence: int) -> None:
-        """That one is delivered, or given up."""
+    async def end_job(self, job: str, fence: int, told: Attempt | None = None) -> None:
+        """That one is over; what came of the last attempt is remembered for a while."""
 
-    async def put_off_job(self, job: str, wait_s: float, fence: int) -> None:
+    async def put_off_job(self, job: str, wait_s: float, fence: int, told: Attempt | None = None) -> None:
         """That one was tried in vain, and is tried again after so long."""
+
+    async def bury_job(self, due: Due, fence: int, told: Attempt) -> None:
+        """That one was tried for the last time: it becomes a dead letter."""
 
     async def rollout(self, rollout_id: str) -> Record | None:
         """The rollout of that id."""
+
+
+class Told(Protocol):
+    """Who is told: a rollout's hook, or a webhook of the settings."""
+
+    @property
+    def url(self) -> str:
+        """Where."""
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What deliveries are signed with, the newest first."""
 
 
 class Courier:
@@ -82,9 +109,12 @@ class Courier:
 
     Args:
         queue: of deliveries.
-        sends: how hooks are reached.
+        sends: how hooks of rollouts are reached.
         clock: seconds that only go forward.
         standing: webhooks of the settings, which hear of drift (`drift_findings`), by their number.
+        standing_sends: how those are reached; None for as the others.
+        pauses_s: between attempts, at most, seconds.
+        draws: by how much each pause is shorter.
     """
 
     def __init__(
@@ -93,11 +123,17 @@ class Courier:
         sends: Sends,
         clock: Callable[[], float] = time.monotonic,
         *,
-        standing: Mapping[int, Hook] = MappingProxyType({}),
+        standing: Mapping[int, Told] = MappingProxyType({}),
+        standing_sends: Sends | None = None,
+        pauses_s: Sequence[float] = PAUSES_S,
+        draws: random.Random | None = None,
     ) -> None:
         self._queue = queue
         self._standing = standing
         self._sends = sends
+        self._standing_sends = standing_sends or sends
+        self._pauses_s = tuple(pauses_s)
+        self._draws = draws or random.Random()  # noqa: S311 - spreads attempts out, keeps no secret
         self._clock = clock
         self._due: dict[_HookKey, deque[str]] = {}
         self._read_at_s = 0.0
@@ -192,24 +228,35 @@ class Courier:
             self._store_pauses.pop(key, None)
 
     async def _deliver(self, due: Due, fence: int) -> None:
-        entry, rollout, nth = due.id.split("/")
+        _, rollout, nth = due.id.split("/")
         try:
             hook = await self._hook(rollout, int(nth))
         except StoreDamaged as error:  # of one rollout: the other deliveries go on
-            await self._put_off(due, "of a rollout that nobody can read", error.sentence, fence)
+            await self._put_off(due, Attempt("of a rollout that nobody can read", "", error.sentence), fence)
             return
-        if hook is None or not due.entry:  # nobody is left to tell
+        if not due.entry:
             await self._queue.end_job(due.id, fence)
             return
-        if not self._has_room(_hook_of(due.id), shown_url(hook.url)):
+        try:
+            event, body = message_of(due.id.partition("/")[0], due.entry)
+        except (ValueError, KeyError, TypeError):
+            await self._put_off(due, Attempt("", "", "its entry cannot be read"), fence)
             return
-        failed = await self._posted(hook, f"msg_{entry}_{rollout}_{nth}", due)
+        if hook is None:
+            await self._queue.end_job(due.id, fence, Attempt("", event, GONE))
+            return
+        place = shown_url(hook.url)
+        if not self._has_room(_hook_of(due.id), place):
+            return
+        began_s = self._clock()
+        failed = await self._posted(hook, due.id, body)
+        told = Attempt(place, event, failed, round(self._clock() - began_s, 3))
         if not failed:
-            await self._queue.end_job(due.id, fence)
+            await self._queue.end_job(due.id, fence, told)
         else:
-            await self._put_off(due, shown_url(hook.url), failed, fence)
+            await self._put_off(due, told, fence)
 
-    async def _hook(self, rollout: str, nth: int) -> Hook | None:
+    async def _hook(self, rollout: str, nth: int) -> Told | None:
         """Who is to be told; None where it is not there any more."""
         if rollout == DRIFT:
             return self._standing.get(nth)
@@ -222,19 +269,23 @@ class Courier:
         self._places[key] = place
         return others < _AT_ONE_PLACE
 
-    async def _put_off(self, due: Due, hook: str, failed: str, fence: int) -> None:
-        if due.tries >= len(PAUSES_S) or failed == str(_GONE):
-            _log.warning("the webhook %s is not told of %s any more: %s", hook, due.id, failed)
-            await self._queue.end_job(due.id, fence)
+    async def _put_off(self, due: Due, told: Attempt, fence: int) -> None:
+        name = message_id(due.id)
+        if due.tries >= len(self._pauses_s) or told.failed == str(_GONE):
+            _log.warning("the webhook %s is not told of %s any more: %s", told.hook, name, told.failed)
+            await self._queue.bury_job(due, fence, told)
         else:
-            _log.info("the webhook %s is to be told again of %s: %s", hook, due.id, failed)
-            await self._queue.put_off_job(due.id, PAUSES_S[due.tries], fence)
+            pause_s = self._pauses_s[due.tries] * (1 - JITTER * self._draws.random())
+            _log.info("the webhook %s is to be told again of %s in %.1f s: %s", told.hook, name, pause_s, told.failed)
+            await self._queue.put_off_job(due.id, pause_s, fence, told)
 
-    async def _posted(self, hook: Hook, message: str, due: Due) -> str:
+    async def _posted(self, hook: Told, job: str, body: bytes) -> str:
         """Why it did not arrive; empty where it did."""
+        sends = self._standing_sends if _hook_of(job)[0] == DRIFT else self._sends
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                status = await self._sent(hook, message, body_of(due.id.partition("/")[0], due.entry))
+                headers = signed(hook.secrets, message_id(job), time.time(), body)
+                status = await sends.post(hook.url, body, headers)
         except TimeoutError:
             return f"no answer within {_TIMEOUT_S:g} s"
         except SluiceError as error:
@@ -243,25 +294,33 @@ class Courier:
             return type(error).__name__  # its text may repeat the address, and with that a token
         return "" if status in _OK else str(status)
 
-    async def _sent(self, hook: Hook, message: str, body: str) -> int:
-        now = datetime.now(UTC)
-        headers = {
-            "webhook-id": message,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": Webhook(hook.secret).sign(message, now, body),
-        }
-        return await self._sends.post(hook.url, body.encode(), headers)
-
 
 def _hook_of(job: str) -> _HookKey:
     _, rollout, nth = job.split("/")
     return rollout, nth
 
 
-def body_of(entry_id: str, entry: str) -> str:
-    """What a hook is sent of a ledger's entry."""
+def message_id(job: str) -> str:
+    """The `webhook-id` of a delivery: 'msg_1700000000000-0_drift_81' of '1700000000000-0/drift/81'."""
+    return _MESSAGE + job.replace("/", "_")
+
+
+def job_of(message: str) -> str:
+    """The delivery of that `webhook-id`; empty where that is none."""
+    found = _MESSAGE_ID.fullmatch(message)
+    return "/".join(found.groups()) if found else ""
+
+
+def message_of(entry_id: str, entry: str) -> tuple[str, bytes]:
+    """What a hook is sent of a ledger's entry: its type, and its body.
+
+    Args:
+        entry_id: of it; the message's time is the entry's.
+        entry: as the ledger has it. One of drift says in `event` which kind of message it is (`drift.webhooks.Kind`).
+    """
     said = decode_entry(entry)
-    event = FOUND if said.kind == DRIFT else f"rollout.{said.facts.get('event', Event.ENTERED.value)}"
+    usual = FOUND.partition(".")[2] if said.kind == DRIFT else Event.ENTERED.value
+    event = f"{DRIFT if said.kind == DRIFT else 'rollout'}.{said.facts.get('event', usual)}"
     at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
     data = {"id": entry_id, "who": said.who, "why": said.why, **said.facts}
-    return json.dumps({"type": event, "timestamp": at.isoformat(), "data": data}, sort_keys=True)
+    return event, json.dumps({"type": event, "timestamp": at.isoformat(), "data": data}, sort_keys=True).encode()

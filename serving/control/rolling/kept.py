@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -78,6 +79,71 @@ class Due(NamedTuple):
     id: str
     entry: str
     tries: int
+
+
+class Attempt(NamedTuple):
+    """What came of one attempt at a delivery.
+
+    Attributes:
+        hook: the address as far as anybody may see it.
+        kind: type of the message.
+        failed: why it did not arrive; empty where it did.
+        took_s: seconds.
+    """
+
+    hook: str
+    kind: str
+    failed: str
+    took_s: float = 0.0
+
+
+class Waiting(NamedTuple):
+    """A delivery that waits: its id, when it is tried next (milliseconds since 1970), and how often it was in vain."""
+
+    job: str
+    next_ms: int
+    tries: int
+    entry: str
+
+
+class DeadLetter(NamedTuple):
+    """A delivery that was given up: its id, when (milliseconds since 1970), after how many attempts, and the last."""
+
+    job: str
+    at_ms: int
+    tries: int
+    last: Attempt
+    entry: str
+
+
+class Tried(NamedTuple):
+    """An attempt that is remembered: which delivery, when (milliseconds since 1970), and whether it waits on."""
+
+    job: str
+    at_ms: int
+    attempt: Attempt
+    became: Became
+
+
+class Became(StrEnum):
+    """What an attempt made of its delivery."""
+
+    DELIVERED = "delivered"
+    WAITS = "waits"
+    DEAD = "dead"
+    ENDED = "ended"
+    """Nobody was left to tell."""
+
+
+class Again(StrEnum):
+    """What came of asking for a delivery once more."""
+
+    REPLAYED = "replayed"
+    HURRIED = "hurried"
+    """It was waiting, and is tried at once."""
+    UNKNOWN = "unknown"
+    FULL = "full"
+    """As many deliveries wait as may."""
 
 
 class Answered(NamedTuple):

@@ -6,8 +6,6 @@ Values that check themselves. Who asks gates is `serving.control.rolling.gates`,
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from drift.signing import LONGEST_SECRET, SECRET_PREFIX, SHORTEST_SECRET, is_secret
 from router.errors import PlanError
 
 MOST_GATES: Final = 8
@@ -22,9 +21,6 @@ MOST_HOOKS: Final = 8
 LONGEST_TIMEOUT_S: Final = 60
 LONGEST_URL: Final = 2_048
 _MOST_METADATA: Final = 32
-_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - how Standard Webhooks mark a secret, none itself
-_SHORTEST_SECRET: Final = 16
-_LONGEST_SECRET: Final = 128
 
 
 class GateKind(StrEnum):
@@ -117,6 +113,11 @@ class Hook:
         check_url(self.url)
         _check_secret(self.secret)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """As webhooks of the settings have them, which may have several."""
+        return (self.secret,)
+
     def hears(self, event: str) -> bool:
         """Whether it wants to know of this."""
         return not self.events or event in self.events
@@ -167,13 +168,8 @@ def check_url(url: object) -> None:
 
 
 def _check_secret(secret: object) -> None:
-    sound = isinstance(secret, str) and secret.startswith(_SECRET_PREFIX)
-    try:
-        length = len(base64.b64decode(str(secret).removeprefix(_SECRET_PREFIX), validate=True)) if sound else 0
-    except (binascii.Error, ValueError):
-        length = 0
-    if not _SHORTEST_SECRET <= length <= _LONGEST_SECRET:
+    if not is_secret(secret):
         raise PlanError(
-            f"the secret of a webhook is {_SECRET_PREFIX} and base64 of {_SHORTEST_SECRET} to {_LONGEST_SECRET} bytes, "
+            f"the secret of a webhook is {SECRET_PREFIX} and base64 of {SHORTEST_SECRET} to {LONGEST_SECRET} bytes, "
             "as Standard Webhooks have it"
         )

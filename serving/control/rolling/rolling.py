@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Protocol
 
 from serving.control.rolling.archive import Archive, Ledgers
 from serving.control.rolling.drift_findings import FindingsHeard, Reads
 from serving.control.rolling.gates import Gatekeeper
-from serving.control.rolling.hooks import Courier, Queue
+from serving.control.rolling.hooks import PAUSES_S, Courier, Queue
 from serving.control.rolling.leading import LEASE_S, Leadership, Leases
 from serving.control.rolling.loops import RolloutLoops
-from serving.control.rolling.outward import Hook
 from serving.control.rolling.ports import Keeps, Watches
 from serving.control.rolling.remembering import Remembering, Remembers
 from serving.control.rolling.sending import Sender, Sends
 from serving.control.rolling.service import Rollouts
+from serving.control.rolling.standing import StandingHooks
 from serving.control.rolling.walker import Walker
 from serving.control.traffic import Traffic
 
@@ -40,7 +39,8 @@ class Rolling:
         sends: who reaches them; None for the network.
         lease_s: how long the lead lasts without being renewed, and how long leases of gateways do.
         clock: seconds that only go forward, by which the walk measures the store's clock.
-        hooks: of the settings, which hear of drift, by `drift_findings.number_of` their address.
+        hooks: of the settings, which hear of drift.
+        pauses_s: between attempts at a delivery, at most, seconds.
     """
 
     def __init__(
@@ -54,9 +54,11 @@ class Rolling:
         sends: Sends | None = None,
         lease_s: float = LEASE_S,
         clock: Callable[[], float] = time.monotonic,
-        hooks: Mapping[int, Hook] = MappingProxyType({}),
+        hooks: StandingHooks | None = None,
+        pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
-        sends = sends or Sender(trusted)
+        hooks = StandingHooks() if hooks is None else hooks
+        to_standing, sends = sends or Sender(hooks.urls), sends or Sender(trusted)
         gates = Gatekeeper(sends)
         self.walker = Walker(store, traffic, gates, unwatched_s=2 * lease_s, settle_s=lease_s, clock=clock)
         self.rollouts = Rollouts(store, traffic, sends, walks=self.walker)
@@ -64,7 +66,7 @@ class Rolling:
             Leadership(store, ttl_s=lease_s),
             self.walker,
             gates,
-            Courier(store, sends, standing=hooks),
+            Courier(store, sends, standing=hooks, standing_sends=to_standing, pauses_s=pauses_s),
             ledger=store,
             archive=None if folder is None else Archive(folder),
             remembering=None if folder is None else Remembering(store, folder, namespace),

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from drift.settings import WebhookSettings
 from router.commands import Resume
 from router.phases import Phase
-from serving.control.drift_hooks import standing_hooks
 from serving.control.drift_store import Found
 from serving.control.errors import Deposed, StoreUnavailable
 from serving.control.rolling.drift_findings import WHO, FindingsHeard, number_of
-from serving.control.rolling.hooks import DRIFT, PAUSES_S, Courier
-from serving.control.rolling.outward import Hook
-from serving.errors import SettingsError
+from serving.control.rolling.hooks import DRIFT, FOUND, PAUSES_S, Courier
+from serving.control.rolling.standing import StandingHook
 from tests.serving.control.rolling.rooms import STEPS, Room, delivered, fake_room
 from tests.serving.drifting import BROKEN, FINDING
 
 SECRET = "whsec_" + "c2VjcmV0IHNlY3JldCBzZWNyZXQ="
 URL = "https://hooks.example.com/drift"
-HOOKS = {number_of(URL): Hook(URL, SECRET)}
+HOOKS = {number_of(URL): StandingHook(number_of(URL), "ops", URL, (FOUND,), (SECRET,))}
 
 
 @pytest.fixture
@@ -142,33 +137,3 @@ async def test_a_webhook_that_fails_is_told_again_and_one_that_is_gone_from_the_
     assert await delivered(later, room) == 1
     assert len(room.post.sent) == 1
     assert list(await room.store.due_jobs()) == []
-
-
-def settings_of(url: str, file: Path) -> WebhookSettings:
-    """One webhook of the settings."""
-    return WebhookSettings(url=SecretStr(url), secret_file=str(file))
-
-
-def test_webhooks_are_read_with_their_secrets(tmp_path: Path) -> None:
-    """By a number that stays as long as the address does; a private address only where its origin is trusted."""
-    file = tmp_path / "secret"
-    file.write_text(f"{SECRET}\n")
-    here = "http://127.0.0.1:9000/x"
-    found = standing_hooks([settings_of(URL, file), settings_of(here, file)], ["http://127.0.0.1:9000"])
-    assert found == {number_of(URL): Hook(URL, SECRET), number_of(here): Hook(here, SECRET)}
-    with pytest.raises(SettingsError, match=r"http://127\.0\.0\.1:9000/… cannot be told"):
-        standing_hooks([settings_of(here, file)], [])
-
-
-@pytest.mark.parametrize("said", [None, "", "whsec_aHVzaA==", "hushhush"])
-def test_a_secret_that_is_none_is_told_without_it(tmp_path: Path, said: str | None) -> None:
-    """The sentence names the file and the server, and neither the secret nor the path of the address."""
-    file = tmp_path / "secret"
-    if said is not None:
-        file.write_text(said)
-    with pytest.raises(SettingsError) as refused:
-        standing_hooks([settings_of("https://hooks.example.com/token123", file)], [])
-    told = f"{refused.value.sentence} {refused.value.hint}"
-    assert "hooks.example.com" in told
-    assert "token123" not in told
-    assert not said or said not in told

@@ -17,6 +17,7 @@ from router.policy import Policy
 from serving.control.errors import StoreUnavailable
 from serving.control.rolling.document import document_from
 from serving.control.rolling.hooks import PAUSES_S, STORE_PAUSES_S, Courier
+from serving.control.rolling.kept import Attempt
 from serving.control.rolling.outward import Gate, GateKind, Hook, check_url, shown_url
 from serving.control.rolling.sending import Sender
 from serving.endpoint import Endpoint
@@ -207,7 +208,7 @@ async def test_a_hook_is_not_told_over_and_over_while_the_store_cannot_note_it(
 ) -> None:
     """The pauses grow, the other hooks go on, and once it is noted the next thing is told at once."""
 
-    async def unwritable(job: str, fence: int) -> None:
+    async def unwritable(job: str, fence: int, told: Attempt | None = None) -> None:
         raise StoreUnavailable("MISCONF")
 
     await room.start({**STEPS, "webhooks": [{"url": "https://hooks.example.com/a", "secret": SECRET}]})
