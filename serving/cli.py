@@ -26,6 +26,7 @@ from serving.commands import (
     simulating,
     stops,
     traffic,
+    trainer,
 )
 from serving.commands.common import AsJson, Config, StateDir, Url, client, print_json, settings_from
 from serving.errors import SluiceError
@@ -52,6 +53,7 @@ app.command()(replaying.replay)
 app.command()(stops.stop)
 app.command()(draining.drain)
 app.command(context_settings=loadtest.PASSED_ON)(loadtest.loadtest)
+app.command(context_settings=trainer.PASSED_ON)(trainer.trainer)
 
 
 def main() -> None:

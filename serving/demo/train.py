@@ -9,13 +9,15 @@ linear softmax, version 2 a small network with one hidden layer, so that the sec
     digits/1, digits/2   model.pt2, signature.json, example.json, training.json
     digits/rows.npz      pixels FP32 [300, 64] and labels INT64 [300]
 
+`fitted`, `answered` and `export` are the model by itself: whoever has other rows trains it anew on those.
+
 Serving them is somebody else's. Torch and scikit-learn are imported where they are used: they take seconds.
 """
 
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +136,63 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def fitted(
+    architecture: int,
+    pixels: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    advance: Advance = lambda: None,
+    epochs: int | None = None,
+) -> "torch.nn.Module":
+    """The model that is served: from pixels [n, 64] to (probabilities [n, 10], the likeliest digit [n, 1]).
+
+    The same rows give the same weights, whatever this process drew before.
+
+    Args:
+        architecture: 1 is linear, 2 has a hidden layer.
+        pixels: of the rows to train on, [n, 64], 0 to 16.
+        labels: their digits, [n].
+        advance: hears of each epoch.
+        epochs: how often each row is seen; None for what is usual.
+    """
+    import torch  # noqa: PLC0415
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        scores = _network(architecture)
+        _fit(scores, pixels, labels, _EPOCHS[architecture] if epochs is None else epochs, advance)
+    return _with_digit(scores).eval()
+
+
+def answered(model: "torch.nn.Module", pixels: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """What it answers to pixels [n, 64]: `scores` FP32 [n, 10] and `digit` INT64 [n, 1]."""
+    import torch  # noqa: PLC0415
+
+    with torch.inference_mode():
+        scores, digit = model(torch.from_numpy(pixels))
+    return {"scores": scores.numpy(), "digit": digit.numpy()}
+
+
+def export(model: "torch.nn.Module", folder: Path, pixels: NDArray[np.float32], training: Mapping[str, object]) -> None:
+    """Writes the artifact folder of one version.
+
+    Args:
+        model: as `fitted` returns it.
+        folder: made if it is not there.
+        pixels: two rows at least, [n, 64]; the first is the example request.
+        training: what it was made from, for training.json.
+    """
+    import torch  # noqa: PLC0415
+
+    folder.mkdir(parents=True, exist_ok=True)
+    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+    # Two rows: with one, the exporter would take the batch for a constant.
+    program = torch.export.export(model, (torch.from_numpy(pixels[:2]),), dynamic_shapes=({0: batch},))
+    torch.export.save(program, folder / "model.pt2")
+    _write_json(folder / "signature.json", _SIGNATURE)
+    _write_json(folder / "example.json", _request(pixels[0]))
+    _write_json(folder / "training.json", training)
+
+
 def _digits() -> _Split:
     from sklearn.datasets import load_digits  # noqa: PLC0415
 
@@ -146,16 +205,8 @@ def _digits() -> _Split:
 
 def _make(version: int, split: _Split, folder: Path, advance: Advance) -> Training:
     """Trains and exports one version into its folder."""
-    import torch  # noqa: PLC0415
-
-    # A generator and an initial state of its own: what else this process drew before must not change the model.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
-        scores = _network(version)
-        _fit(scores, split, _EPOCHS[version], advance)
-    model = _with_digit(scores).eval()
-    with torch.inference_mode():
-        found = model(torch.from_numpy(split.held_pixels))[1].squeeze(1).numpy()
+    model = fitted(version, split.pixels, split.labels, advance)
+    found = answered(model, split.held_pixels)["digit"].squeeze(1)
     training = Training(
         model=MODEL,
         version=version,
@@ -166,27 +217,33 @@ def _make(version: int, split: _Split, folder: Path, advance: Advance) -> Traini
         data_sha256=split.fingerprint,
         seed=_SEED,
     )
-    _export(model, training, split, folder)
+    export(model, folder, split.pixels, asdict(training))
     return training
 
 
 _ARCHITECTURES = {1: "a linear softmax", 2: "a network with a hidden layer of 128"}
 
 
-def _network(version: int) -> "torch.nn.Module":
+def _network(architecture: int) -> "torch.nn.Module":
     """From pixels [n, 64], 0 to 16, to unscaled scores [n, 10]."""
     from torch import nn  # noqa: PLC0415
 
-    if version == 1:
+    if architecture == 1:
         return nn.Linear(PIXELS, DIGITS)
     return nn.Sequential(nn.Linear(PIXELS, 128), nn.ReLU(), nn.Linear(128, DIGITS))
 
 
-def _fit(scores: "torch.nn.Module", split: _Split, epochs: int, advance: Advance) -> None:
+def _fit(
+    scores: "torch.nn.Module",
+    given_pixels: NDArray[np.float32],
+    given_labels: NDArray[np.int64],
+    epochs: int,
+    advance: Advance,
+) -> None:
     """Minimises the cross-entropy with Adam over shuffled steps of 64 rows."""
     import torch  # noqa: PLC0415
 
-    pixels, labels = torch.from_numpy(split.pixels), torch.from_numpy(split.labels)
+    pixels, labels = torch.from_numpy(given_pixels), torch.from_numpy(given_labels)
     optimizer = torch.optim.Adam(scores.parameters(), lr=2e-3, weight_decay=1e-4)
     for _ in range(epochs):
         order = torch.randperm(len(labels))
@@ -212,21 +269,6 @@ def _with_digit(scores: "torch.nn.Module") -> "torch.nn.Module":
             return logits.softmax(dim=1), logits.argmax(dim=1, keepdim=True)
 
     return Classifier()
-
-
-def _export(model: "torch.nn.Module", training: Training, split: _Split, folder: Path) -> None:
-    """Writes the artifact folder of one version."""
-    import torch  # noqa: PLC0415
-
-    folder.mkdir(parents=True, exist_ok=True)
-    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
-    # Two rows: with one, the exporter would take the batch for a constant.
-    example = torch.from_numpy(split.pixels[:2])
-    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
-    torch.export.save(program, folder / "model.pt2")
-    _write_json(folder / "signature.json", _SIGNATURE)
-    _write_json(folder / "example.json", _request(split.pixels[0]))
-    _write_json(folder / "training.json", asdict(training))
 
 
 def _request(row: NDArray[np.float32]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_training_is_the_same_each_time(models: demo.DemoModels, monkeypatch: py
     import torch  # noqa: PLC0415
 
     torch.rand(7)
-    monkeypatch.setattr(demo, "_export", lambda *_: None)
+    monkeypatch.setattr(demo, "export", lambda *_: None)
     again = demo._make(1, demo._digits(), Path(), lambda: None)
     assert again == models.trainings[1]
 
