@@ -28,6 +28,7 @@ from serving.control.drift_store import DriftStore
 from serving.control.errors import StoreDamaged
 from serving.control.evidence_store import EvidenceStore
 from serving.control.feedback_store import FeedbackStore
+from serving.control.incident_store import IncidentStore
 from serving.control.leases_store import LeaseStore
 from serving.control.ledger_store import LedgerStore
 from serving.control.operations_store import OperationStore
@@ -68,7 +69,7 @@ def connect(url: str, namespace: str, *, timeout_s: float = TIMEOUT_S) -> Store:
 
 class Store(
     LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, RolloutStore, EvidenceStore, FeedbackStore,
-    DeliveryStore, DriftStore,
+    DeliveryStore, DriftStore, IncidentStore,
 ):  # fmt: skip
     """One installation's keys on one Redis server. Make it with `connect`."""
 

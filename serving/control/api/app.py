@@ -13,6 +13,7 @@ from serving.control.api import (
     deployments,
     differences,
     drift,
+    drift_episodes,
     epochs,
     events,
     feedback,
@@ -107,9 +108,8 @@ def create_app(
     app.state.desk = desk
     always = (status.routes, policies.routes, rates.routes, records.routes, ledger.routes, keys.whoami)
     of_rollouts = (rollouts.routes, ledger.of_rollouts, stops.routes, epochs.routes, events.routes)
-    with_desk = (
-        () if desk is None else (*of_rollouts, feedback.routes, results.routes, differences.routes, drift.routes)
-    )
+    of_drift = (drift.routes, drift_episodes.routes)
+    with_desk = () if desk is None else (*of_rollouts, feedback.routes, results.routes, differences.routes, *of_drift)
     with_models = (registry.routes, versions.routes, aliases.routes, deployments.routes, operations.routes)
     paths = APIRouter(prefix="/api/v1", responses=PROBLEMS)
     with_keys = () if key_service is None else (keys.routes,)

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from router.epoch import Head
 from serving.control.feedback import Feedback
+from serving.control.rolling.drift_episodes import Episodes
 from serving.control.rolling.feed import Feed
 from serving.control.rolling.kept import Answered, Claim
 from serving.control.rolling.service import Rollouts
@@ -54,6 +55,7 @@ class Desk:
         epochs: which there were.
         feedback: what happened after requests; None where nobody may say.
         drift: how versions are watched; None where nobody knows.
+        episodes: of drift, and what is done about it; None where nobody keeps them.
     """
 
     rollouts: Rollouts
@@ -62,6 +64,7 @@ class Desk:
     epochs: Epochs
     feedback: Feedback | None = None
     drift: Drift | None = None
+    episodes: Episodes | None = None
 
 
 def desk_of(request: Request) -> Desk:

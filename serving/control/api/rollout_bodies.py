@@ -81,6 +81,10 @@ class RolloutIn(Body):
     deadline: int | str | None = None
     on_deadline: Stalled | None = None
     on_incident: Incident | None = None
+    drift: Annotated[
+        Document | None,
+        Field(description="`arms`: how far answers of its versions may differ, 0 to 1; left out, it is only told"),
+    ] = None
     judged_by: Annotated[Document | None, Field(description="guardrails and levels; left out, the usual ones")] = None
     compare: Annotated[
         Document | None, Field(description="how the answers to copies are compared; left out, by their type")

@@ -36,6 +36,8 @@ class Document:
         hooks: whom it tells.
         again: whether a version that was rolled back is tried again.
         why: for the ledger.
+        arms_tolerance: how far its versions' answers may differ, in total variation, before drift takes it back; None
+            for a recommendation alone.
     """
 
     plan: Plan
@@ -45,6 +47,7 @@ class Document:
     hooks: tuple[Hook, ...] = ()
     again: bool = False
     why: str = ""
+    arms_tolerance: float | None = None
 
 
 def document_from(said: object) -> Document:
@@ -73,6 +76,7 @@ def document_from(said: object) -> Document:
         hooks=tuple(hooks),
         again=fields.get("again", False),
         why=fields.get("why", ""),
+        arms_tolerance=_tolerance(fields.get("drift", {}).get("arms")),
     )
 
 
@@ -122,6 +126,10 @@ def _with_secret(hook: object, variables: Mapping[str, str]) -> object:
     if name not in variables:
         raise PlanError(f"the variable {name}, which is to hold a webhook's secret, is not set")
     return {key: value for key, value in hook.items() if key != "secret_env"} | {"secret": variables[name]}
+
+
+def _tolerance(said: float | None) -> float | None:
+    return None if said is None else float(said)
 
 
 def _gate(said: Mapping[str, Any]) -> Gate:

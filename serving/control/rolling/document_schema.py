@@ -122,6 +122,14 @@ _WEBHOOK: Final = _object(
     },
     "url",
 )
+_DRIFT: Final = _object(
+    {
+        "arms": _maybe(
+            {"type": "number", "minimum": 0, "maximum": 1},
+            "null, or how far the answers of its versions may differ, in total variation from 0 to 1",
+        )
+    }
+)
 _PLAN: Final = {name: said for name, said in PLAN_SCHEMA.items() if name not in {"$schema", "$defs", "title"}}
 
 DOCUMENT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
@@ -145,6 +153,7 @@ DOCUMENT_SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
                 "judged_by": _ref("terms"),
                 "compare": _ref("comparison"),
                 "on_incident": {"enum": [one.value for one in Incident]},
+                "drift": _DRIFT,
                 "gates": {"type": "array", "items": _GATE, "maxItems": MOST_GATES},
                 "webhooks": {"type": "array", "items": _WEBHOOK, "maxItems": MOST_HOOKS},
                 "again": {"type": "boolean"},

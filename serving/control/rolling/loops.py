@@ -13,6 +13,7 @@ from typing import Final
 
 from serving.control.rolling.archive import Archive, Ledgers
 from serving.control.rolling.drift_findings import FindingsHeard
+from serving.control.rolling.drift_incidents import Incidents
 from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.hooks import Courier
 from serving.control.rolling.leading import Leadership
@@ -43,6 +44,7 @@ class RolloutLoops:
         archive: takes what it has too much of; None for nobody.
         remembering: knows what must not be forgotten; None for nobody.
         findings: hears of drift; None for nobody.
+        incidents: finds out what it is put down to; None for nobody.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class RolloutLoops:
         archive: Archive | None = None,
         remembering: Remembering | None = None,
         findings: FindingsHeard | None = None,
+        incidents: Incidents | None = None,
     ) -> None:
         self._leadership = leadership
         self._walker = walker
@@ -65,6 +68,7 @@ class RolloutLoops:
         self._archive = archive
         self._remembering = remembering
         self._findings = findings
+        self._incidents = incidents
         self._telling = Telling(_log)
 
     async def run(self) -> None:
@@ -76,6 +80,7 @@ class RolloutLoops:
             asyncio.create_task(self._forever("archiving the ledger", self.archive)),
             asyncio.create_task(self._forever("remembering what went back", self.remember)),
             asyncio.create_task(self._forever("hearing findings of drift", self.hear_findings)),
+            asyncio.create_task(self._forever("attributing drift", self.attribute)),
         ]
         try:
             await asyncio.gather(*loops)
@@ -124,6 +129,13 @@ class RolloutLoops:
         if fence is None or self._findings is None:
             return IDLE_S
         return 0.0 if await self._findings.hear(fence) else IDLE_S
+
+    async def attribute(self) -> float:
+        """Looks at what drifts; seconds until the next time."""
+        fence = self._leadership.fence
+        if fence is not None and self._incidents is not None:
+            await self._incidents.look_at_all(fence)
+        return IDLE_S
 
     async def _lead(self) -> float:
         await self._leadership.keep()

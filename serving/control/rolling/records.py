@@ -66,6 +66,8 @@ class Record:
         gates: whom it asks.
         hooks: whom it tells.
         epochs: those that it published, oldest first; the last 100.
+        arms_tolerance: how far its versions' answers may differ, in total variation, before drift takes it back; None
+            where it declares nothing.
     """
 
     rollout: Rollout
@@ -75,6 +77,7 @@ class Record:
     gates: tuple[Gate, ...] = ()
     hooks: tuple[Hook, ...] = ()
     epochs: tuple[int, ...] = ()
+    arms_tolerance: float | None = None
 
     @property
     def id(self) -> str:
@@ -102,6 +105,7 @@ class Record:
             "gates": [gate_as_dict(gate) for gate in self.gates],
             "hooks": [hook_as_dict(hook) for hook in self.hooks],
             "epochs": list(self.epochs),
+            "arms_tolerance": self.arms_tolerance,
         }
         return json.dumps(plain, sort_keys=True)
 
@@ -122,6 +126,7 @@ def decode_record(said: str | bytes) -> Record:
             tuple(map(gate_from, plain["gates"])),
             tuple(map(hook_from, plain["hooks"])),
             tuple(plain["epochs"]),
+            plain.get("arms_tolerance"),
         )
     except (RouterError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"this is no record of a rollout: {error!r}") from error

@@ -7,8 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from drift.settings import DriftSettings
 from serving.control.rolling.archive import Archive, Ledgers
+from serving.control.rolling.drift_episodes import Episodes
+from serving.control.rolling.drift_episodes import Keeps as KeepsEpisodes
 from serving.control.rolling.drift_findings import FindingsHeard, Reads
+from serving.control.rolling.drift_incidents import Incidents
+from serving.control.rolling.drift_incidents import Reads as ReadsIncidents
 from serving.control.rolling.gates import Gatekeeper
 from serving.control.rolling.hooks import PAUSES_S, Courier, Queue
 from serving.control.rolling.leading import LEASE_S, Leadership, Leases
@@ -22,7 +27,9 @@ from serving.control.rolling.walker import Walker
 from serving.control.traffic import Traffic
 
 
-class RollingStore(Keeps, Watches, Queue, Leases, Ledgers, Remembers, Reads, Protocol):
+class RollingStore(
+    Keeps, Watches, Queue, Leases, Ledgers, Remembers, Reads, ReadsIncidents, KeepsEpisodes, Protocol
+):  # fmt: skip
     """All that rollouts need of a store."""
 
 
@@ -41,6 +48,7 @@ class Rolling:
         clock: seconds that only go forward, by which the walk measures the store's clock.
         hooks: of the settings, which hear of drift.
         pauses_s: between attempts at a delivery, at most, seconds.
+        drift: of the settings.
     """
 
     def __init__(
@@ -56,12 +64,15 @@ class Rolling:
         clock: Callable[[], float] = time.monotonic,
         hooks: StandingHooks | None = None,
         pauses_s: Sequence[float] = PAUSES_S,
+        drift: DriftSettings | None = None,
     ) -> None:
         hooks = StandingHooks() if hooks is None else hooks
         to_standing, sends = sends or Sender(hooks.urls), sends or Sender(trusted)
         gates = Gatekeeper(sends)
         self.walker = Walker(store, traffic, gates, unwatched_s=2 * lease_s, settle_s=lease_s, clock=clock)
         self.rollouts = Rollouts(store, traffic, sends, walks=self.walker)
+        incidents = Incidents(store, hooks, drift or DriftSettings(), self.walker)
+        self.episodes = Episodes(store, incidents, hooks, traffic)
         self.loops = RolloutLoops(
             Leadership(store, ttl_s=lease_s),
             self.walker,
@@ -70,5 +81,6 @@ class Rolling:
             ledger=store,
             archive=None if folder is None else Archive(folder),
             remembering=None if folder is None else Remembering(store, folder, namespace),
-            findings=FindingsHeard(store, self.rollouts, hooks),
+            findings=FindingsHeard(store, self.rollouts, hooks, incidents),
+            incidents=incidents,
         )

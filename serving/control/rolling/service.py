@@ -98,7 +98,9 @@ class Rollouts:
         for url in (*(gate.url for gate in document.gates), *(hook.url for hook in document.hooks)):
             self._sends.check(url)
         rollout = _started(document, current.policy, look.now_s)
-        record = Record(rollout, model, who, look.now_s, document.gates, document.hooks)
+        record = Record(
+            rollout, model, who, look.now_s, document.gates, document.hooks, arms_tolerance=document.arms_tolerance
+        )
         await self._traffic.refuse_unknown_versions(await self._store.state(), model, document.plan.versions)
         said = _start_fact(rollout, look.now_s, who, document.why, anew=deals_anew(document.plan, current.policy))
         moved = await begin(self._store, record, said, again=document.again, expected=expected)
