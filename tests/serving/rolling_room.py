@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import uvicorn
 
+from drift.settings import DriftSettings
 from registry.baselines import Baselines
 from registry.store import connect as connect_registry
 from router.policy import Policy
@@ -18,8 +18,8 @@ from serving.control.api import create_app
 from serving.control.api.desk import Desk
 from serving.control.feedback import Feedback
 from serving.control.rolling.feed import Feed
-from serving.control.rolling.outward import Hook
 from serving.control.rolling.rolling import Rolling
+from serving.control.rolling.standing import StandingHooks
 from serving.control.service import ControlService
 from serving.control.store import Store, connect
 from serving.control.tasks import end
@@ -54,7 +54,12 @@ class RollingRoom:
 
 @contextmanager
 def rolling_room(
-    url: str, namespace: str, *, hooks: Mapping[int, Hook] = MappingProxyType({}), trusted: Sequence[str] = ()
+    url: str,
+    namespace: str,
+    *,
+    hooks: StandingHooks | None = None,
+    trusted: Sequence[str] = (),
+    drift: DriftSettings | None = None,
 ) -> Iterator[RollingRoom]:
     """A control room whose model has three versions that are up, and gives the first all of its traffic.
 
@@ -63,6 +68,7 @@ def rolling_room(
         namespace: what its keys begin with.
         hooks: that hear of drift; of the model `demo`, too, version 1 is known.
         trusted: origins that may be plain and private.
+        drift: of the settings.
     """
     listener = open_listener("127.0.0.1", 0, "The room's listener", "none")
     running: list[uvicorn.Server] = []
@@ -72,10 +78,12 @@ def rolling_room(
         store = connect(url, namespace)
         await _with_versions(store)
         service = ControlService(store, {})
-        rolling = Rolling(store, service.traffic, hooks=hooks, trusted=trusted)
+        rolling = Rolling(store, service.traffic, hooks=hooks, trusted=trusted, drift=drift)
         registry = connect_registry(url, namespace)
-        drift = Drift(store, Baselines(registry), {MODEL: (1, 2, 3), "demo": (1,)})
-        desk = Desk(rolling.rollouts, Feed(store), store, store, Feedback(store, {}), drift)
+        watched = Drift(store, Baselines(registry), {MODEL: (1, 2, 3), "demo": (1,)})
+        desk = Desk(
+            rolling.rollouts, Feed(store), store, store, Feedback(store, {}), watched, rolling.episodes
+        )  # fmt: skip
         app = create_app(service, desk=desk)
         running.append(uvicorn.Server(uvicorn.Config(app, log_level="error")))
         walking = asyncio.create_task(rolling.loops.run())

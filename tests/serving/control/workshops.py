@@ -197,7 +197,8 @@ async def room(
     workshop = Workshop(registry, operations, artifacts, declared=declared_pools(models))
     doorman = Doorman(store, required=credentials is not None)
     drift = Drift(store, Baselines(registry_store), declared_in(models))
-    desk = Desk(Rolling(store, service.traffic).rollouts, Feed(store), store, store, Feedback(store, {}), drift)
+    rolling = Rolling(store, service.traffic)
+    desk = Desk(rolling.rollouts, Feed(store), store, store, Feedback(store, {}), drift, rolling.episodes)
     door = Door(doorman, log=SecurityLog(str(folder / "security.log")))
     app = create_app(service, workshop, door, key_service=KeyService(store), desk=desk)
     if credentials is not None:

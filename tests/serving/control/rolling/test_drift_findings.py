@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from drift.settings import DriftSettings
 from router.commands import Resume
 from router.phases import Phase
 from serving.control.drift_store import Found
 from serving.control.errors import Deposed, StoreUnavailable
 from serving.control.rolling.drift_findings import WHO, FindingsHeard, number_of
-from serving.control.rolling.hooks import DRIFT, FOUND, PAUSES_S, Courier
+from serving.control.rolling.drift_incidents import Incidents
+from serving.control.rolling.hooks import FOUND, PAUSES_S, Courier
 from serving.control.rolling.standing import StandingHook
 from tests.serving.control.rolling.rooms import STEPS, Room, delivered, fake_room
 from tests.serving.drifting import BROKEN, FINDING
@@ -32,12 +34,14 @@ async def room() -> Room:
 
 def hearing(room: Room) -> FindingsHeard:
     """Whoever hears there."""
-    return FindingsHeard(room.store, room.rollouts, HOOKS)
+    return FindingsHeard(
+        room.store, room.rollouts, HOOKS, Incidents(room.store, HOOKS, DriftSettings(), room.walker)
+    )  # fmt: skip
 
 
 async def drift_entries(room: Room) -> list[Any]:
     """What the ledger says of findings."""
-    return [one.entry for one in await room.entries() if one.entry.kind == DRIFT]
+    return [one.entry for one in await room.entries() if one.entry.facts.get("what") == "finding"]
 
 
 async def test_a_finding_is_in_the_ledger_and_told_once(room: Room) -> None:
