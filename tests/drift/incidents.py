@@ -10,7 +10,7 @@ from drift.explaining import Change, Segment
 from drift.findings import Finding, Span
 from drift.incidents import Incident, raised_of
 from drift.reading import Layer, Moved
-from drift.settings import DriftSettings, WatchSettings, WindowSettings
+from drift.settings import WatchSettings, WindowSettings
 from drift.status import EpisodeStatus, LayerStatus, Status
 
 MODEL: Final = "digits"
@@ -75,8 +75,3 @@ def known(
 ) -> Circumstances:
     """What is known so long after the last finding."""
     return Circumstances(about, statuses, settings, roles, about.changed_s + after_s)
-
-
-def drift_settings(**more: object) -> DriftSettings:
-    """The same settings for all models."""
-    return DriftSettings.model_validate({**SETTINGS.model_dump(), **more})
