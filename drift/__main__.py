@@ -53,7 +53,9 @@ async def run(installation: Installation) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     url = installation.redis_url.get_secret_value()
-    store = Store(url, DriftKeys(installation.namespace))
+    watched = installation.drift.of
+    keys = DriftKeys(installation.namespace)
+    store = Store(url, keys, captured_bytes=lambda model: watched(model).captured_bytes)
     registry = registry_store.connect(url, installation.namespace)
     sidecar = Sidecar(installation.drift, store, Baselines(registry))
     try:

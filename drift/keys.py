@@ -17,6 +17,9 @@ GROUP: Final = "drift"
 MOST_FINDINGS: Final = 10_000
 """Entries of the stream of findings, about."""
 
+CAPTURED_KEPT_MS: Final = 7 * 24 * 3_600 * 1_000
+"""How long samples are kept at most that were read."""
+
 MOST_HISTORY: Final = 2_000
 """Windows that are remembered of a version."""
 
@@ -51,6 +54,24 @@ class DriftKeys:
     def samples(self, model: str) -> str:
         """Stream: batches of rows (`drift.samples`), field `b`; it is bounded by length."""
         return self._of(f"samples:{model}")
+
+    def captured(self, model: str) -> str:
+        """Stream: batches that were read, fields `b` and `t`, the bytes of all up to this one; its oldest make room."""
+        return self._of(f"captured:{model}")
+
+    def window(self, episode: str) -> str:
+        """Stream: those that an episode of a model's drift rests on, kept for whoever trains anew."""
+        return self._of(f"window:{episode}")
+
+    @property
+    def windows(self) -> str:
+        """Sorted set: episodes whose batches are kept, by when that was decided, milliseconds since 1970."""
+        return self._of("windows")
+
+    @property
+    def windows_about(self) -> str:
+        """Hash: the same episodes to what is said of their windows, as JSON."""
+        return self._of("windows:about")
 
     def state(self, model: str, version: int) -> str:
         """Hash: what the sidecar knows of a version (`drift.progress_form`)."""

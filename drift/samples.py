@@ -37,6 +37,7 @@ LONGEST_NAME: Final = 1_024
 MOST_DIMENSIONS: Final = 32
 
 _LENGTH: Final = 4
+_OLDER: Final = 6  # members of a request in what an earlier release wrote
 _MOST: Final = 2**63
 _TYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType({
     "BOOL": np.dtype("?"), "UINT8": np.dtype("u1"), "UINT16": np.dtype("<u2"), "UINT32": np.dtype("<u4"),
@@ -156,6 +157,7 @@ class Request:
         inputs: what was asked.
         answers: of versions that answered well, the client's first; no two by one version.
         named: whether it named the outputs that it wants, so that others are not there.
+        id: that the client was told, by which labels are found that come later; empty where nobody wrote it down.
 
     Raises:
         ValueError: one of them is something else.
@@ -167,8 +169,11 @@ class Request:
     inputs: tuple[Tensor, ...]
     answers: tuple[Answer, ...]
     named: bool = False
+    id: str = ""
 
     def __post_init__(self) -> None:
+        if type(self.id) is not str or len(self.id) > LONGEST_NAME:
+            raise ValueError("the id of a request is a text")
         if type(self.at_s) not in {int, float} or not 0 <= self.at_s < math.inf:
             raise ValueError(f"{self.at_s!r:.40} is no time")
         _check_number(self.key, "a key", most=2**64 - 1)
@@ -275,7 +280,7 @@ def _said_of(request: Request, blobs: list[bytes]) -> list[Any]:
         [one.version, one.role.value, None if one.outputs is None else _tensors_said(one.outputs, blobs)]
         for one in request.answers
     ]
-    return [request.at_s, request.key, dict(request.segment), inputs, answers, request.named]
+    return [request.at_s, request.key, dict(request.segment), inputs, answers, request.named, request.id]
 
 
 def _tensors_said(tensors: Iterable[Tensor], blobs: list[bytes]) -> list[Any]:
@@ -300,8 +305,8 @@ def _batch(raw: bytes) -> Batch:
 
 def _request(said: Sequence[Any], blobs: _Blobs) -> Request:
     at_s, key, segment, listed, answers, named = said[:6]
-    inputs = blobs.tensors(listed)
-    return Request(at_s, key, segment, inputs, tuple(_answer(one, blobs) for one in answers), named is True)
+    inputs, request_id = blobs.tensors(listed), said[6] if len(said) > _OLDER else ""
+    return Request(at_s, key, segment, inputs, tuple(_answer(one, blobs) for one in answers), named is True, request_id)
 
 
 def _answer(said: Sequence[Any], blobs: _Blobs) -> Answer:

@@ -339,6 +339,9 @@ class GatewaySettings(_Section):
     certificate: File | None = None
 
 
+_NOT_TOLD: Final = ("webhooks", "webhook_pauses", "rollback_secret_file")
+
+
 class Installation(_Section):
     """What a sidecar is told when it starts, in a file that nobody else may read: the address may hold a password.
 
@@ -366,7 +369,7 @@ class Installation(_Section):
 
     def to_json(self) -> str:
         """As it stands in the file: with address and key, and without webhooks, which a sidecar does not call."""
-        said = self.model_dump(mode="json", exclude={"drift": {"webhooks"}})
+        said = self.model_dump(mode="json", exclude={"drift": set(_NOT_TOLD)})
         if self.gateway is not None and self.gateway.key is not None:
             said["gateway"]["key"] = self.gateway.key.get_secret_value()
         return json.dumps({**said, "redis_url": self.redis_url.get_secret_value()})

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from drift.errors import Damaged, Misaddressed, Unavailable, Unsuitable
 from drift.findings import Finding
-from drift.keys import GROUP, MOST_FINDINGS, MOST_HISTORY, DriftKeys
+from drift.keys import CAPTURED_KEPT_MS, GROUP, MOST_FINDINGS, MOST_HISTORY, DriftKeys
 from drift.labels import Labelled
 from drift.status import Status, WindowSeen, finite
 from registry.redis_store import TIMEOUT_S, Errors, RedisStore, reply
@@ -100,14 +100,23 @@ class Store(RedisStore):
         url: of the server.
         keys: what is called how.
         timeout_s: how long one command may take.
+        captured_bytes: of a model's samples that were read, so many are kept for whoever trains anew.
 
     Raises:
         Misaddressed: the address cannot be used; its text does not repeat it, since it may hold a password.
     """
 
-    def __init__(self, url: str, keys: DriftKeys, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        keys: DriftKeys,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        captured_bytes: Callable[[str], int] = lambda _: 0,
+    ) -> None:
         super().__init__(url, _ERRORS, timeout_s)
         self.keys = keys
+        self._captured_bytes = captured_bytes
 
     async def models(self) -> Sequence[str]:
         """Names of those that have samples, in order."""
@@ -159,9 +168,10 @@ class Store(RedisStore):
             after: '>' for new ones, or the id after which those that were read and not acknowledged are read again.
             count: how many at most.
         """
-        names = [self.keys.lease(model), self.keys.samples(model)]
+        names = [self.keys.lease(model), self.keys.samples(model), self.keys.captured(model)]
+        asked = [token, GROUP, str(count), after, str(self._captured_bytes(model)), str(CAPTURED_KEPT_MS)]
         async with self._boundary():
-            said = await reply(self._redis.eval(_SAMPLED, len(names), *names, token, GROUP, str(count), after))
+            said = await reply(self._redis.eval(_SAMPLED, len(names), *names, *asked))
             if isinstance(said, int):
                 return None
             return [_entry(one) for one in said[0][1]] if said else []

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from drift.attribution import Cause
 from drift.errors import Unfit
 from drift.signing import TOLERANCE_S, Forged, Stale, Unverified, check, secrets_in, signed
 
@@ -76,26 +77,15 @@ class Kind(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done about an episode: `data.action`, also of what is only recommended."""
+    """What is done about an episode: `data.action`, also of what is only recommended (`drift.attribution`)."""
 
+    NOTHING = "nothing"
     RETRAIN = "retrain"
     ROLLBACK = "rollback"
     NOTIFY = "notify"
     RECOMMEND = "recommend"
     ALERT = "alert"
     PAUSE = "pause"
-
-
-class Cause(StrEnum):
-    """Whose fault it is."""
-
-    INPUTS = "inputs"
-    CANDIDATE = "candidate"
-    ARMS = "arms"
-    SCHEMA = "schema"
-    SEGMENT = "segment"
-    LABELS = "labels"
-    UNKNOWN = "unknown"
 
 
 class Part(StrEnum):

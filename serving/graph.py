@@ -32,7 +32,8 @@ from serving.access.keys import decode as decode_key
 from serving.access.roles import Role
 from serving.control.api import Workshop
 from serving.control.api.desk import Desk
-from serving.control.conductor import Conductor, declared_pools
+from serving.control.captured_windows import CapturedWindows
+from serving.control.conductor import Conductor, Duty, declared_pools
 from serving.control.credentials import Credentials
 from serving.control.deploying import Deployments
 from serving.control.drift_hooks import standing_hooks
@@ -41,6 +42,7 @@ from serving.control.feedback import Feedback
 from serving.control.operations import Operations
 from serving.control.probe import TritonProbe
 from serving.control.registering import performers
+from serving.control.rollback_target import RollbackTarget
 from serving.control.rolling.feed import Feed
 from serving.control.rolling.folder import ledger_folder
 from serving.control.rolling.rolling import Rolling
@@ -49,6 +51,7 @@ from serving.control.store import Store, connect
 from serving.control.threads import on_artifacts
 from serving.control.usage import Routable, Usage
 from serving.control.watched import Drift
+from serving.control.webhooks import Webhooks
 from serving.draining import DrainDoor
 from serving.errors import SettingsError, StartFailed
 from serving.gateway.config import WorkerConfig
@@ -270,12 +273,14 @@ class Control:
         rolling = Rolling(
             self._store, service.traffic, folder=archive, namespace=settings.redis.namespace,
             trusted=settings.control.trusted_addresses, lease_s=settings.redis.lease_s,
-            hooks=hooks, pauses_s=settings.drift.webhook_pauses,
+            hooks=hooks, pauses_s=settings.drift.webhook_pauses, drift=settings.drift,
         )  # fmt: skip
+        windows = CapturedWindows(self._store)
+        keeping: tuple[str, Duty] = ("putting the rows of episodes aside", windows.keep)
         conductor = Conductor(
             service, self._store, pools, settings.models,
             probe=self._probe, operations=operations, boot=installation.boot, lease_s=settings.redis.lease_s,
-            duties=(*self._entrance.duties, ("walking rollouts", rolling.loops.run)),
+            duties=(*self._entrance.duties, ("walking rollouts", rolling.loops.run), keeping),
         )  # fmt: skip
         workshop = Workshop(
             registry, operations, artifacts, settings.registry.allow_pickle, declared_pools(settings.models)
@@ -287,8 +292,14 @@ class Control:
             self._store, declared_in(settings.models),
             horizon_s=settings.feedback.horizon_s, per_s=settings.feedback.items_per_s,
         )  # fmt: skip
+        target = None
+        if hooks.opens_target:
+            target = RollbackTarget(self._store, rolling.rollouts, lambda: hooks.target_secrets)
         drift = Drift(self._store, Baselines(self._registry_store), declared_in(settings.models))
-        desk = Desk(rolling.rollouts, Feed(self._store), self._store, self._store, feedback, drift)
+        desk = Desk(
+            rolling.rollouts, Feed(self._store), self._store, self._store, feedback, drift, rolling.episodes,
+            windows=windows, webhooks=Webhooks(self._store, hooks), target=target,
+        )  # fmt: skip
         await self._entrance.open(service, workshop, listener, metrics, desk=desk)
         gc.collect()
         gc.freeze()  # Ray and the web framework stand for good; the collector need not look at them again

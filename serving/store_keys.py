@@ -222,20 +222,9 @@ class Keys:
         """Stream: what came of the last attempts at deliveries."""
         return self._of("hooks:tried")
 
-    @property
-    def dead_letters(self) -> str:
-        """Hash: ids of deliveries that were given up, to why; "ID/entry" to the ledger's entry."""
-        return self._of("hooks:dead")
-
-    @property
-    def dead_letter_times(self) -> str:
-        """Sorted set: the same ids by when that was, milliseconds since 1970."""
-        return self._of("hooks:dead:times")
-
-    @property
-    def tried_jobs(self) -> str:
-        """Stream: what came of the last attempts at deliveries."""
-        return self._of("hooks:tried")
+    def message(self, key: str) -> str:
+        """What came of a message at our rollback target, by a hash of what it is done once for; it expires."""
+        return self._of(f"hooks:came:{key}")
 
     def rollouts_of(self, model: str) -> str:
         """Sorted set: ids of that model's rollouts."""

@@ -72,6 +72,13 @@ CONTROL: Final[Mapping[str, Needs]] = MappingProxyType(
         f"POST {_V1}/drift/episodes/{{episode}}/silence": Needs.OPERATE,
         f"GET {_V1}/drift/silences": Needs.OPERATE,
         f"POST {_V1}/drift/models/{{model}}/silence": Needs.OPERATE,
+        f"GET {_V1}/drift/webhooks": Needs.OPERATE,
+        f"GET {_V1}/drift/webhooks/{{message}}": Needs.OPERATE,
+        f"POST {_V1}/drift/webhooks/{{message}}/replay": Needs.OPERATE,
+        f"POST {_V1}/drift/webhooks/replay": Needs.OPERATE,
+        f"POST {_V1}/drift/webhooks/test": Needs.OPERATE,
+        f"POST {_V1}/drift/hooks/rollback": Needs.NOTHING,  # a signature is shown in the place of a key
+        f"GET {_V1}/drift/episodes/{{episode}}/window.parquet": Needs.OPERATE,
         f"GET {_V1}/drift/baselines": Needs.OPERATE,
         f"GET {_V1}/drift/models/{{model}}/versions/{{version}}": Needs.OPERATE,
         f"GET {_V1}/drift/models/{{model}}/versions/{{version}}/baseline": Needs.OPERATE,

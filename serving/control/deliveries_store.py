@@ -255,6 +255,17 @@ class DeliveryStore(BaseStore):
             jobs, dead = await reply(self._redis.hmget(self.keys.jobs, [_DROPPED, _DROPPED_DEAD]))
         return int(jobs or 0), int(dead or 0)
 
+    async def message_came(self, key: str) -> str | None:
+        """What came of a message at our rollback target; None where it is new, or was forgotten."""
+        async with self._boundary():
+            said = await reply(self._redis.get(self.keys.message(key)))
+        return None if said is None else str(said.decode())
+
+    async def keep_message(self, key: str, said: str, kept_s: int) -> None:
+        """Keeps what came of a message for so long; what was said first stays."""
+        async with self._boundary():
+            await reply(self._redis.set(self.keys.message(key), said, ex=kept_s, nx=True))
+
     @property
     def _queue(self) -> list[str]:
         return [self.keys.due_jobs, self.keys.jobs, self.keys.tried_jobs]

@@ -35,6 +35,7 @@ class FakeDeliveries:
         self._dead: dict[str, DeadLetter] = {}
         self._tried: list[Tried] = []
         self._dropped = self._dropped_dead = 0
+        self._came: dict[str, str] = {}
 
     async def due_jobs(self) -> Sequence[str]:
         """Ids of at most `MOST_DUE` deliveries that are due, the longest due first; no hook keeps others out."""
@@ -133,6 +134,17 @@ class FakeDeliveries:
         """Deliveries that found no room, and dead letters that fell off."""
         self._at_hand()
         return self._dropped, self._dropped_dead
+
+    async def message_came(self, key: str) -> str | None:
+        """What came of a message at our rollback target."""
+        self._at_hand()
+        return self._came.get(key)
+
+    async def keep_message(self, key: str, said: str, kept_s: int) -> None:
+        """Keeps what came of a message."""
+        del kept_s
+        self._at_hand()
+        self._came.setdefault(key, said)
 
     def _lead_of(self, fence: int) -> None:
         """Refuses what a deposed conductor would write."""

@@ -24,6 +24,7 @@ from serving.control.fake_evidence import FakeEvidence
 from serving.control.fake_feedback import FakeFeedback
 from serving.control.fake_records import FakeRecords
 from serving.control.fake_rollouts import FakeRollouts
+from serving.control.fake_windows import FakeWindows
 from serving.control.publishing import (
     NOTHING,
     Answer,
@@ -41,7 +42,7 @@ from serving.endpoint import NO_LOAD, Endpoint, Load
 from serving.leases import GatewayLease, IdKeys, Recovery, next_key_id
 
 
-class FakeStore(FakeRecords, FakeAccess, FakeRollouts, FakeEvidence, FakeFeedback, FakeDrift):
+class FakeStore(FakeRecords, FakeAccess, FakeRollouts, FakeEvidence, FakeFeedback, FakeDrift, FakeWindows):
     """What `serving.control.store.Store` does, without a server.
 
     Args:
@@ -55,6 +56,7 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts, FakeEvidence, FakeFeedbac
         FakeEvidence.__init__(self, self._reach, self._lead_of, self.now_ms)
         FakeFeedback.__init__(self, self._reach, self.now_ms)
         FakeDrift.__init__(self, self._reach)
+        FakeWindows.__init__(self, self._reach)
         self._drop = self._forget_case
         self._clock = clock
         self._head = NO_HEAD

@@ -36,6 +36,7 @@ from serving.control.publication_form import answer_from, encode_entry, script_a
 from serving.control.publishing import NOTHING, Answer, Beside, Change, LedgerEntry, Publication, Published, State
 from serving.control.publishing import publish as publish_change
 from serving.control.rollouts_store import RolloutStore
+from serving.control.windows_store import WindowStore
 from serving.control.wishes_store import WishStore
 from serving.leases import IdKeys, head_from, id_keys_from, next_key_id
 from serving.store_keys import Keys
@@ -69,7 +70,7 @@ def connect(url: str, namespace: str, *, timeout_s: float = TIMEOUT_S) -> Store:
 
 class Store(
     LeaseStore, WishStore, OperationStore, AccessStore, LedgerStore, RolloutStore, EvidenceStore, FeedbackStore,
-    DeliveryStore, DriftStore, IncidentStore,
+    DeliveryStore, DriftStore, IncidentStore, WindowStore,
 ):  # fmt: skip
     """One installation's keys on one Redis server. Make it with `connect`."""
 

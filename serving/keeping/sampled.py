@@ -92,6 +92,7 @@ def sampled(
                 for one, told in zip(answers, outputs, strict=True)
             ),
             named=bool(asked.asked),
+            id=captured.request_id,
         )
     except ValueError as error:
         raise Unsampled("unreadable") from error

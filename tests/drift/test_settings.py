@@ -65,3 +65,4 @@ def test_the_sidecar_is_told_all_but_webhooks_and_shows_no_password() -> None:
     assert read.drift == told.drift.model_copy(update={"webhooks": ()})
     assert "pw" not in repr(told)
     assert "secret" not in told.to_json() + repr(told).replace("secret_file", "")
+    assert "pauses" not in told.to_json()

@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from drift import attribution
 from drift.errors import Unfit
 from drift.webhooks import (
     ACTIONS,
@@ -139,6 +140,11 @@ def test_the_shipped_schema_is_that_of_the_messages() -> None:
     validator.validate(message_of("drift.test", {}))
     assert not validator.is_valid(message_of("drift.rollback", {}))
     assert not validator.is_valid(message_of("drift.elsewhere", {}))
+
+
+def test_every_action_of_the_attribution_can_be_told() -> None:
+    """And that a rollout was paused."""
+    assert {one.value for one in Action} == {one.value for one in attribution.Action} | {"pause"}
 
 
 def test_an_episode_that_is_no_name_has_no_path() -> None:

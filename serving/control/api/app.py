@@ -14,6 +14,9 @@ from serving.control.api import (
     differences,
     drift,
     drift_episodes,
+    drift_target,
+    drift_webhooks,
+    drift_windows,
     epochs,
     events,
     feedback,
@@ -113,7 +116,8 @@ def create_app(
     with_models = (registry.routes, versions.routes, aliases.routes, deployments.routes, operations.routes)
     paths = APIRouter(prefix="/api/v1", responses=PROBLEMS)
     with_keys = () if key_service is None else (keys.routes,)
-    for routes in (*always, *with_desk, *with_keys, *(() if workshop is None else with_models)):
+    with_hooks = () if desk is None else (drift_webhooks.routes, drift_windows.routes, drift_target.routes)
+    for routes in (*always, *with_desk, *with_hooks, *with_keys, *(() if workshop is None else with_models)):
         paths.include_router(routes)
     app.include_router(paths)
     app.add_api_route("/healthz", _live, methods=["GET"], summary="Whether this process answers", tags=["health"])

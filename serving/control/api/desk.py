@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
 from router.epoch import Head
+from serving.control.captured_windows import CapturedWindows
 from serving.control.feedback import Feedback
+from serving.control.rollback_target import RollbackTarget
 from serving.control.rolling.drift_episodes import Episodes
 from serving.control.rolling.feed import Feed
 from serving.control.rolling.kept import Answered, Claim
 from serving.control.rolling.service import Rollouts
 from serving.control.watched import Drift
+from serving.control.webhooks import Webhooks
 from serving.leases import GatewayLease
 
 
@@ -55,6 +58,9 @@ class Desk:
         epochs: which there were.
         feedback: what happened after requests; None where nobody may say.
         drift: how versions are watched; None where nobody knows.
+        windows: rows of episodes of drift; None where none are kept.
+        webhooks: deliveries; None where there are none.
+        target: takes rollouts back for webhooks; None where none may ask.
         episodes: of drift, and what is done about it; None where nobody keeps them.
     """
 
@@ -64,6 +70,9 @@ class Desk:
     epochs: Epochs
     feedback: Feedback | None = None
     drift: Drift | None = None
+    windows: CapturedWindows | None = field(default=None, kw_only=True)
+    webhooks: Webhooks | None = field(default=None, kw_only=True)
+    target: RollbackTarget | None = field(default=None, kw_only=True)
     episodes: Episodes | None = None
 
 

@@ -15,6 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from drift.webhooks import LONGEST_BODY
 from serving.control.api.caller import READING, header
 from serving.errors import STATUS, Refusal
 
@@ -25,6 +26,8 @@ LARGEST_BASELINE = 44 * 1024 * 1024
 """`registry.baselines.MOST_BYTES` in base64, and some words."""
 LARGEST_FEEDBACK = 1024 * 1024
 """A batch has up to a thousand items."""
+LARGEST_MESSAGE = LONGEST_BODY
+"""At the rollback target."""
 
 SLOWEST_BODY_S: Final = 30.0
 """How long a body may take from the moment that somebody waits for it."""
@@ -34,6 +37,7 @@ LINGER_S: Final = 1.0
 _REGISTRY = "/api/v1/registry/"
 _DRIFT = "/api/v1/drift/models/"
 _FEEDBACK = "/api/v1/feedback"
+_TARGET = "/api/v1/drift/hooks/"
 
 
 class BodyLimit:
@@ -130,6 +134,8 @@ def _most(path: str) -> int:
         return LARGEST_REGISTRATION
     if path.startswith(_DRIFT):
         return LARGEST_BASELINE
+    if path.startswith(_TARGET):
+        return LARGEST_MESSAGE
     return LARGEST_FEEDBACK if path == _FEEDBACK else LARGEST_BODY
 
 

@@ -45,8 +45,9 @@ class SecretFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stamp = self._look()
+        self._stamp: _Stamp | None = self._look()
         self._secrets = self._read()
+        self._wrong = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -55,18 +56,19 @@ class SecretFile:
             stamp = self._look()
             if stamp != self._stamp:
                 self._stamp = stamp
-                self._secrets = self._read()
+                self._secrets, self._wrong = self._read(), ""
                 _log.info("the secrets in %s have changed, and are used from now on", self.path)
         except Unreadable as error:
-            if self._stamp is not None:
+            if str(error) != self._wrong:
                 _log.warning("the secrets that were in %s before stay in use: %s", self.path, error)
-            self._stamp = None  # told once; looked at again each time
+            self._wrong = str(error)
         return self._secrets
 
-    def _look(self) -> _Stamp | None:
+    def _look(self) -> _Stamp:
         try:
             said = self.path.stat()
         except OSError as error:
+            self._stamp = None
             raise Unreadable(f"{error.strerror or 'it cannot be looked at'}") from error
         return _Stamp(said.st_mtime_ns, said.st_ino, said.st_size)
 
