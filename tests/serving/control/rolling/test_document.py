@@ -98,6 +98,14 @@ def test_how_answers_are_compared_is_part_of_the_plan() -> None:
         document_from({**SHADOW, "compare": {"keep": -1}})
 
 
+def test_how_far_arms_may_differ_is_the_rollouts_own_word() -> None:
+    """Total variation, from 0 to 1; beside a plan, too, for it is no part of what happens to traffic."""
+    assert document_from({**CANARY, "drift": {"arms": 0}}).arms_tolerance == 0.0
+    assert document_from({**PLAN, "drift": {"arms": 0.25}}).arms_tolerance == 0.25
+    for nothing in ({}, {"drift": {}}, {"drift": {"arms": None}}):
+        assert document_from({**CANARY, **nothing}).arms_tolerance is None
+
+
 def test_a_shadow_leaves_everything_as_it_was() -> None:
     """A version of its own, or the candidate."""
     plan = document_from(SHADOW).plan
@@ -212,6 +220,9 @@ def test_a_salt_can_be_named() -> None:
         ({**CANARY, "judged_by": {"guardrails": [{"watches": "errors", "margin": 1.0}]}}, "judged_by.guardrails"),
         ({**CANARY, "judged_by": {"guardrails": [{"watches": "latency", "limit": 0.1}]}}, "judged_by.guardrails"),
         ({**CANARY, "on_incident": "panic"}, "on_incident"),
+        ({**CANARY, "drift": {"arms": 1.5}}, "drift.arms"),
+        ({**CANARY, "drift": {"arms": "10%"}}, "drift.arms"),
+        ({**CANARY, "drift": {"arm": 0.1}}, "drift.arm is not understood"),
         ({"candidate": 2, "canary": {"steps": ["1%"], "needs": "luck"}}, "canary.needs is 'luck'"),
         ({**PLAN, "judged_by": {}}, "judged_by beside a plan"),
         ({"shadow": {}}, "shadow.version is missing"),
