@@ -101,9 +101,18 @@ def down(*, config: Config = None, state_dir: StateDir = None) -> None:
 
 @app.command()
 def demo(
-    *, once: Annotated[bool, typer.Option("--once", help="Stop after the table instead of staying up.")] = False
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Stop at the end instead of staying up.")] = False,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Show how a shift is found, trained for and rolled out: minutes.")
+    ] = False,
 ) -> None:
     """Train two versions of a model, serve them, and send requests through the split."""
+    if drift:
+        from serving.demo import drifting  # noqa: PLC0415 - brings torch
+
+        drifting.run(once=once)
+        return
     from serving.demo import show  # noqa: PLC0415 - brings torch
 
     show.run(once=once)

@@ -58,6 +58,12 @@ class People:
         labels: the file of what was true, a line of feedback each.
         per_s: requests a second, as long as answers come in time.
         clock: seconds since 1970.
+
+    Attributes:
+        asked: requests that were answered.
+        failed: requests that were not.
+        said: labels that the control API has taken.
+        trouble: what went wrong last; empty for nothing.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class People:
         self._answered: deque[Answered] = deque(maxlen=_REMEMBERED)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="people")
+        self.asked = 0
         self.failed = 0
         self.said = 0
         self.trouble = ""
@@ -123,6 +130,7 @@ class People:
             self.trouble = f"a request failed: {str(error) or type(error).__name__}"
             return
         now_s = self._clock()
+        self.asked += 1
         self._answered.append(Answered(now_s, version, predicted == label, turned))
         self._waiting.append((now_s + _LATER_S, {"request_id": request_id, "label": label, "predicted": predicted}))
 

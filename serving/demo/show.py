@@ -66,7 +66,7 @@ def run(*, once: bool = False) -> None:
         SluiceError: something did not come up, or an answer was not what it had to be.
     """
     settings = _settings()
-    _make_room(settings.state_dir)
+    make_room(settings.state_dir)
     models = settings.state_dir / "models"
     subprocess.run([sys.executable, "-m", "serving.demo.train", str(models)], check=True)
     with np.load(models / MODEL / "rows.npz") as kept:
@@ -89,7 +89,7 @@ def _settings() -> Settings:
     return load_settings(overrides={"models": [{"name": MODEL, "versions": versions, "traffic": {1: "90%", 2: "10%"}}]})
 
 
-def _make_room(state_dir: Path) -> None:
+def make_room(state_dir: Path) -> None:
     """Begins anew, unless the folder holds somebody's real installation."""
     mark = state_dir / _MARK
     if state_dir.exists() and any(state_dir.iterdir()) and not mark.exists():

@@ -47,7 +47,7 @@ def _serve(told: argparse.Namespace) -> None:
     credentials = from_environment(os.environ, _log.warning).trusting(told.certificate)
     setup = Setup(
         told.model, told.folder, told.training, told.held, told.labels, told.fewest, told.window_rows, told.hold,
-        told.trial,
+        told.trial, told.patience_s,
     )  # fmt: skip
     diary = Diary(setup.folder)
     listener = _listener(told)
@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--socket", type=int, help=argparse.SUPPRESS)
     add("--fewest", type=int, default=1_000, help="captured rows with labels that it takes")
     add("--window-rows", type=int, default=500, help="rows of a window, as drift.window.rows has it")
+    add("--patience-s", type=float, default=604_800.0, help="how long labels are waited for")
     add("--hold", default="10m", help="how long the rollout's first steps take")
     add("--trial", default="1d", help="how long both versions stand side by side at most")
     return parser

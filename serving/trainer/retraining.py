@@ -14,12 +14,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from drift.schema import Declared
 from serving.demo import train
 from serving.trainer.judging import Verdict, verdict
 from serving.trainer.rows import Rows, split
 
 INPUT: Final = "pixels"
 OUTPUT: Final = "digit"
+DECLARED: Final = Declared(wide=frozenset({INPUT}))
+"""An image is watched as a whole: pixels that were always dark say nothing by themselves (docs/drift.md, `--wide`)."""
 
 _HIDDEN: Final = 2
 """The architecture: a network with a hidden layer."""

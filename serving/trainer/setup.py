@@ -20,6 +20,7 @@ class Setup:
         window_rows: of a window of the new version's baseline (`drift.window.rows`).
         hold: how long the rollout's first steps take.
         trial: how long both versions stand side by side at most, until it is shown which is better.
+        patience_s: how long labels are waited for, seconds.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Setup:
     window_rows: int = 500
     hold: str = "10m"
     trial: str = "1d"
+    patience_s: float = 604_800.0
 
 
 def rollout_of(setup: Setup, candidate: int, episode: str) -> dict[str, object]:

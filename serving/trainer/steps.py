@@ -28,11 +28,11 @@ from serving.control.client import ControlClient
 from serving.control.drift_client import DriftClient
 from serving.control.models_client import ModelsClient, VersionAnswer
 from serving.control.rollouts_client import RolloutsClient
-from serving.errors import ControlError
+from serving.errors import ControlError, SluiceError
 from serving.trainer import retraining
 from serving.trainer.diary import Diary, Episode, Step, write
-from serving.trainer.retraining import INPUT
-from serving.trainer.rows import Unusable, labels_in, rows_in, window_in
+from serving.trainer.retraining import DECLARED, INPUT
+from serving.trainer.rows import Rows, Unusable, labels_in, rows_in, window_in
 from serving.trainer.setup import Setup, rollout_of
 from serving.triton.signature import SIGNATURE, read_signature
 
@@ -54,6 +54,10 @@ _PASSING_STATUSES: Final = frozenset({
 
 AsksVersion = Callable[[int, NDArray[np.float32]], NDArray[np.int64]]
 """From a version and pixels [n, 64] to the digits [n] that it answers."""
+
+
+class NotYet(SluiceError):  # noqa: N818 - named after what it means
+    """What is needed may come by itself: it is to be looked for again."""
 
 
 class Steps:
@@ -94,6 +98,7 @@ class Steps:
 
         Raises:
             ControlError: the control API refused it, or does not answer (`is_passing`).
+            NotYet: labels have to come first.
             Unusable: of what there is to train on nothing can be learned.
         """
         return self._next[episode.step](episode)
@@ -101,20 +106,21 @@ class Steps:
     # One step each.
 
     def _fetch(self, episode: Episode) -> Episode:
+        """Anew each time, for labels come later than requests, and so may rows."""
         if not episode.window.startswith(_API):
-            return self._at(episode, Step.DECLINED, "no rows were captured: switch the payload log on")
+            return self._at(episode, Step.DECLINED, "no rows were captured, so there is nothing to train on")
         answer = self._control.answer("GET", episode.window.removeprefix(_API), wait_s=_FETCH_S)
-        found = self._control.check(answer).content
-        write(self._file(episode, _WINDOW), found)
-        return self._at(episode, Step.FETCHED, f"the captured window has {len(found):,} bytes")
+        write(self._file(episode, _WINDOW), self._control.check(answer).content)
+        labelled, fewest = len(self._window(episode)), self._setup.fewest
+        words = f"{labelled:,} captured rows have labels"
+        if labelled >= fewest:
+            return self._at(episode, Step.FETCHED, words)
+        if self._clock() - episode.received_s < self._setup.patience_s:
+            raise NotYet(f"{words}, and {fewest:,} are needed")
+        return self._at(episode, Step.DECLINED, f"{words}, and {fewest:,} would be needed")
 
     def _train(self, episode: Episode) -> Episode:
-        setup = self._setup
-        window = window_in(self._file(episode, _WINDOW), INPUT, labels_in(setup.labels))
-        if len(window) < setup.fewest:
-            return self._at(
-                episode, Step.DECLINED, f"{len(window):,} captured rows have labels, and {setup.fewest:,} are needed"
-            )
+        setup, window = self._setup, self._window(episode)
         stable = episode.stable or self._control.policy(setup.model)["policy"]["stable"]
         folder = self._file(episode, _ARTIFACT)
         shutil.rmtree(folder, ignore_errors=True)
@@ -195,11 +201,15 @@ class Steps:
 
     def _baseline(self, episode: Episode, number: int) -> tuple[bytes, str]:
         """Of the captured rows, for those are what the new version is to be held against; its bytes and digest."""
-        window = window_in(self._file(episode, _WINDOW), INPUT, labels_in(self._setup.labels))
+        window = self._window(episode)
         said = read_signature((self._file(episode, _ARTIFACT) / SIGNATURE).read_bytes())
         signature = signature_from_dict(json.loads(said.text()))
         order = Order(
-            ModelName(self._setup.model), VersionNumber(number), signature, window_rows=self._setup.window_rows
+            ModelName(self._setup.model),
+            VersionNumber(number),
+            signature,
+            DECLARED,
+            window_rows=self._setup.window_rows,
         )
         with np.load(self._file(episode, _PREDICTIONS)) as kept:
             outputs = Table({name: kept[name] for name in kept.files})
@@ -208,6 +218,10 @@ class Steps:
         except DriftError as error:
             raise Unusable(f"No baseline can be made of the captured rows: {error.sentence}", error.hint) from error
         return found.blob, found.digest
+
+    def _window(self, episode: Episode) -> Rows:
+        """The captured rows with the labels that are known by now."""
+        return window_in(self._file(episode, _WINDOW), INPUT, labels_in(self._setup.labels))
 
     def _free_number(self) -> int:
         model = self._setup.model

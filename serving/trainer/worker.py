@@ -15,7 +15,7 @@ import structlog
 
 from serving.errors import ControlError, SluiceError
 from serving.trainer.diary import Diary, Episode, Step
-from serving.trainer.steps import is_passing
+from serving.trainer.steps import NotYet, is_passing
 
 PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Before a step is tried again; the last one from then on."""
@@ -96,10 +96,10 @@ class Worker:
             after = self._steps.after(episode)
         except ControlError as error:
             after = self._put_off(episode, error) if is_passing(error) else self._failed(episode, error)
+        except (NotYet, OSError) as error:
+            after = self._put_off(episode, error)
         except SluiceError as error:
             after = self._failed(episode, error)
-        except OSError as error:
-            after = self._put_off(episode, error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours ends this episode, and no other
             _log.exception("it cannot go on, for a mistake of the trainer's", episode=episode.id)
             after = self._failed(episode, SluiceError(f"A mistake of the trainer's: {error!r}.", "Its log says where."))

@@ -110,7 +110,15 @@ class Room:
         if method == "PUT" and last == "baseline":
             self.baselines[version] = self.baselines.get(version, 0) + 1
             return _ok(
-                model=MODEL, version=version, digest="", size_bytes=1, rows=1, learned=False, made=WHEN, kept_by=""
+                model=MODEL,
+                version=version,
+                digest="",
+                size_bytes=1,
+                rows=1,
+                learned=False,
+                made=WHEN,
+                kept_by="",
+                again=False,
             )
         if last == "deploy":
             self.deployed[version] = self.deployed.get(version, 0) + 1

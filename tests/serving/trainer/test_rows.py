@@ -46,6 +46,12 @@ def test_a_row_that_was_asked_twice_counts_once(tmp_path: Path) -> None:
     assert (found.inputs.tolist(), found.labels.tolist()) == ([[1.0, 2.0]], [1])
 
 
+def test_without_labels_there_are_no_rows(tmp_path: Path) -> None:
+    """They may come later."""
+    (tmp_path / "window.parquet").write_bytes(window())
+    assert len(window_in(tmp_path / "window.parquet", "pixels", {})) == 0
+
+
 def test_labels_are_the_lines_of_feedback(tmp_path: Path) -> None:
     """Lines of metrics, torn ones and those of texts are passed over."""
     lines = [
@@ -69,7 +75,6 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
         (lambda: rows_in(tmp_path / "other.npz", "x"), "cannot be read"),
         (lambda: window_in(tmp_path / "text", "pixels", {}), "cannot be read"),
         (lambda: window_in(tmp_path / "window.parquet", "x", {}), "no column input.x"),
-        (lambda: window_in(tmp_path / "window.parquet", "pixels", {}), "none has a label"),
     ):
         with pytest.raises(Unusable, match=words):
             use()

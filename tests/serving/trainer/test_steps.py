@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from drift import baseline as baselines
+from drift.baseline import Baseline, Order
+from drift.tables import Table
 from router.plan import End
 from serving.control.rolling.document_plans import plan_of
-from serving.trainer import retraining
+from serving.trainer import retraining, steps
 from serving.trainer.diary import Diary, Episode, Step
 from serving.trainer.judging import compared, verdict
 from serving.trainer.retraining import Retrained
@@ -32,7 +34,8 @@ SIGNATURE = {
         {"name": "scores", "datatype": "FP32", "shape": [10]}, {"name": "digit", "datatype": "INT64", "shape": [1]}
     ],
 }  # fmt: skip
-CALLS = 13
+CALLS = 11
+_MADE: dict[int, Baseline] = {}
 
 
 @pytest.fixture
@@ -66,7 +69,16 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return Retrained(said, training + fresh, len(fresh), {"scores": scores, "digit": back.labels[:, None]})
 
     monkeypatch.setattr(retraining, "retrained", made)
+    monkeypatch.setattr(steps, "made", baseline_made)
     return given
+
+
+def baseline_made(order: Order, inputs: Table, outputs: Table, now_s: float) -> Baseline:
+    """A real one; of each version it is made once, for it takes seconds and all tests have the same rows."""
+    number = int(order.version)
+    if number not in _MADE:
+        _MADE[number] = baselines.made(order, inputs, outputs, now_s)
+    return _MADE[number]
 
 
 def never_right(_: int, rows: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -125,10 +137,10 @@ def test_killed_at_any_call_nothing_is_lost_or_done_twice(setup: Setup, call: in
 
 
 def test_killed_again_and_again_it_still_ends(setup: Setup) -> None:
-    """At every call of every life but the last."""
+    """Each life gets as far as a few calls, and the last one to the end."""
     room, lives = Room(), 0
     while True:
-        room.dies_at, room.after, lives = len(room.calls) + lives % 3, lives % 2 == 0, lives + 1
+        room.dies_at, room.after, lives = len(room.calls) + lives % 7, lives % 2 == 0, lives + 1
         try:
             episode = through(room, setup)
         except Killed:
@@ -197,19 +209,26 @@ def test_what_is_no_better_is_not_registered(setup: Setup, monkeypatch: pytest.M
     assert sorted(room.versions) == [1]
 
 
-def test_too_few_labels_are_said(setup: Setup) -> None:
-    """How many there are, and how many it takes."""
-    lines = setup.labels.read_text().splitlines()[:299]
-    setup.labels.write_text("\n".join(lines))
+def test_labels_are_waited_for(setup: Setup) -> None:
+    """Which come later than requests, and with them the window is fetched anew; after long enough it is declined."""
+    lines = setup.labels.read_text().splitlines()
+    setup.labels.write_text("\n".join(lines[:299]))
     episode = through(Room(), setup)
-    assert (episode.step, episode.words) == (Step.DECLINED, "299 captured rows have labels, and 300 are needed")
+    assert (episode.step, episode.words) == (
+        Step.RECEIVED, "waits: 299 captured rows have labels, and 300 are needed"
+    )  # fmt: skip
+    late = replace(setup, patience_s=0.0)
+    assert through(Room(), late).step is Step.DECLINED
+    shutil.rmtree(setup.folder)
+    setup.labels.write_text("\n".join(lines))
+    assert through(Room(), setup).step is Step.PROMOTED
 
 
 def test_an_episode_without_a_window_is_declined(setup: Setup, tmp_path: Path) -> None:
     """Whoever keeps no rows cannot train on them."""
     diary = Diary(tmp_path / "other")
     worker = Worker(diary, Steps(Room().client, setup, diary, never_right))
-    worker.hear(Episode(**{**asdict(EPISODE), "window": ""}))
+    worker.hear(replace(EPISODE, window=""))
     worker.tick()
     assert worker.episodes[0].step is Step.DECLINED
 
