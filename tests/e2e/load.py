@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
+from loadtests.beside import Beside
 from loadtests.steady import Answer, Steady
 from loadtests.verify import Judged, Noted, Notes, Published, judge
 from router.choose import Facts, Reason, shadowed
@@ -19,7 +18,6 @@ RATE = 100.0
 _UNITS = 10_000
 _STAFF_EVERY = 5
 _STAFF = Said({b"x-tier": b"staff"})
-_OVER_WITHIN_S = 60.0
 
 
 class Seen(NamedTuple):
@@ -29,36 +27,27 @@ class Seen(NamedTuple):
     reason: Reason
 
 
-class Load:
+class Load(Beside):
     """Requests at a constant rate for as long as the block lasts; each names a unit, every fifth says it is staff.
 
     Args:
         host: of the gateway.
         port: of the gateway.
         rate: requests a second.
+        key: that is shown; empty for none.
     """
 
-    def __init__(self, host: str, port: int, rate: float = RATE) -> None:
+    def __init__(self, host: str, port: int, rate: float = RATE, *, key: str = "") -> None:
+        super().__init__()
         self.notes = Notes()
         self.mistaken: list[str] = []
         self._place = host, port
         self._rate = rate
-        self._over = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
+        self._shown = f"authorization: Bearer {key}\r\n" if key else ""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(_OVER_WITHIN_S)
-        assert not self._thread.is_alive(), "the load did not end"
-        if self._error is not None:
-            raise self._error
+    def goes_on(self) -> None:
+        """Sends, and hears."""
+        asyncio.run(self._send())
 
     def judged(self, entries: Iterable[Mapping[str, Any]]) -> Judged:
         """All answers against `choose` and the policies that the ledger has; not one may have failed or be wrong."""
@@ -89,15 +78,18 @@ class Load:
     def _within(self, since: int, before: int | None) -> Iterator[Noted]:
         return (one for one in self.notes if since <= one.epoch and (before is None or one.epoch < before))
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._send())
-        except BaseException as error:  # noqa: BLE001 - told where the block ends
-            self._error = error
-
     async def _send(self) -> None:
-        async with Steady(*self._place, self._rate, _request, self._hear):
-            await asyncio.to_thread(self._over.wait)
+        async with Steady(*self._place, self._rate, self._request, self._hear):
+            await asyncio.to_thread(self.over.wait)
+
+    def _request(self, number: int) -> bytes:
+        body = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [number % 1000]}]})
+        tier = "" if number % _STAFF_EVERY else "x-tier: staff\r\n"
+        head = (
+            f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\n{tier}"
+            f"{self._shown}sluice-unit: {_unit(number)}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        return f"{head}{body}".encode()
 
     def _hear(self, answer: Answer) -> None:
         self.notes.hear(answer)
@@ -114,13 +106,3 @@ def facts(number: int) -> Facts:
 
 def _unit(number: int) -> str:
     return f"customer-{number % _UNITS}"
-
-
-def _request(number: int) -> bytes:
-    body = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [number % 1000]}]})
-    tier = "" if number % _STAFF_EVERY else "x-tier: staff\r\n"
-    head = (
-        f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\n{tier}"
-        f"sluice-unit: {_unit(number)}\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return f"{head}{body}".encode()

@@ -6,11 +6,9 @@ What is asked are the demo's rows with a little noise, so that calm traffic is w
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,6 +17,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from loadtests.beside import Beside
 from tests.e2e.conftest import Models
 from tests.e2e.receiver import HOOK, Receiver, receiver
 from tests.e2e.system import Installation, end, until
@@ -38,7 +37,7 @@ def drawn(rng: np.random.Generator, held: NDArray[np.float32], rows: int) -> NDA
     return found.astype(np.float32)
 
 
-class Traffic:
+class Traffic(Beside):
     """Requests of ten rows, one after the other, in a thread; `shift` is added to one pixel of each row.
 
     Args:
@@ -47,34 +46,19 @@ class Traffic:
     """
 
     def __init__(self, url: str, held: NDArray[np.float32]) -> None:
+        super().__init__()
         self.shift = 0.0
         self._url, self._held = f"{url}/v2/models/digits/infer", held
-        self._over = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(60)
-        assert self._error is None, self._error
-
-    def _run(self) -> None:
+    def goes_on(self) -> None:
+        """One request after the other."""
         rng = np.random.default_rng(5)
-        try:
-            with httpx.Client(timeout=30) as client:
-                while not self._over.wait(0.02):
-                    rows = drawn(rng, self._held, _AT_ONCE)
-                    rows[:, PIXEL] += self.shift
-                    data = {"name": "pixels", "datatype": "FP32", "shape": list(rows.shape), "data": rows.tolist()}
-                    client.post(self._url, json={"inputs": [data]}).raise_for_status()
-        except BaseException as error:  # noqa: BLE001 - told by the block's end
-            self._error = error
+        with httpx.Client(timeout=30) as client:
+            while not self.over.wait(0.02):
+                rows = drawn(rng, self._held, _AT_ONCE)
+                rows[:, PIXEL] += self.shift
+                data = {"name": "pixels", "datatype": "FP32", "shape": list(rows.shape), "data": rows.tolist()}
+                client.post(self._url, json={"inputs": [data]}).raise_for_status()
 
 
 @pytest.fixture

@@ -6,16 +6,15 @@ Rewards are drawn by the client, as its users would give them; the delay of minu
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import pytest
 
+from loadtests.beside import Beside
 from tests.e2e.load import MODEL
 from tests.e2e.numbered import ROW
 from tests.e2e.rolling_room import RollingRoom, rolling_room
@@ -27,7 +26,7 @@ DELAY_S = 4.0
 TRIAL = {"arms": {"2": "50%"}, "for": "1d", "decide": "first", "decide_by": {"metric": "reward"}}
 
 
-class Users:
+class Users(Beside):
     """Clients that ask, and say some seconds later, in no order, how well the answer served them.
 
     Args:
@@ -36,36 +35,21 @@ class Users:
     """
 
     def __init__(self, room: RollingRoom, means: dict[int, float]) -> None:
+        super().__init__()
         self.became: dict[str, int] = {}
         self.said = 0
         self._room, self._means, self._rng = room, means, random.Random(11)
         self._later: deque[tuple[float, dict[str, Any]]] = deque()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._error: BaseException | None = None
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(30)
-        assert self._error is None, self._error
-
-    def _run(self) -> None:
-        try:
-            with httpx.Client(base_url=f"http://{self._room.host}:{self._room.port}") as client:
-                nth = 0
-                while not self._over.is_set():
-                    nth += 1
-                    self._ask(client, nth)
-                    if nth % 10 == 0:
-                        self._say()
-        except BaseException as error:  # noqa: BLE001 - told by the block's end
-            self._error = error
+    def goes_on(self) -> None:
+        """Asks, and says of every tenth answer how those before it were."""
+        with httpx.Client(base_url=f"http://{self._room.host}:{self._room.port}") as client:
+            nth = 0
+            while not self.over.is_set():
+                nth += 1
+                self._ask(client, nth)
+                if nth % 10 == 0:
+                    self._say()
 
     def _ask(self, client: httpx.Client, nth: int) -> None:
         answer = client.post(f"/v2/models/{MODEL}/infer", json=ROW, headers={"sluice-unit": f"user-{nth}"})
