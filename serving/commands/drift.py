@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.commands import drift_baselines, drift_episodes
+from serving.commands import drift_baselines, drift_episodes, drift_webhooks
 from serving.commands.common import AsJson, Config, Url, client, print_json
 from serving.errors import ControlError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="See whether live data is still what models were trained on.", no_args_is_help=True)
 drift_baselines.add_to(app)
 drift_episodes.add_to(app)
+drift_webhooks.add_to(app)
 
 OfModel = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Of one model only.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
