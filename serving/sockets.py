@@ -25,6 +25,8 @@ _LONGEST_NAME = 64
 _PATIENCE_S = 5.0
 _PAUSE_S = 0.1
 _REACHED = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104 - compared, not bound
+EVERY_ADDRESS = frozenset(_REACHED)
+"""A listener that is bound to one of these is on every address of its machine."""
 
 
 def open_listener(host: str, port: int, what: str, key: str) -> socket.socket:
