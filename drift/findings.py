@@ -98,21 +98,43 @@ def read(plain: Mapping[str, Any]) -> Finding:
     """
     with baseline_form.reading("finding"):
         said = _measured(plain, "value", "threshold", "p_value", "log_sum", "log_alarm", "since_s")
+        _check_texts(said, "model", "baseline", "statistic", "episode")
         said["version"] = int(said["version"])
         said["layer"] = Layer(said["layer"])
-        said["span"] = Span(**_measured(said["span"], "first_s", "last_s"))
+        said["span"] = Span(**{**_measured(said["span"], "first_s", "last_s"), "rows": int(said["span"]["rows"])})
         said["changes"] = tuple(map(_change, said["changes"]))
-        said["segment"] = Segment(**_measured(said["segment"], *_OF_SEGMENT)) if said["segment"] else None
-        said["breaks"] = tuple(Break(Broken(one["how"]), one["column"], one["sentence"]) for one in said["breaks"])
+        said["segment"] = _segment(said["segment"]) if said["segment"] else None
+        said["breaks"] = tuple(map(_break, said["breaks"]))
         return Finding(**said)
 
 
 def _change(plain: Mapping[str, Any]) -> Change:
-    moved = Moved(**_measured(plain["moved"], "score", "variation", "stability"))
-    bars = (Bar(**_measured(bar, "before", "after")) for bar in plain["bars"])
+    moved = Moved(**_check_texts(_measured(plain["moved"], "score", "variation", "stability"), "feature"))
+    bars = (Bar(**_check_texts(_measured(bar, "before", "after"), "name")) for bar in plain["bars"])
     return Change(moved, float(plain["share"]), tuple(bars))
+
+
+def _segment(plain: Mapping[str, Any]) -> Segment:
+    return Segment(**_check_texts(_measured(plain, *_OF_SEGMENT), "feature", "name"))
+
+
+def _break(plain: Mapping[str, Any]) -> Break:
+    _check_texts(plain, "column", "sentence")
+    return Break(Broken(plain["how"]), plain["column"], plain["sentence"])
 
 
 def _measured(plain: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """The same, with numbers where numbers belong: whoever reads a finding reckons with them."""
     return {**plain, **{name: float(plain[name]) for name in names}}
+
+
+def _check_texts(plain: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The same, where these are texts.
+
+    Raises:
+        ValueError: they are not.
+    """
+    for name in names:
+        if type(plain[name]) is not str:
+            raise ValueError(f"{name} is {plain[name]!r:.40}")
+    return plain

@@ -10,12 +10,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Final
+from functools import cache
+from types import MappingProxyType, UnionType
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 from drift.errors import Damaged
 
 _LARGEST: Final = 1e300
+_MOST: Final = 2**63 - 1
+_PLAIN: Final = frozenset({int, float, str, bool})
+_Plain = TypeVar("_Plain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class Status:
         layers: after the last window.
         episode: the open one or the last one; None where there was none.
         samples: of the whole model.
+        strata: the hours that the last window was compared with, in words; empty where all are alike.
+        encoders: in words, which model makes what of which input; empty where none does.
     """
 
     model: str
@@ -147,6 +153,8 @@ class Status:
     layers: tuple[LayerStatus, ...] = ()
     episode: EpisodeStatus | None = None
     samples: Samples = field(default_factory=Samples)
+    strata: str = ""
+    encoders: tuple[str, ...] = ()
 
     @property
     def is_drifting(self) -> bool:
@@ -188,6 +196,7 @@ class WindowSeen:
         alarmed: whether an episode was open after it.
         episode: its identity; empty where none was open.
         layers: of those that could say anything, by name.
+        strata: the hours that it was compared with, in words; empty where all are alike.
     """
 
     first_s: float
@@ -198,6 +207,7 @@ class WindowSeen:
     alarmed: bool
     episode: str = ""
     layers: Mapping[str, LayerSeen] = field(default_factory=dict)
+    strata: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", MappingProxyType(dict(self.layers)))
@@ -216,12 +226,13 @@ def read(plain: Mapping[str, Any]) -> Status:
     """
     with _reading("status"):
         said = _known(Status, plain)
-        said["under_way"] = UnderWay(**_known(UnderWay, said.get("under_way", {})))
-        said["samples"] = Samples(**_known(Samples, said.get("samples", {})))
+        said["under_way"] = _made(UnderWay, said.get("under_way", {}))
+        said["samples"] = _made(Samples, said.get("samples", {}))
         said["layers"] = tuple(layer_read(one) for one in said.get("layers", ()))
+        said["encoders"] = _texts(said.get("encoders", ()))
         episode = said.get("episode")
         said["episode"] = None if episode is None else _episode(episode)
-        return Status(**said)
+        return _made(Status, said)
 
 
 def window_read(plain: Mapping[str, Any]) -> WindowSeen:
@@ -232,14 +243,13 @@ def window_read(plain: Mapping[str, Any]) -> WindowSeen:
     """
     with _reading("window that was seen"):
         said = _known(WindowSeen, plain)
-        said["layers"] = {name: LayerSeen(**_known(LayerSeen, one)) for name, one in said["layers"].items()}
-        return WindowSeen(**said)
+        said["layers"] = {str(name): _made(LayerSeen, one) for name, one in said["layers"].items()}
+        return _made(WindowSeen, said)
 
 
 def layer_read(plain: Mapping[str, Any]) -> LayerStatus:
     """The layer in plain values; what is none raises KeyError, TypeError, ValueError or AttributeError."""
-    said = _known(LayerStatus, plain)
-    return LayerStatus(**{**said, "features": _texts(said.get("features", ()))})
+    return _made(LayerStatus, {**plain, "features": _texts(plain.get("features", ()))})
 
 
 def finite(value: float) -> float:
@@ -253,12 +263,41 @@ def evidence(log_sum: float) -> float:
 
 
 def _episode(plain: Mapping[str, Any]) -> EpisodeStatus:
-    said = _known(EpisodeStatus, plain)
-    return EpisodeStatus(**{**said, "layers": _texts(said["layers"])})
+    return _made(EpisodeStatus, {**plain, "layers": _texts(plain["layers"])})
 
 
 def _texts(said: Iterable[object]) -> tuple[str, ...]:
     return tuple(map(str, said))
+
+
+def _made(kind: type[_Plain], plain: Mapping[str, Any]) -> _Plain:
+    """A value of that kind, each member of which is what it is to be: whoever reads it reckons with that."""
+    said = _known(kind, plain)
+    return kind(**{name: _fit(value, _members(kind)[name], name) for name, value in said.items()})
+
+
+@cache
+def _members(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fit(value: object, kind: object, name: str) -> object:
+    """The value as a member of that kind.
+
+    Raises:
+        ValueError, OverflowError: it is none.
+    """
+    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if value is None and type(None) in allowed:
+        return None
+    if float in allowed and type(value) in {int, float}:
+        return float(value)  # type: ignore[arg-type]
+    plain = {one for one in allowed if one in _PLAIN}
+    if plain and type(value) not in plain:
+        raise ValueError(f"{name} is {value!r:.40}")
+    if type(value) is int and not -_MOST <= value <= _MOST:
+        raise ValueError(f"{name} is {value!r:.40}")
+    return value
 
 
 def _known(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,5 +309,5 @@ def _known(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
 def _reading(what: str) -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Damaged(f"This is no {what}: {error}.") from error

@@ -7,15 +7,21 @@ stand beside, by model and number. Both go with the version, in `commit.lua`.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-from registry.baselines import BaselineRecord, Kept, decode_record
+from registry.baselines import BaselineRecord, Kept, Numbers, decode_record
 from registry.changes import AuditEntry
+from registry.codec import decode_standing
+from registry.errors import RegistryError
 from registry.keys import Keys
+from registry.lifecycle import State
 from registry.models import ModelName, VersionNumber
 from registry.redis_store import Errors, RedisStore, reply
+
+_LOG: Final = logging.getLogger(__name__)
 
 # KEYS: baselines, their bytes, states, audit. ARGV: field, number, record, bytes, whether it was learned, entry.
 # Doing it again is harmless, but for a second entry in the log.
@@ -23,7 +29,8 @@ _KEEP: Final = """
 local state = redis.call('HGET', KEYS[3], ARGV[2])
 if state and string.match(state, '^%a+') == 'gone' then return 'gone' end
 local there = redis.call('HGET', KEYS[1], ARGV[1])
-if ARGV[5] == '1' and there and not cjson.decode(there).learned then return 'given' end
+local read, said = pcall(cjson.decode, there or '{"learned": true}')
+if ARGV[5] == '1' and read and type(said) == 'table' and not said.learned then return 'given' end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 redis.call('XADD', KEYS[4], '*', 'entry', ARGV[6])
@@ -52,6 +59,7 @@ class BaselineStore(RedisStore):
     def __init__(self, url: str, errors: Errors, timeout_s: float, keys: Keys) -> None:
         super().__init__(url, errors, timeout_s)
         self.keys = keys
+        self._told_unreadable: set[str] = set()
 
     async def keep_baseline(self, record: BaselineRecord, blob: bytes, entry: AuditEntry) -> Kept:
         """Keeps it in the place of the one that is there, unless the version was deleted."""
@@ -75,14 +83,44 @@ class BaselineStore(RedisStore):
     async def baseline(self, model: ModelName, number: VersionNumber) -> BaselineRecord | None:
         """What is known of the version's baseline; None where it has none."""
         async with self._boundary():
-            said = await reply(self._redis.hget(self.keys.baselines, self.keys.baseline_field(model, number)))
-            return None if said is None else decode_record(said)
+            field = self.keys.baseline_field(model, number)
+            said = await reply(self._redis.hget(self.keys.baselines, field))
+            return None if said is None else self._record(field, said)
 
     async def baselines(self) -> Sequence[BaselineRecord]:
-        """Those of all versions of all models, by model and version."""
+        """Those of all versions of all models that can be read, by model and version."""
         async with self._boundary():
-            found = [decode_record(said) for said in await reply(self._redis.hvals(self.keys.baselines))]
-        return sorted(found, key=lambda one: (one.model, one.version))
+            said = await reply(self._redis.hgetall(self.keys.baselines))
+        found = (self._read(field.decode(errors="replace"), text) for field, text in said.items())
+        return sorted((one for one in found if one is not None), key=lambda one: (one.model, one.version))
+
+    def _read(self, field: str, text: bytes) -> BaselineRecord | None:
+        """The record; None of one that nobody can read, which is said, and must hide no other."""
+        try:
+            found = self._record(field, text)
+        except (ValueError, KeyError, TypeError, RegistryError) as error:
+            if field not in self._told_unreadable:
+                self._told_unreadable.add(field)
+                _LOG.error(
+                    "what is known of the baseline of %.200s cannot be read, bring it again: %.200s", field, error
+                )
+            return None
+        self._told_unreadable.discard(field)
+        return found
+
+    def _record(self, field: str, text: bytes) -> BaselineRecord:
+        found = decode_record(text)
+        if self.keys.baseline_field(found.model, found.version) != field:
+            raise ValueError(f"it is one of {found.model} version {int(found.version)}")
+        return found
+
+    async def numbers(self, model: ModelName) -> Numbers:
+        """Numbers of versions that are there, and of those that were deleted."""
+        async with self._boundary():
+            said = await reply(self._redis.hgetall(self.keys.of(model, "states")))
+            found = {VersionNumber(int(number)): decode_standing(text.decode()) for number, text in said.items()}
+        gone = frozenset(number for number, standing in found.items() if standing.state is State.GONE)
+        return Numbers(frozenset(found) - gone, gone)
 
     async def baseline_blob(self, model: ModelName, number: VersionNumber) -> bytes | None:
         """The bytes that are kept; None where there are none."""

@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from registry.changes import AuditEntry, missing
 from registry.errors import Conflict, Corrupted, NotFound, StoreDamaged, Unacceptable
@@ -54,6 +54,8 @@ class BaselineRecord:
         object.__setattr__(self, "version", VersionNumber(self.version))
         check_digest("baseline's digest", self.digest)
         check_size(self.size_bytes)
+        if type(self.rows) is not int or type(self.learned) is not bool or type(self.kept_by) is not str:
+            raise Unacceptable("The rows of a baseline are a number, it is learned or not, and somebody brought it.")
         if not 0 <= self.made_at_s < _YEAR_10_000_S:
             raise Unacceptable(f"A baseline is made at some time from 1970 on, not {self.made_at_s!r:.40} s after it.")
 
@@ -85,7 +87,10 @@ def decode_record(said: str | bytes) -> BaselineRecord:
     Raises:
         ValueError, KeyError, TypeError, RegistryError: it is none.
     """
-    plain: dict[str, Any] = json.loads(said)
+    try:
+        plain: dict[str, Any] = json.loads(said)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     return BaselineRecord(**plain)
 
 
@@ -97,6 +102,18 @@ class Kept(StrEnum):
     """The version was deleted."""
     GIVEN = "given"
     """It was learned, and somebody has brought one."""
+
+
+class Numbers(NamedTuple):
+    """Versions of one model, as the registry knows them.
+
+    Attributes:
+        there: those that are there.
+        gone: those that were deleted; a number never comes back.
+    """
+
+    there: frozenset[VersionNumber]
+    gone: frozenset[VersionNumber]
 
 
 class BaselineStore(Protocol):
@@ -115,7 +132,10 @@ class BaselineStore(Protocol):
         """What is known of the version's baseline; None where it has none."""
 
     async def baselines(self) -> Sequence[BaselineRecord]:
-        """Those of all versions of all models, by model and version."""
+        """Those of all versions of all models that can be read, by model and version."""
+
+    async def numbers(self, model: ModelName) -> Numbers:
+        """Numbers of versions that are there, and of those that were deleted."""
 
     async def baseline_blob(self, model: ModelName, number: VersionNumber) -> bytes | None:
         """The bytes that are kept; None where there are none."""
@@ -146,6 +166,8 @@ class Baselines:
     ) -> BaselineRecord:
         """Keeps these bytes as the version's baseline, in the place of one that is there.
 
+        Where these very bytes are there already, nothing is done: watching goes on, and the record is as it was.
+
         Args:
             model: whose.
             version: which.
@@ -167,7 +189,9 @@ class Baselines:
         digest = hashlib.sha256(blob).hexdigest()
         record = BaselineRecord(name, number, digest, len(blob), rows, learned, made_at_s, who)
         await self._refuse_other(record, elsewhere=elsewhere)
-        before = await self._store.baseline(name, number)
+        before = await self._there(name, number)
+        if before is not None and before.learned == learned and await self.has(name, number, blob):
+            return before
         said = None if before is None else before.digest
         entry = AuditEntry(who, "baseline", name, f"version {int(number)}", said, digest, why)
         kept = await self._store.keep_baseline(record, blob, entry)
@@ -177,17 +201,26 @@ class Baselines:
             raise Conflict(f"{_sentence(record)} was brought by somebody, and a learned one does not replace it.")
         return record
 
+    async def has(self, model: str, version: int, blob: bytes) -> bool:
+        """Whether these very bytes are kept as the version's baseline."""
+        name, number = ModelName(model), VersionNumber(version)
+        there = await self._there(name, number)
+        if there is None or there.digest != hashlib.sha256(blob).hexdigest():
+            return False
+        return await self._store.baseline_blob(name, number) == blob
+
     async def drop(self, model: str, version: int, *, who: str, why: str = "") -> None:
         """Forgets the version's baseline, so that it is no longer watched.
 
         Raises:
             NotFound: it has none.
         """
-        record = await self.show(model, version)
-        subject = f"version {int(record.version)}"
-        entry = AuditEntry(who, "drop baseline", record.model, subject, record.digest, None, why)
-        if not await self._store.drop_baseline(record.model, record.version, entry):
-            raise _none_of(record.model, record.version)
+        name, number = ModelName(model), VersionNumber(version)
+        record = await self._there(name, number)
+        digest = None if record is None else record.digest
+        entry = AuditEntry(who, "drop baseline", name, f"version {int(number)}", digest, None, why)
+        if not await self._store.drop_baseline(name, number, entry):
+            raise _none_of(name, number)
 
     async def show(self, model: str, version: int) -> BaselineRecord:
         """What is known of the version's baseline.
@@ -202,8 +235,22 @@ class Baselines:
         return record
 
     async def all(self) -> Sequence[BaselineRecord]:
-        """Those of all versions of all models, by model and version: who watches looks for what changed."""
+        """Those of all versions of all models, by model and version: who watches looks for what changed.
+
+        Records that cannot be read are left out; the log names them.
+        """
         return await self._store.baselines()
+
+    async def numbers(self, model: str) -> Numbers:
+        """Numbers of that model's versions that are registered, and of those that were deleted."""
+        return await self._store.numbers(ModelName(model))
+
+    async def _there(self, model: ModelName, number: VersionNumber) -> BaselineRecord | None:
+        """What is known of the one that is to be replaced; None where nobody can read it."""
+        try:
+            return await self._store.baseline(model, number)
+        except StoreDamaged:
+            return None
 
     async def read(self, model: str, version: int) -> tuple[BaselineRecord, bytes]:
         """The version's baseline: what is known of it, and its bytes, which are those that were brought.

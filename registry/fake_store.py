@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from registry.baselines import BaselineRecord, Kept
+from registry.baselines import BaselineRecord, Kept, Numbers
 from registry.changes import Answer, AuditEntry, Change, Facts, Recorded
 from registry.codec import decode_version, encode_standing, encode_summary, encode_version, listed_from
 from registry.errors import StoreUnavailable
@@ -141,6 +141,12 @@ class FakeStore:
         self._reach()
         found = [record for kept in self._models.values() for record, _ in kept.baselines.values()]
         return sorted(found, key=lambda one: (one.model, one.version))
+
+    async def numbers(self, model: ModelName) -> Numbers:
+        """Numbers of versions that are there, and of those that were deleted."""
+        standings = self._kept(model).standings
+        gone = frozenset(number for number, standing in standings.items() if standing.state is State.GONE)
+        return Numbers(frozenset(standings) - gone, gone)
 
     async def baseline_blob(self, model: ModelName, number: VersionNumber) -> bytes | None:
         """The bytes that are kept; None where there are none."""

@@ -40,9 +40,10 @@ def show_statuses(statuses: Sequence[StatusAnswer], baselines: Iterable[Baseline
 
 def show_baseline(one: BaselineAnswer) -> None:
     """What a version is held against from now on."""
+    already = ", as it was before: watching goes on" if one["again"] else ""
     console().print(
         f"{printable(one['model'])} version {one['version']} is held against {one['rows']:,} rows, "
-        f"{one['size_bytes']:,} bytes, digest {one['digest']}",
+        f"{one['size_bytes']:,} bytes, digest {one['digest']}{already}",
         soft_wrap=True,
     )
 
@@ -85,6 +86,10 @@ def show_seen(seen: SeenAnswer) -> None:
     out.print(printable(status["sentence"] if status else "No sidecar has looked at it yet."), soft_wrap=True)
     if status is not None:
         out.print(table("layers", ("layer", "statistic", "value", "calm", "evidence", "alarm at", ""), _layers(status)))
+        if status["strata"]:
+            out.print(f"compared with {printable(status['strata'])}", soft_wrap=True)
+        for words in status["encoders"]:
+            out.print(f"encoded: {printable(words)}", soft_wrap=True)
     if seen["findings"]:
         show_finding(seen["findings"][0])
     else:

@@ -32,8 +32,10 @@ class StatusAnswer(TypedDict):
     rows_under_way: int
     rows_wanted: int
     layers: list[dict[str, Any]]
+    strata: str
     episode: dict[str, Any] | None
     samples: dict[str, int]
+    encoders: list[str]
 
 
 class StatusesAnswer(TypedDict):
@@ -84,6 +86,7 @@ class BaselineAnswer(TypedDict):
     learned: bool
     made: str
     kept_by: str
+    again: bool
 
 
 class BaselinesAnswer(TypedDict):

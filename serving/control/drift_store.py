@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ from serving.control.rolling.shelf import BEGINNING, place_of
 MOST_FINDINGS: Final = 1_000
 """How many findings are read at once."""
 
+_ODD: Final = (DriftError, ValueError, TypeError, OverflowError, RecursionError)
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
 _UNREADABLE: Final = "What the sidecar wrote of it cannot be read: it is of another release."
 
 
@@ -79,15 +82,18 @@ class DriftStore(BaseStore):
 
 
 def _status(field: str, said: bytes) -> Status:
-    with suppress(DriftError, ValueError, TypeError):
-        return status.read(_legible(json.loads(said)))
-    model, _, version = field.rpartition("/")
-    return Status(model, int(version) if version.isascii() and version.isdigit() else 0, "", _UNREADABLE, 0.0)
+    model, _, number = field.rpartition("/")
+    version = int(number) if _NUMBER.fullmatch(number) else 0
+    with suppress(*_ODD):
+        found = status.read(_legible(json.loads(said)))
+        if (found.model, found.version) == (model, version):
+            return found
+    return Status(model, version, "", _UNREADABLE, 0.0)
 
 
 def _windows(said: Iterable[bytes]) -> Iterable[WindowSeen]:
     for text in said:
-        with suppress(DriftError, ValueError, TypeError):
+        with suppress(*_ODD):
             yield status.window_read(_legible(json.loads(text)))
 
 
@@ -96,7 +102,7 @@ def _found(said: Any) -> Sequence[Found]:  # noqa: ANN401 - redis-py types its r
 
 
 def _finding(said: bytes) -> Finding | None:
-    with suppress(DriftError, ValueError, TypeError):
+    with suppress(*_ODD):
         return findings.read(_legible(json.loads(said)))
     return None
 

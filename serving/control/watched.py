@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from drift import baseline
 from drift.errors import DriftError
@@ -52,6 +52,18 @@ class ToldFinding:
 
     id: str
     finding: Finding
+
+
+class Brought(NamedTuple):
+    """A baseline that was brought.
+
+    Attributes:
+        record: what is known of it.
+        again: whether these very bytes were there before.
+    """
+
+    record: BaselineRecord
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +174,10 @@ class Drift:
             raise Unknown(f"There is no finding {finding_id}.", "`sluice drift findings` shows those that there are.")
         return found
 
-    async def keep(self, model: str, version: int, blob: bytes, *, who: str, why: str = "") -> BaselineRecord:
+    async def keep(self, model: str, version: int, blob: bytes, *, who: str, why: str = "") -> Brought:
         """Keeps these bytes as the version's baseline, in the place of one that is there.
+
+        Where they are there already nothing changes, and watching goes on.
 
         Raises:
             Unacceptable: they are no baseline, or another version's.
@@ -175,7 +189,8 @@ class Drift:
                 f"This is the baseline of {found}, and not of {model} version {version}.",
                 "Compute it for the version that it is to be kept for.",
             )
-        return await self._baselines.keep(
+        again = await self._baselines.has(model, version, blob)
+        record = await self._baselines.keep(
             model,
             version,
             blob,
@@ -186,6 +201,7 @@ class Drift:
             why=why,
             elsewhere=version in self._declared.get(model, ()),
         )
+        return Brought(record, again)
 
     async def baseline(self, model: str, version: int) -> BaselineRecord:
         """What that version is held against."""

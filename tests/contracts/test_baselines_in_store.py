@@ -12,6 +12,7 @@ from registry.changes import AuditEntry, Change
 from registry.errors import Conflict, NotFound, Unacceptable
 from registry.lifecycle import State
 from registry.models import ModelName, Version, VersionNumber
+from registry.store import Store
 from tests.contracts.conftest import AnyRegistryStore
 from tests.registry.made import DIGITS, contents, number
 
@@ -119,3 +120,31 @@ async def test_a_version_that_names_a_baseline_takes_no_other(registry_store: An
     with pytest.raises(Conflict, match="was registered with the baseline"):
         await kept(registry_store, b"other")
     assert (await kept(registry_store, b"mine")).digest == named.baseline_digest
+
+
+async def test_the_same_bytes_again_change_nothing(registry_store: AnyRegistryStore) -> None:
+    """Neither who brought them nor the audit log; lost bytes are brought back."""
+    await registered(registry_store)
+    baselines = Baselines(registry_store)
+    assert not await baselines.has("digits", 1, b"one")
+    record = await kept(registry_store, b"one")
+    entries = len(await registry_store.audit(before="", limit=100))
+    again = await baselines.keep("digits", 1, b"one", rows=7, learned=False, made_at_s=9.0, who="bob")
+    assert (again, await baselines.has("digits", 1, b"one")) == (record, True)
+    assert len(await registry_store.audit(before="", limit=100)) == entries
+    assert not await baselines.has("digits", 1, b"two")
+    if isinstance(registry_store, Store):
+        await registry_store._redis.delete(registry_store.keys.of(DIGITS, "baselines"))
+        await kept(registry_store, b"one")
+        assert (await baselines.read("digits", 1))[1] == b"one"
+
+
+async def test_numbers_of_versions_that_are_there_and_of_those_that_are_gone(registry_store: AnyRegistryStore) -> None:
+    """What is known of a deleted version elsewhere can go as well."""
+    baselines = Baselines(registry_store)
+    assert await baselines.numbers("digits") == (frozenset(), frozenset())
+    for value in (1, 2):
+        await registered(registry_store, value)
+    revision = (await registry_store.facts(DIGITS)).revision
+    await registry_store.commit(Change(DIGITS, revision, ENTRY, states={number(1): State.GONE}))
+    assert await baselines.numbers("digits") == (frozenset({2}), frozenset({1}))

@@ -101,7 +101,7 @@ async def _one_baseline(drift: TheDrift, model: ModelName, version: Number) -> B
     summary="Bring what one version is to be held against",
     description=(
         "In the place of the one that is there. Where the version was registered with a baseline's digest, only that "
-        "one is taken. The sidecar begins anew with it."
+        "one is taken. The sidecar begins anew with it; the very bytes that are there already change nothing."
     ),
     dependencies=[JSON_ONLY],
 )
@@ -112,7 +112,8 @@ async def _keep(drift: TheDrift, model: ModelName, version: Number, wanted: Base
         raise Unacceptable(
             "The baseline's bytes are no base64.", "Send them as `sluice drift baseline` does."
         ) from error
-    return baseline_out(await drift.keep(model, version, blob, who=who, why=wanted.why))
+    brought = await drift.keep(model, version, blob, who=who, why=wanted.why)
+    return baseline_out(brought.record, again=brought.again)
 
 
 @routes.delete(

@@ -71,8 +71,10 @@ class StatusOut(BaseModel):
     rows_under_way: Annotated[int, Field(description="in the window that is being filled")]
     rows_wanted: Annotated[int, Field(description="at which it may close")]
     layers: list[LayerOut]
+    strata: Annotated[str, Field(description="the hours that the last window was compared with; empty for all alike")]
     episode: EpisodeOut | None
     samples: SamplesOut
+    encoders: Annotated[list[str], Field(description="which model makes an embedding of which input, in words")]
 
 
 class StatusesOut(BaseModel):
@@ -101,6 +103,7 @@ class WindowOut(BaseModel):
     alarmed: bool
     episode: str
     layers: dict[str, LayerSeenOut]
+    strata: Annotated[str, Field(description="the hours that it was compared with; empty where all are alike")]
 
 
 class BarOut(BaseModel):
@@ -183,6 +186,7 @@ class BaselineOut(BaseModel):
     learned: bool
     made: datetime
     kept_by: str
+    again: Annotated[bool, Field(description="whether these very bytes were kept before they were brought")] = False
 
 
 class BaselinesOut(BaseModel):
@@ -244,6 +248,7 @@ def status_out(one: Status) -> StatusOut:
         rows_under_way=one.under_way.rows,
         rows_wanted=one.under_way.wanted_rows,
         layers=[_layer(layer) for layer in one.layers],
+        strata=one.strata,
         episode=None
         if episode is None
         else EpisodeOut(
@@ -254,6 +259,7 @@ def status_out(one: Status) -> StatusOut:
             layers=list(episode.layers),
         ),
         samples=SamplesOut.model_validate(one.samples, from_attributes=True),
+        encoders=list(one.encoders),
     )
 
 
@@ -283,6 +289,7 @@ def window_out(one: WindowSeen) -> WindowOut:
         alarmed=one.alarmed,
         episode=one.episode,
         layers={name: LayerSeenOut.model_validate(of, from_attributes=True) for name, of in one.layers.items()},
+        strata=one.strata,
     )
 
 
@@ -328,8 +335,8 @@ def _features(changes: Sequence[Change]) -> list[FeatureOut]:
     ]
 
 
-def baseline_out(one: BaselineRecord) -> BaselineOut:
-    """What a version is held against."""
+def baseline_out(one: BaselineRecord, *, again: bool = False) -> BaselineOut:
+    """What a version is held against; whether it was so before somebody brought it again."""
     return BaselineOut(
         model=str(one.model),
         version=int(one.version),
@@ -339,4 +346,5 @@ def baseline_out(one: BaselineRecord) -> BaselineOut:
         learned=one.learned,
         made=_at(one.made_at_s),
         kept_by=one.kept_by,
+        again=again,
     )
