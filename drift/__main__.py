@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
+import os
+import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,6 +21,7 @@ from typing import Final
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
+from drift.asking import Encoders, Server
 from drift.errors import DriftError
 from drift.keys import DriftKeys
 from drift.metrics import registry_of
@@ -29,6 +33,9 @@ from registry.baselines import Baselines
 from registry.errors import RegistryError
 
 _LOG: Final = logging.getLogger(__name__)
+_KEY: Final = re.compile(r"[!-~]{1,8192}")
+REDIS_URL: Final = "SLUICE_REDIS__URL"
+"""The variable with the store's address, where the file says none."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="what it is told, as JSON: settings, and where the store is")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(run(_read(parser.parse_args(arguments).file)))
+        asyncio.run(run(_read(parser.parse_args(arguments).file, os.environ)))
     except (DriftError, RegistryError, OSError) as error:
         sys.exit(f"the drift sidecar cannot run: {error}")
 
@@ -52,15 +59,17 @@ async def run(installation: Installation) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    url = installation.redis_url.get_secret_value()
+    url = installation.store_url
     watched = installation.drift.of
     keys = DriftKeys(installation.namespace)
     store = Store(url, keys, captured_bytes=lambda model: watched(model).captured_bytes)
     registry = registry_store.connect(url, installation.namespace)
-    sidecar = Sidecar(installation.drift, store, Baselines(registry))
+    timeout_s = installation.drift.sidecar.encoder_timeout_s
     try:
-        with _metrics(sidecar, installation.drift.sidecar):
-            await sidecar.run(stop)
+        async with Encoders(servers_of(installation), timeout_s=timeout_s) as encoders:
+            sidecar = Sidecar(installation.drift, store, Baselines(registry), encodes=encoders)
+            with _metrics(sidecar, installation.drift.sidecar):
+                await sidecar.run(stop)
     finally:
         await store.close()
         await registry.close()
@@ -84,7 +93,38 @@ def _metrics(sidecar: Sidecar, where: SidecarSettings) -> Iterator[None]:
         server.server_close()
 
 
-def _read(file: Path) -> Installation:
+def servers_of(installation: Installation) -> dict[str, Server]:
+    """Where encoders are asked, by name; the gateway under the empty one, if anybody knows where it is.
+
+    Raises:
+        DriftError: a file cannot be read, or holds no key.
+    """
+    drift, gateway = installation.drift, installation.gateway
+    found = {
+        one.name: Server(one.url, _key_in(one.key_file), ca_file=one.ca_file or "") for one in drift.encoders
+    }  # fmt: skip
+    said = drift.sidecar
+    if said.gateway_url is not None:
+        found[""] = Server(said.gateway_url, _key_in(said.gateway_key_file), "", said.gateway_ca_file or "", True)
+    elif gateway is not None:
+        key = "" if gateway.key is None else gateway.key.get_secret_value()
+        found[""] = Server(gateway.url, key, gateway.certificate or "", is_ours=True)
+    return found
+
+
+def _key_in(file: str | None) -> str:
+    if file is None:
+        return ""
+    try:
+        key = Path(file).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise DriftError(f"{file} holds no key that can be read: {error}.") from error
+    if not _KEY.fullmatch(key):
+        raise DriftError(f"{file} holds no key: it is one line without blanks.")
+    return key
+
+
+def _read(file: Path, environ: Mapping[str, str]) -> Installation:
     """What it is told.
 
     Raises:
@@ -92,7 +132,12 @@ def _read(file: Path) -> Installation:
         DriftError: it says something else.
     """
     try:
-        return Installation.model_validate_json(file.read_bytes())
+        said = json.loads(file.read_bytes())
+        if isinstance(said, dict) and REDIS_URL in environ:
+            said = {"redis_url": environ[REDIS_URL], **said}
+        return Installation.model_validate(said)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DriftError(f"{file} cannot be used: it is no JSON ({error}).") from None
     except ValidationError as error:
         lines = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
         raise DriftError(f"{file} cannot be used: {'; '.join(lines)}.") from None

@@ -8,19 +8,23 @@ from the start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
-from drift import baseline_form
+from drift import baseline_form, encoding
 from drift.calibration import Cutting
+from drift.encoding import Embedding, Encoder
 from drift.errors import Unfit
-from drift.packing import digest, pack, unpack
+from drift.measuring import Hours, Measured, measured
+from drift.packing import OLDEST, READER, digest, pack, unpack
 from drift.schema import Declared, Kind, Schema, learned, spread
-from drift.side import Side, measured
+from drift.side import Side
+from drift.strata import DEFAULT_ZONE, Clock
 from drift.tables import Table
 from registry.models import ModelName, VersionNumber
 from registry.signature import VARIES, Signature, TensorSpec
@@ -44,6 +48,7 @@ class Baseline:
         live: whether it was learned from live requests.
         made_at_s: when, seconds since 1970.
         notes: what whoever reads its verdicts should know, a sentence each.
+        encoders: that stand between requests and inputs.
     """
 
     model: ModelName
@@ -53,6 +58,7 @@ class Baseline:
     live: bool
     made_at_s: float
     notes: tuple[str, ...] = ()
+    encoders: tuple[Encoder, ...] = ()
 
     def __str__(self) -> str:
         """'digits version 3'."""
@@ -70,8 +76,10 @@ class Baseline:
             "live": self.live,
             "made_at_s": self.made_at_s,
             "notes": list(self.notes),
+            **({"encoders": [one.plain() for one in self.encoders]} if self.encoders else {}),
         }
-        return pack(_KIND, {**said, "sides": plain}, arrays)
+        by_hour = any(side.by_hour is not None for side in sides.values())
+        return pack(_KIND, {**said, "sides": plain}, arrays, READER if by_hour else OLDEST)
 
     @cached_property
     def digest(self) -> str:
@@ -101,6 +109,7 @@ def read(blob: bytes) -> Baseline:
             bool(plain["live"]),
             float(plain["made_at_s"]),
             tuple(map(str, plain["notes"])),
+            tuple(map(encoding.encoder_of, plain.get("encoders", ()))),
         )
 
 
@@ -116,6 +125,12 @@ class Order:
         window_rows: of a window, 2 or more.
         seed: of what is drawn.
         live: whether the rows are live requests.
+        encoders: that stand between requests and inputs.
+        strata: whether hours of the week are told apart; None for where they differ and rows are enough.
+        zone: the IANA name of the zone whose clock that goes by.
+
+    Raises:
+        Unfit: this machine knows no such zone.
     """
 
     model: ModelName
@@ -125,9 +140,21 @@ class Order:
     window_rows: int = WINDOW_ROWS
     seed: int = 0
     live: bool = False
+    encoders: tuple[Encoder, ...] = ()
+    strata: bool | None = None
+    zone: str = DEFAULT_ZONE
+
+    def __post_init__(self) -> None:
+        Clock(self.zone)
 
 
-def made(order: Order, inputs: Table, outputs: Table | None, made_at_s: float) -> Baseline:
+def made(
+    order: Order,
+    inputs: Table,
+    outputs: Table | None,
+    made_at_s: float,
+    embedded: Mapping[str, Embedding] = MappingProxyType({}),
+) -> Baseline:
     """The baseline.
 
     Args:
@@ -135,25 +162,35 @@ def made(order: Order, inputs: Table, outputs: Table | None, made_at_s: float) -
         inputs: of the training rows, and nothing else.
         outputs: the version's answers to rows that it was not trained on; None for none.
         made_at_s: now, seconds since 1970.
+        embedded: what the order's encoders made of the training rows, by `Encoder.column`.
 
     Raises:
         Unfit: too few rows or independent windows, not what the signature says, or something is declared of a column
             that is neither among inputs nor outputs.
     """
-    _refuse_unknown(order.declared, inputs, outputs)
+    seen = _encoded(order, inputs, embedded)
+    if order.strata and inputs.at_s is None:
+        raise Unfit(
+            "To tell hours apart takes the moment of each row.",
+            "Name a column of dates and times, or of seconds since 1970; or do without strata.",
+        )
+    _refuse_unknown(order.declared, [inputs, seen] if outputs is None else [inputs, seen, outputs])
     signature = order.signature
     if signature is not None:
         _hold_against(signature.inputs, inputs, order.declared)
         if outputs is not None:
             _hold_against(signature.outputs, outputs, order.declared)
+    ours = _side(order, seen, inputs)
+    theirs = None if outputs is None else _side(order, outputs, outputs)
     return Baseline(
         order.model,
         order.version,
-        _side(order, inputs),
-        None if outputs is None else _side(order, outputs),
+        ours.side,
+        None if theirs is None else theirs.side,
         order.live,
         made_at_s,
-        tuple(_notes(order, inputs, outputs)),
+        (*_notes(order, inputs, outputs), *_on_hours(ours, theirs)),
+        order.encoders,
     )
 
 
@@ -168,20 +205,35 @@ def gathered(tables: Iterable[Table]) -> Table:
         raise Unfit("There are no live requests to learn from.", "Send some, and see that they are sampled.")
     shared = [name for name in found[0].columns if all(name in table.columns for table in found)]
     try:
-        return Table({name: np.concatenate([table.columns[name] for table in found]) for name in shared}, ordered=True)
+        columns = {name: np.concatenate([table.columns[name] for table in found]) for name in shared}
     except ValueError as error:
         raise Unfit(f"Live requests have tensors of different shapes: {error}.") from error
+    times = [table.at_s for table in found if table.at_s is not None]
+    return Table(columns, ordered=True, at_s=np.concatenate(times) if len(times) == len(found) else None)
 
 
-def _side(order: Order, table: Table) -> Side:
+def _side(order: Order, table: Table, timed: Table) -> Measured:
+    """The side of a table whose rows were when those of the other one were."""
     cutting = Cutting(table.rows, order.window_rows, table.ordered, order.seed)
     schema = learned(table, _said_of(table, order.declared))
-    return measured(schema, schema.rows_of(table), cutting)
+    hours = None if timed.at_s is None else Hours(Clock(order.zone), timed.at_s, order.strata)
+    return measured(schema, schema.rows_of(table), cutting, hours)
 
 
-def _refuse_unknown(declared: Declared, inputs: Table, outputs: Table | None) -> None:
+def _encoded(order: Order, inputs: Table, embedded: Mapping[str, Embedding]) -> Table:
+    """The rows with embeddings in the place of what they were made of."""
+    encoding.check(order.encoders, set(inputs.columns) - set(order.declared.elements))
+    seen, breaks = encoding.applied(order.encoders, inputs, embedded)
+    if breaks:
+        raise Unfit(breaks[0].sentence)
+    for one in order.encoders:
+        if np.isnan(seen.columns[one.column]).all():
+            raise Unfit(f"{one} made an embedding of no row of {one.of}.", "See what it answers to such a row.")
+    return seen
+
+
+def _refuse_unknown(declared: Declared, tables: Iterable[Table]) -> None:
     """What is declared of one side is no mistake on the other; of neither, it is."""
-    tables = [inputs] if outputs is None else [inputs, outputs]
     known = {name for table in tables for name in spread(table, declared.elements).columns}
     if absent := sorted(declared.names - known):
         raise Unfit(
@@ -206,6 +258,17 @@ def _notes(order: Order, inputs: Table, outputs: Table | None) -> Iterable[str]:
         )
     if outputs is None:
         yield "It has no outputs, so drift of predictions is not watched: give answers to held-out rows."
+
+
+def _on_hours(inputs: Measured, outputs: Measured | None) -> Iterable[str]:
+    """Whether hours are told apart: once where it is the same of both sides."""
+    said = [inputs.note, "" if outputs is None else outputs.note]
+    if said[0] and (outputs is None or said[0] == said[1]):
+        yield said[0]
+        return
+    for name, one in zip(("Inputs", "Outputs"), said, strict=True):
+        if one:
+            yield f"{name}: {one[:1].lower()}{one[1:]}"
 
 
 def _hold_against(specs: tuple[TensorSpec, ...], table: Table, declared: Declared) -> None:

@@ -43,3 +43,7 @@ class Unsuitable(DriftError):  # noqa: N818 - as above
 
 class Unavailable(DriftError):  # noqa: N818 - as above
     """What does not answer, or cannot serve now; it may later."""
+
+
+class Unencoded(DriftError):  # noqa: N818 - as above
+    """An encoder that does not answer, or answers otherwise than declared; it may do better later."""

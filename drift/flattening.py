@@ -64,6 +64,7 @@ class Part:
         keys: of each row, hashes of its request's, shape (rows,).
         at_s: when each was answered, seconds since 1970, shape (rows,).
         segments: of each.
+        embedded: what encoders made of inputs (`drift.encoding`), by the embedding's name, row by row.
     """
 
     version: int
@@ -73,6 +74,7 @@ class Part:
     keys: NDArray[np.uint64]
     at_s: NDArray[np.float64]
     segments: tuple[Mapping[str, str], ...]
+    embedded: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -83,8 +85,9 @@ class Part:
         """The rows of these places."""
         outputs = None if self.outputs is None else self.outputs.part(at)
         segments = tuple(self.segments[one] for one in at.tolist())
+        embedded = {name: rows[at] for name, rows in self.embedded.items()}
         return Part(
-            self.version, self.role, self.inputs.part(at), outputs, self.keys[at], self.at_s[at], segments
+            self.version, self.role, self.inputs.part(at), outputs, self.keys[at], self.at_s[at], segments, embedded
         )  # fmt: skip
 
 

@@ -88,6 +88,11 @@ class Keepers:
         life = self.lives.get(batch.keeper)
         return life is not None and batch.number <= life.number
 
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """Number of the last batch of each keeper that was counted."""
+        return {name: life.number for name, life in self.lives.items()}
+
     def heard(self, batch: Batch) -> Keepers:
         """After one more batch."""
         turn = 1 + max((one.turn for one in self.lives.values()), default=0)

@@ -93,6 +93,11 @@ class DriftKeys:
         """List: batches of which a version without a baseline is to learn one."""
         return self._of(f"learning:{version}:{model}")
 
+    def of_version(self, model: str, version: int) -> tuple[str, ...]:
+        """All that is kept of a version by itself, its field of `status` aside."""
+        every = (self.state, self.arms, self.labels, self.learning, self.history)
+        return tuple(name(model, version) for name in every)
+
     @property
     def sidecars(self) -> str:
         """Sorted set: ids of sidecars by when they last said that they live, milliseconds since 1970."""

@@ -20,8 +20,9 @@ from drift.companions import ROLES, Companions
 from drift.errors import Damaged, DriftError, Unavailable
 from drift.findings import Finding
 from drift.flattening import Known, Part, tables_of
+from drift.inbox import Inbox, Read, Ways
 from drift.keepers import Keepers
-from drift.ports import HasBaselines, Keeps
+from drift.ports import Encodes, HasBaselines, Keeps
 from drift.samples import Batch, batch_from
 from drift.settings import WatchSettings
 from drift.status import Samples, Status
@@ -37,6 +38,7 @@ _LEAST_PAUSE_S: Final = 1.0
 _MOST_PAUSE_S: Final = 10.0
 _HEARTBEAT_S: Final = 10.0
 _MOST_READ: Final = 2_000
+_PRUNE_S: Final = 60.0
 MOST_VERSIONS: Final = 16
 """Of a model, in memory at once."""
 
@@ -48,6 +50,10 @@ Version = Watched | Unwatched
 
 class Lost(Exception):  # noqa: N818 - no error: others watch the model now
     """Another sidecar holds the model."""
+
+
+class Deleted(Exception):  # noqa: N818 - no error: nobody needs to watch it
+    """The model has no version any more, and was forgotten."""
 
 
 class Held(NamedTuple):
@@ -84,21 +90,27 @@ class ModelWatch:
         settings: of it.
         store: where samples come from.
         kept: who has the baselines.
+        encodes: who asks encoders; None where there is nobody who could.
     """
 
-    def __init__(self, held: Held, settings: WatchSettings, store: Keeps, kept: HasBaselines) -> None:
+    def __init__(
+        self, held: Held, settings: WatchSettings, store: Keeps, kept: HasBaselines, encodes: Encodes | None = None
+    ) -> None:
         self.model, self.token, self.sidecar = held
         self._settings = settings
         self._store = store
         self._kept = kept
         self.versions: dict[int, Version] = {}
         self._companions = Companions(self.model, settings, store, None)
+        self._inbox = Inbox(self.model, encodes)
         self._learnings: dict[int, asyncio.Task[None]] = {}
         self._keepers: Keepers | None = None
         self._keepers_stored = Keepers()
         self._after = _OLD
         self._read: list[str] = []
         self._stored_s = 0.0
+        self._pruned_s = 0.0
+        self._gone: frozenset[int] = frozenset()
         self._pause_s = 0.0
         self._told: list[Finding] = []
         self.samples = Samples()
@@ -108,26 +120,36 @@ class ModelWatch:
     async def tick(self, records: Mapping[int, BaselineRecord], now_s: float) -> Ticked:
         """Reads what there is, up to a bound, and stores what it led to once that is due.
 
+        Now and then what is known of versions that were deleted goes.
+
         Args:
             records: of the model's baselines, by version.
             now_s: seconds since 1970.
 
         Raises:
             Lost: another one holds the model; this watch is of no use any more.
+            Deleted: the model has no version any more; likewise.
             DriftError, RegistryError: the store is away; likewise.
         """
         await self._begin(records)
+        await self._prune(now_s)
         await self._renew(records, now_s)
+        if self._inbox.is_empty:
+            await self._read_on(now_s)
+        counted = await self._fold(records, now_s)
+        await self._companions.look(self.versions, now_s)
+        await self._due(now_s)
+        return Ticked(counted, self._newly_told())
+
+    async def _read_on(self, now_s: float) -> None:
+        """The next entries; where there are none, windows that are old enough close."""
         entries = await self._store.sampled(self.model, self.token, self._after, _AT_ONCE)
         if entries is None:
             raise Lost
-        await self._fold(entries, records, now_s)
+        self._inbox.put(await asyncio.to_thread(lambda: [_read(self.model, entry) for entry in entries]))
         if not entries and self._after == _NEW:
             await asyncio.to_thread(self._close, now_s)
         self._after = _NEW if not entries else self._after if self._after == _NEW else entries[-1].id
-        await self._companions.look(self.versions, now_s)
-        await self._due(now_s)
-        return Ticked(len(entries), self._newly_told())
 
     async def store(self, now_s: float) -> tuple[Finding, ...]:
         """Stores what is not stored, and how it stands; the findings that were stored since anybody asked.
@@ -171,6 +193,26 @@ class ModelWatch:
             self._keepers = Keepers()
         self._keepers_stored = self._keepers
 
+    async def _prune(self, now_s: float) -> None:
+        """What is known of versions that were deleted goes; of a model that has no other, all of it."""
+        if 0 <= now_s - self._pruned_s < _PRUNE_S:
+            return
+        self._pruned_s = now_s
+        there, gone = await self._kept.numbers(self.model)
+        told = await self._store.told(self.model) if gone else frozenset[int]()
+        going = gone & {*told, *self.versions}
+        if going:
+            for number in going:
+                self.versions.pop(number, None)
+                self._companions.forget(number)
+            self._gone = going
+            await self._save(now_s)
+            self._gone = frozenset()
+            _LOG.info("%s: what was known of deleted versions is gone: %s", self.model, sorted(going))
+        is_over = gone and not there and not told - going and self._inbox.is_empty
+        if is_over and await self._store.forget(self.model, self.token):
+            raise Deleted
+
     async def _renew(self, records: Mapping[int, BaselineRecord], now_s: float) -> None:
         """Has each version held against the baseline that it has now, if need be against one that it has learned."""
         for number, version in list(self.versions.items()):
@@ -195,18 +237,28 @@ class ModelWatch:
             why = f"its baseline cannot be used. {_in_words(error)}"
             return Unwatched(self.model, number, self._settings, fields, why, record.digest)
 
-    async def _fold(self, entries: Sequence[Entry], records: Mapping[int, BaselineRecord], now_s: float) -> None:
-        if not entries:
-            return
-        batches = await asyncio.to_thread(lambda: [_batch(self.model, entry) for entry in entries])
-        answered = {one.version for batch in batches if batch for request in batch.requests for one in request.answers}
+    async def _fold(self, records: Mapping[int, BaselineRecord], now_s: float) -> int:
+        """Counts what can be counted of what was read; how many entries."""
+        if self._inbox.is_empty:
+            return 0
+        batches = self._inbox.batches
+        answered = {one.version for batch in batches for request in batch.requests for one in request.answers}
         answered |= self._companions.wanted
         for number in sorted(answered - self.versions.keys()):
             await self._make_room(answered, now_s)
             self.versions[number] = await self._loaded(number, records.get(number))
-        whole = [batch for batch in batches if batch is not None]
-        await self._companions.settle(whole, self.versions, partial(self._save, now_s))
-        await asyncio.to_thread(self._count, entries, batches)
+        ways = self._ways()
+        reads = await self._inbox.take(ways, self._counted.numbers, now_s)
+        whole = [one.batch for one in reads if one.batch is not None]
+        if reads:
+            await self._companions.settle(whole, self.versions, partial(self._save, now_s))
+            await asyncio.to_thread(self._count, reads, ways.known)
+        return len(reads)
+
+    def _ways(self) -> Ways:
+        watched = {number: one for number, one in self.versions.items() if isinstance(one, Watched)}
+        encoders = {number: found for number, one in watched.items() if (found := one.course.watch.baseline.encoders)}
+        return Ways({number: one.known for number, one in watched.items()}, encoders)
 
     async def _make_room(self, wanted: Collection[int], now_s: float) -> None:
         """For one more version in memory; what makes room is stored, and is none of those that are wanted now."""
@@ -216,21 +268,20 @@ class ModelWatch:
             del self.versions[idle]
             self._companions.forget(idle)
 
-    def _count(self, entries: Sequence[Entry], batches: Sequence[Batch | None]) -> None:
-        known = {number: one.known for number, one in self.versions.items() if isinstance(one, Watched)}
-        for entry, batch in zip(entries, batches, strict=True):
-            self._read.append(entry.id)
-            if batch is not None:
-                self._count_one(entry.blob or b"", batch, known)
-            elif entry.blob is not None:
+    def _count(self, reads: Sequence[Read], known: Mapping[int, Known]) -> None:
+        for one in reads:
+            self._read.append(one.id)
+            if one.batch is not None:
+                self._count_one(one, one.batch, known)
+            elif one.blob is not None:
                 self._keepers = self._counted.damaged()
 
-    def _count_one(self, blob: bytes, batch: Batch, known: Mapping[int, Known]) -> None:
+    def _count_one(self, one: Read, batch: Batch, known: Mapping[int, Known]) -> None:
         if self._counted.has(batch):
             return
         self._keepers = self._counted.heard(batch)
         try:
-            parts_of_all = tables_of(batch, known)
+            parts_of_all = tables_of(batch, known) if one.parts is None else one.parts
         except NOT_FOLDED as error:
             _LOG.warning("a batch of %s's samples makes no tables, and is counted as unreadable: %r", self.model, error)
             self._keepers = self._keepers.damaged()
@@ -245,7 +296,8 @@ class ModelWatch:
         for number, parts in gathered.items():
             version = self.versions.get(number)
             if isinstance(version, Unwatched):
-                version.take(sum(one.rows for one in parts), max(float(one.at_s.max()) for one in parts), blob)
+                rows, last_s = sum(part.rows for part in parts), max(float(part.at_s.max()) for part in parts)
+                version.take(rows, last_s, one.blob or b"")
 
     @property
     def _counted(self) -> Keepers:
@@ -269,15 +321,22 @@ class ModelWatch:
         """Of each version in hand."""
         for number, version in list(self.versions.items()):
             told = version.status(nothing_known(self.model, number, self.sidecar, now_s, self.samples))
-            yield self._companions.status(told)
+            yield self._companions.status(self._with_encoders(told, version))
+
+    def _with_encoders(self, told: Status, version: Version) -> Status:
+        baseline = version.course.watch.baseline if isinstance(version, Watched) else None
+        words = tuple(one.words for one in baseline.encoders) if baseline else ()
+        silence = f" Its samples wait for an encoder: {self._inbox.silence}" if self._inbox.silence else ""
+        return replace(told, encoders=words, sentence=f"{told.sentence}{silence}")
 
     def _steps(self, now_s: float) -> dict[int, VersionStep]:
         said = {one.version: one for one in self.statuses(now_s)}
         steps = {number: replace(one.step(), status=said[number]) for number, one in self.versions.items()}
-        return self._companions.steps(steps)
+        return {**self._companions.steps(steps), **{number: VersionStep(gone=True) for number in self._gone}}
 
     def close(self) -> None:
         """Ends what goes on beside: it is of no use any more."""
+        self._inbox.close()
         for task in self._learnings.values():
             task.cancel()
 
@@ -304,11 +363,13 @@ def _in_words(error: Exception) -> str:
     return str(error) if isinstance(error, DriftError | RegistryError | ValueError) else f"It is odd: {error!r:.300}."
 
 
-def _batch(model: str, entry: Entry) -> Batch | None:
-    if entry.blob is None:
-        return None
+def _read(model: str, entry: Entry) -> Read:
+    return Read(entry.id, entry.blob, None if entry.blob is None else _batch(model, entry.blob))
+
+
+def _batch(model: str, blob: bytes) -> Batch | None:
     try:
-        batch = batch_from(entry.blob)
+        batch = batch_from(blob)
     except ValueError as error:
         _LOG.warning("an entry of %s's samples cannot be read, and is counted as such: %s", model, str(error)[:200])
         return None

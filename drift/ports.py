@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
+from drift.encoding import Embedding, Encoder
 from drift.labels import Labelled
 from drift.store import Entry, VersionStep
-from registry.baselines import BaselineRecord
+from registry.baselines import BaselineRecord, Numbers
 
 
 class Keeps(Protocol):
@@ -37,6 +40,12 @@ class Keeps(Protocol):
     async def to_learn(self, model: str, version: int) -> Sequence[bytes]:
         """The batches of which a version is to learn its baseline."""
 
+    async def told(self, model: str) -> frozenset[int]:
+        """Versions of which anything was told."""
+
+    async def forget(self, model: str, token: str) -> bool:
+        """Forgets a model of which no version is left and no sample waits; whether it did."""
+
     async def step(
         self,
         model: str,
@@ -54,6 +63,9 @@ class HasBaselines(Protocol):
     async def all(self) -> Sequence[BaselineRecord]:
         """Those of all versions of all models."""
 
+    async def numbers(self, model: str) -> Numbers:
+        """Numbers of that model's versions that are there, and of those that were deleted."""
+
     async def read(self, model: str, version: int) -> tuple[BaselineRecord, bytes]:
         """The version's baseline and its bytes."""
 
@@ -62,3 +74,10 @@ class HasBaselines(Protocol):
         why: str = "", elsewhere: bool = False,
     ) -> BaselineRecord:  # fmt: skip
         """Keeps these bytes as the version's baseline."""
+
+
+class Encodes(Protocol):
+    """Who asks encoders (`drift.asking`)."""
+
+    async def rows(self, encoder: Encoder, values: NDArray[Any]) -> Embedding:
+        """The embeddings of these rows; NaN for those that have none. Raises Unencoded where it does not answer."""

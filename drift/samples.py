@@ -121,6 +121,11 @@ def tensor_of(name: str, datatype: str, values: NDArray[Any]) -> Tensor:
     return Tensor(name, kept, tuple(values.shape), data)
 
 
+def dtype_of(datatype: str) -> np.dtype[Any] | None:
+    """Numpy's type for numbers of that datatype, little-endian; None of texts, and of what no sample is kept as."""
+    return _TYPES.get(datatype)
+
+
 def rows_in(shapes: Iterable[tuple[int, ...]]) -> int | None:
     """The length of the first axis that tensors of these shapes have in common; None where they have none."""
     lengths = {shape[0] if shape else None for shape in shapes}

@@ -184,8 +184,20 @@ class SampleSettings(_Section):
         return SampleRule(self.share, self.rows_per_s, self.bytes_per_s, self.stream_bytes, always=learn_rows > 0)
 
 
+Told = Literal[
+    "drift.finding", "drift.retrain", "drift.rollback", "drift.notify", "drift.recommend", "drift.alert", "drift.paused"
+]  # fmt: skip
+"""What a webhook may ask to be told (`drift.webhooks.Kind`); a test of an operator's comes in any case."""
+
+
+ACTIONS: Final[tuple[Told, ...]] = (
+    "drift.retrain", "drift.rollback", "drift.notify", "drift.recommend", "drift.alert", "drift.paused",
+)  # fmt: skip
+"""What a webhook is told that says nothing: what follows from drift, and not each finding on the way there."""
+
+
 class WebhookSettings(_Section):
-    """Who hears of findings."""
+    """Who hears of drift."""
 
     name: HookName = ""
     """For people; without one it is called by its host."""
@@ -193,7 +205,7 @@ class WebhookSettings(_Section):
     """Also `self`: the rollback target of this installation (docs/drift.md)."""
     secret_file: File
     """Holds secrets of Standard Webhooks, one a line, the newest first: `whsec_` and base64 (`drift.signing`)."""
-    events: tuple[Literal["drift.finding"], ...] = ("drift.finding",)
+    events: tuple[Told, ...] = ACTIONS
 
 
 class WatchSettings(_Section):

@@ -17,8 +17,8 @@ from typing import Final, Protocol
 
 from drift.errors import DriftError, Unavailable
 from drift.metrics import DriftMetrics
-from drift.model_watch import Held, Lost, ModelWatch
-from drift.ports import HasBaselines, Keeps
+from drift.model_watch import Deleted, Held, Lost, ModelWatch
+from drift.ports import Encodes, HasBaselines, Keeps
 from drift.settings import DriftSettings
 from drift.status import Status
 from registry.baselines import BaselineRecord
@@ -63,10 +63,17 @@ class Sidecar:
         store: where samples and models are.
         kept: who has the baselines.
         clock: seconds since 1970.
+        encodes: who asks encoders; None where there is nobody who could.
     """
 
     def __init__(
-        self, settings: DriftSettings, store: Shares, kept: HasBaselines, clock: Callable[[], float] = time.time
+        self,
+        settings: DriftSettings,
+        store: Shares,
+        kept: HasBaselines,
+        clock: Callable[[], float] = time.time,
+        *,
+        encodes: Encodes | None = None,
     ) -> None:
         self.id = secrets.token_hex(6)
         self.metrics = DriftMetrics(lambda: tuple(self.statuses()))
@@ -74,6 +81,7 @@ class Sidecar:
         self._store = store
         self._kept = kept
         self._clock = clock
+        self._encodes = encodes
         self._lease_ms = round(settings.sidecar.lease_s * 1000)
         self._watches: dict[str, ModelWatch] = {}
         self._records: dict[str, dict[int, BaselineRecord]] = {}
@@ -127,6 +135,9 @@ class Sidecar:
     async def _tick(self, watch: ModelWatch) -> int:
         try:
             ticked = await watch.tick(self._records.get(watch.model, {}), self._clock())
+        except Deleted:
+            _LOG.info("%s has no version any more, and is forgotten", watch.model)
+            self._forget(watch)
         except Lost:
             _LOG.info("%s is watched by another sidecar now", watch.model)
             self._forget(watch)
@@ -188,7 +199,9 @@ class Sidecar:
     async def _take(self, name: str) -> None:
         held = Held(name, secrets.token_hex(12), self.id)
         if await self._store.hold(name, held.token, self._lease_ms):
-            self._watches[name] = ModelWatch(held, self._settings.of(name), self._store, self._kept)
+            self._watches[name] = ModelWatch(
+                held, self._settings.of(name), self._store, self._kept, self._encodes
+            )  # fmt: skip
 
     async def _end(self) -> None:
         for watch in self._watches.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ def _script(name: str) -> str:
 _FENCED: Final = _script("fenced.lua")
 _SAMPLED: Final = _script("sampled.lua")
 _LEASE: Final = _script("lease.lua")
+_FORGET: Final = _script("forget.lua")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
 _KEEP: Final = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
 )
@@ -80,6 +83,7 @@ class VersionStep:
         to_learn: batches of which it will learn its baseline.
         learned: whether it has a baseline now, so that what it was to learn of may go.
         status: for people; None where it is to stay.
+        gone: whether the version was deleted, so that all that is known of it goes, and nothing else is stored.
     """
 
     fields: Mapping[str, bytes] = field(default_factory=dict)
@@ -91,6 +95,7 @@ class VersionStep:
     to_learn: Sequence[bytes] = ()
     learned: bool = False
     status: Status | None = None
+    gone: bool = False
 
 
 class Store(RedisStore):
@@ -213,6 +218,25 @@ class Store(RedisStore):
         async with self._boundary():
             return {name.decode(): raw for name, raw in (await reply(self._redis.hgetall(key))).items()}
 
+    async def told(self, model: str) -> frozenset[int]:
+        """Versions of which anything was told."""
+        async with self._boundary():
+            names = [name.decode(errors="replace") for name in await reply(self._redis.hkeys(self.keys.status))]
+        said = (name.rpartition("/") for name in names)
+        return frozenset(int(number) for of, _, number in said if of == model and _NUMBER.fullmatch(number))
+
+    async def forget(self, model: str, token: str) -> bool:
+        """Forgets a model of which no version is left and no sample waits; whether it did.
+
+        Args:
+            model: its name.
+            token: that holds it.
+        """
+        keys = self.keys
+        names = [keys.lease(model), keys.samples(model), keys.sampled, keys.status, keys.keepers(model)]
+        async with self._boundary():
+            return bool(await reply(self._redis.eval(_FORGET, len(names), *names, token, model)))
+
     async def to_learn(self, model: str, version: int) -> Sequence[bytes]:
         """The batches of which a version is to learn its baseline."""
         async with self._boundary():
@@ -254,6 +278,11 @@ class Store(RedisStore):
 
     def _told_of_version(self, said: _Said, model: str, version: int, one: VersionStep) -> None:
         keys, state = self.keys, self.keys.state(model, version)
+        if one.gone:
+            for key in keys.of_version(model, version):
+                said.run("DEL", key)
+            said.run("HDEL", keys.status, keys.status_field(model, version))
+            return
         if one.afresh:
             said.run("DEL", state)
         said.put(state, one.fields)

@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 from typing import Final
 
-from drift import learning, progress_form, window
+from drift import encoding, learning, progress_form, window
 from drift.baseline import Baseline
 from drift.errors import Damaged, DriftError
 from drift.findings import Finding
@@ -50,7 +50,7 @@ class Watched:
         """What its baseline says of its tensors."""
         baseline = self.course.watch.baseline
         outputs = {} if baseline.outputs is None else widths_of(baseline.outputs.schema)
-        return Known(widths_of(baseline.inputs.schema), outputs)
+        return Known(encoding.widths(baseline.encoders, widths_of(baseline.inputs.schema)), outputs)
 
     def take(self, part: Part, hidden: tuple[str, ...]) -> Window | None:
         """Folds these rows in, and hears the window if that closes with them; the rows, None where they cannot be.
@@ -144,6 +144,7 @@ class Watched:
             heard_s=progress.heard_s,
             under_way=self.course.under_way(progress),
             layers=progress.layers,
+            strata=progress.strata,
             episode=progress.episode,
         )
 
@@ -161,7 +162,8 @@ class Watched:
             return None
 
     def _sentence(self) -> str:
-        return " ".join(one for one in (self._stands(), self._odd, self.course.note) if one)
+        hours = f"Compared with {self.progress.strata}." if self.progress.strata else ""
+        return " ".join(one for one in (self._stands(), hours, self._odd, self.course.note) if one)
 
     def _stands(self) -> str:
         progress = self.progress
@@ -284,9 +286,11 @@ def folded(baseline: Baseline, part: Part) -> Window:
     Raises:
         DriftError, ValueError and the like: they cannot be held against that baseline.
     """
-    first_s, last_s = float(part.at_s.min()), float(part.at_s.max())
-    found = window.folded_in(baseline, part.inputs, part.outputs, part.keys, first_s)
-    return replace(found, last_s=last_s)
+    inputs, breaks = encoding.applied(baseline.encoders, part.inputs, part.embedded)
+    found = window.folded_in(baseline, inputs, part.outputs, part.keys, part.at_s)
+    if breaks:
+        found = replace(found, inputs=replace(found.inputs, breaks=tuple(sorted({*found.inputs.breaks, *breaks}))))
+    return found
 
 
 def nothing_known(model: str, version: int, sidecar: str, now_s: float, samples: Samples) -> Status:

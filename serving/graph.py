@@ -28,6 +28,7 @@ from registry.roots import Roots
 from registry.service import Registry
 from registry.store import connect as connect_registry
 from registry.tree import Bounds
+from serving import logs
 from serving.access.keys import decode as decode_key
 from serving.access.roles import Role
 from serving.control.api import Workshop
@@ -63,8 +64,9 @@ from serving.letting_in import forget_key, settle, token_rules, without_key
 from serving.openings import warnings
 from serving.own_keys import make
 from serving.settings import Settings, load_settings
-from serving.sockets import ask_for, open_listener, url_of
-from serving.triton.pool import ServePools, is_pool, refuse_missing_gpu
+from serving.settings.seeing import refuse_missing_exporter
+from serving.sockets import EVERY_ADDRESS, ask_for, open_listener, url_of
+from serving.triton.pool import ServePools, is_pool, node_address, refuse_missing_gpu
 
 APP = "sluice"
 _CPUS = 0.1
@@ -83,6 +85,7 @@ class Installation:
         redis_url: the store's address, with its password.
         handover: path of the Unix socket that gives the listening sockets; empty where a replica opens its own.
         own_key: the record, as JSON, of the key with which the process that starts all this asks; empty for none.
+        drift_key: likewise of the key with which the drift sidecar asks encoders; empty for none.
         notices: what an operator should know of how this is set up.
         boot: names this start; a replica that takes another's place has the same.
     """
@@ -91,6 +94,7 @@ class Installation:
     redis_url: str
     handover: str = ""
     own_key: str = ""
+    drift_key: str = ""
     notices: tuple[str, ...] = ()
     boot: str = field(default_factory=lambda: secrets.token_hex(8))
 
@@ -123,9 +127,11 @@ def application(installation: Installation) -> serve.Application:
     """The gateway and the control room, bound.
 
     Raises:
-        StartFailed: a pool is to run on a GPU, and the connected cluster has none.
+        StartFailed: a pool is to run on a GPU, and the connected cluster has none; or spans are to be sent, and what
+            sends them is not installed.
     """
     refuse_missing_gpu(declared_pools(installation.settings.models))
+    refuse_missing_exporter(installation.settings.tracing)
     drain = installation.settings.gateway
     grace_s = drain.drain_delay_s + drain.drain_limit_s + _GRACE_S
     options: dict[str, Any] = {
@@ -173,6 +179,7 @@ class Gateway:
         self._supervisor: Supervisor | None = None
         self._control = control
         settings = installation.settings
+        logs.set_up(settings.logs.format, logs.OURS)
         self._listener = _listener(installation, "http", settings.listen.host, settings.listen.http_port)
         own = make("gateway replica", Role.PREDICT, time.time()) if settings.access.required else None
         shown = Credentials(own.shown.text if own else "", certificate=settings.tls.certificate, insecure=True)
@@ -241,6 +248,7 @@ class Control:
     async def __init__(self, installation: Installation) -> None:  # type: ignore[misc]
         """Returns once the API listens."""
         settings = installation.settings
+        logs.set_up(settings.logs.format, logs.OURS)
         self._store: Store = connect(installation.redis_url, settings.redis.namespace)
         self._probe = TritonProbe(ca_file=_text(settings.triton.ca_file))
         own = [decode_key(installation.own_key)] if installation.own_key else []
@@ -347,6 +355,7 @@ def _worker_config(installation: Installation, own_key: str) -> WorkerConfig:
         lease_s=redis.lease_s,
         poll_s=redis.poll_s,
         snapshot_file=str(settings.state_dir / "gateway" / "snapshot.json"),
+        reached_at=_reached_at(settings.listen.host),
         max_connections=gateway.max_connections,
         max_body=gateway.max_body_bytes,
         max_header=gateway.max_header_bytes,
@@ -374,11 +383,16 @@ def _worker_config(installation: Installation, own_key: str) -> WorkerConfig:
         access_required=settings.access.required,
         token_rules="" if rules is None else json.dumps(rules.as_dict()),
         own_key=own_key,
+        drift_key=installation.drift_key,
         keys_file=str(settings.state_dir / "gateway" / "keys.json"),
         security_log=str(settings.security_log),
         keeper_socket=str(socket_file(settings.state_dir)),
         payload_share_ppm=settings.payloads.share if settings.payloads.enabled else 0,
         samples=_samples(settings),
+        traces_per_s=0.0 if settings.tracing.endpoint is None else settings.tracing.requests_per_s,
+        trace_share_ppm=settings.tracing.share,
+        access_ppm=settings.logs.access,
+        log_format=settings.logs.format,
     )
 
 
@@ -393,6 +407,10 @@ def _keeper_config(installation: Installation, worker: WorkerConfig) -> KeeperCo
         redis_tls=worker.redis_tls,
         payloads=None if payloads is None else json.loads(payloads.to_json()),
         samples=worker.samples,
+        traces=settings.tracing.endpoint or "",
+        logs=str(settings.logs.folder_in(settings.state_dir)),
+        log_bytes=settings.logs.max_bytes,
+        log_format=settings.logs.format,
     )
 
 
@@ -400,6 +418,11 @@ def _samples(settings: Settings) -> str:
     """What is sampled for the drift sidecar; empty where nothing is. What the payload log leaves out is left out."""
     rules = settings.drift.sampling(settings.payloads.redact)
     return rules.to_json() if rules.usual or any(rules.models.values()) else ""
+
+
+def _reached_at(host: str) -> str:
+    """Where others reach a gateway that listens on every address of its node: by the one that Ray knows; else empty."""
+    return node_address() if host in EVERY_ADDRESS else ""
 
 
 def _text(file: Path | None) -> str:

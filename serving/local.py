@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 from pydantic import SecretStr
 
+from drift.settings import GatewaySettings
 from drift.settings import Installation as TellsSidecar
 from serving.access.keys import KeyRecord
 from serving.access.roles import Role
@@ -35,10 +36,12 @@ from serving.detached import Signals, go_on_detached, stay
 from serving.errors import NotRunning, SluiceError, StartFailed
 from serving.kinds import EACH_NODES_OWN
 from serving.letting_in import forget_key, settle, without_key
+from serving.logs import FORMS, set_up, set_up_structlog
 from serving.openings import judge, listening, openings, sidecar_opening, warnings
-from serving.own_keys import make
+from serving.own_keys import OwnKey, make
 from serving.readiness import await_ready, patience_s
 from serving.run_folder import Lock, write_run_file
+from serving.settings.seeing import refuse_missing_exporter
 from serving.sidecar import Sidecar, is_wanted
 from serving.sockets import Handover, open_listener, url_of
 from serving.sweeper import sweeping
@@ -136,6 +139,9 @@ def running(settings: Settings, progress: Progress = lambda _: None) -> Iterator
         stack.enter_context(Lock(settings.state_dir))
         stack.enter_context(sweeping())
         _check_parts(settings)
+        if settings.logs.format != FORMS[0]:  # people at a terminal get structlog's own form
+            set_up(settings.logs.format)
+            set_up_structlog()
         listeners = _listeners(settings, stack)
         socket_path = _unix_path(settings.state_dir)
         stack.enter_context(Handover(socket_path, listeners))
@@ -148,9 +154,11 @@ def running(settings: Settings, progress: Progress = lambda _: None) -> Iterator
         signals.take()  # Ray has handlers of its own
         progress("starting the gateway")
         own = make("sluice up", Role.OPERATE, time.time(), lives_s=2 * patience_s(settings))
-        told = Told(without_key(settings), redis_url, str(socket_path), own.record, notices)
+        watching = make("drift sidecar", Role.OPERATE, time.time()) if settings.access.required else None
+        drift_key = None if watching is None else watching.record
+        told = Told(without_key(settings), redis_url, str(socket_path), own.record, notices, drift_key)
         stack.enter_context(_application(told))
-        stack.enter_context(_sidecar(settings, redis_url))
+        stack.enter_context(_sidecar(settings, redis_url, _gateway_for(settings, listeners["http"], watching)))
         system = _system(settings, listeners, notices)
         shown = Credentials(own.shown.text, certificate=settings.tls.certificate, insecure=True)
         await_ready(settings, system.control_url, shown, progress)
@@ -234,12 +242,14 @@ def _store(settings: Settings) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _sidecar(settings: Settings, redis_url: str) -> Iterator[None]:
+def _sidecar(settings: Settings, redis_url: str, gateway: GatewaySettings) -> Iterator[None]:
     """The process that watches for drift, restarted if it dies; nothing where nothing is to be watched."""
     if not is_wanted(settings.drift):
         yield
         return
-    told = TellsSidecar(redis_url=SecretStr(redis_url), namespace=settings.redis.namespace, drift=settings.drift)
+    told = TellsSidecar(
+        redis_url=SecretStr(redis_url), namespace=settings.redis.namespace, gateway=gateway, drift=settings.drift
+    )  # fmt: skip
     sidecar = Sidecar(settings.state_dir / "drift", told)
     sidecar.start()
     try:
@@ -247,6 +257,14 @@ def _sidecar(settings: Settings, redis_url: str) -> Iterator[None]:
             yield
     finally:
         sidecar.stop()
+
+
+def _gateway_for(settings: Settings, listener: socket.socket, key: OwnKey | None) -> GatewaySettings:
+    """Where the sidecar asks encoders, and what it shows there."""
+    shown = None if key is None else SecretStr(key.shown.text)
+    certificate = settings.tls.certificate if settings.tls.on else None
+    url = url_of(listener, tls=settings.tls.on)
+    return GatewaySettings(url=url, key=shown, certificate=None if certificate is None else str(certificate))
 
 
 class _Dies(Protocol):
@@ -338,6 +356,7 @@ class Told:
     handover: str
     own_key: KeyRecord
     notices: tuple[str, ...]
+    drift_key: KeyRecord | None = None
 
 
 @contextlib.contextmanager
@@ -348,7 +367,12 @@ def _application(told: Told) -> Iterator[None]:
     try:
         graph.deploy(
             graph.Installation(
-                told.settings, told.redis_url, told.handover, own_key=told.own_key.encode(), notices=told.notices
+                told.settings,
+                told.redis_url,
+                told.handover,
+                own_key=told.own_key.encode(),
+                drift_key="" if told.drift_key is None else told.drift_key.encode(),
+                notices=told.notices,
             )
         )
         yield
@@ -358,6 +382,7 @@ def _application(told: Told) -> Iterator[None]:
 
 def _check_parts(settings: Settings) -> None:
     """What can be found out before anything has started."""
+    refuse_missing_exporter(settings.tracing)
     if any(one.path is not None for model in settings.models for one in model.versions):
         from serving.triton import binary  # noqa: PLC0415 (only where pools are ours to start)
 

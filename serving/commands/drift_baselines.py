@@ -1,12 +1,14 @@
 """`sluice drift baseline` and `forget`: computed here, from files that only whoever types this can read, and sent."""
 
 import time as clock
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.commands.common import AsJson, Config, Model, Url, Why, client, print_json
+from serving.commands.common import AsJson, Config, Model, Url, Why, client, print_json, settings_from
+from serving.commands.drift_encoders import Typed
 from serving.errors import ControlError, SluiceError
 
 if TYPE_CHECKING:
@@ -40,12 +42,34 @@ def baseline(
     time: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="When each row was: calm windows are cut from neighbours.")
     ] = None,
+    strata: Annotated[
+        bool | None,
+        typer.Option(
+            "--strata/--no-strata",
+            help="Compare windows with the same hours of other days; by default where they differ.",
+        ),
+    ] = None,
+    time_zone: Annotated[str, typer.Option(metavar="ZONE", help="Whose clock says which hours are the same.")] = "UTC",
     wide: Annotated[Names, typer.Option(metavar="NAME", help="A tensor to be taken as a whole (an embedding).")] = None,
     level: Annotated[Names, typer.Option(metavar="NAME", help="Numbers that are names of things (codes).")] = None,
     ignore: Annotated[Names, typer.Option(metavar="NAME", help="A column that says nothing (a row number).")] = None,
     elements: Annotated[
         Names, typer.Option(metavar="TENSOR=NAME,NAME…", help="Columns that are the elements of one tensor.")
     ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="NAME[:VERSION]", help="A model that makes an embedding of an input.")
+    ] = None,
+    encode: Annotated[str | None, typer.Option(metavar="TENSOR", help="That input. (default: the only one)")] = None,
+    encoder_input: Annotated[
+        str | None, typer.Option(metavar="TENSOR", help="What the encoder takes it as. (default: its only input)")
+    ] = None,
+    encoder_output: Annotated[
+        str | None, typer.Option(metavar="TENSOR", help="The embedding. (default: its only output)")
+    ] = None,
+    encoder_server: Annotated[
+        str, typer.Option(metavar="NAME", help="Where it is, of drift.encoders. (default: the gateway)")
+    ] = "",
+    gateway: Annotated[str | None, typer.Option(help="A prediction port. (default: the one started here)")] = None,
     window_rows: Annotated[int, typer.Option(min=2, max=1_000_000, help="Rows of a window.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep a copy of its bytes here.")] = None,
@@ -59,6 +83,11 @@ def baseline(
     The training rows are read here and do not leave this machine, but for a bounded sample of them.
     """
     declared = _declared(wide, level, ignore, elements)
+    typed = None
+    if encoder is not None:
+        typed = Typed(encoder, encode, encoder_input, encoder_output, encoder_server, gateway)
+    elif encode or encoder_input or encoder_output or encoder_server:
+        raise typer.BadParameter("an input is encoded by a model: name it as --encoder")
     from drift.baseline import Order  # noqa: PLC0415 - brings numpy
     from drift.errors import DriftError  # noqa: PLC0415
     from registry.baselines import check_size  # noqa: PLC0415
@@ -70,9 +99,10 @@ def baseline(
         signature = _signature_of(control, model, version)
         try:
             order = Order(
-                ModelName(model), VersionNumber(version), signature, declared, window_rows=window_rows, seed=seed
-            )
-            made = _made(order, data, predictions, time)
+                ModelName(model), VersionNumber(version), signature, declared, window_rows=window_rows, seed=seed,
+                strata=strata, zone=time_zone,
+            )  # fmt: skip
+            made = _made(order, _Files(data, predictions, time), typed, config)
             check_size(len(made.blob))
         except (DriftError, RegistryError) as error:
             raise SluiceError(error.sentence, error.hint) from error
@@ -106,17 +136,37 @@ def _declared(wide: Names, level: Names, ignore: Names, elements: Names) -> "Dec
     return Declared(frozenset(wide or ()), frozenset(level or ()), frozenset(ignore or ()), named)
 
 
-def _made(order: "Order", data: Path, predictions: Path | None, time: str | None) -> "Baseline":
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where the rows are.
+
+    Attributes:
+        data: that it was trained on.
+        predictions: its answers to others; None for none.
+        time: the column that says when each was; None for none.
+    """
+
+    data: Path
+    predictions: Path | None
+    time: str | None
+
+
+def _made(order: "Order", files: _Files, typed: Typed | None, config: Path | None) -> "Baseline":
     from drift import tables  # noqa: PLC0415
     from drift.baseline import made  # noqa: PLC0415
 
-    inputs = tables.read(data, time)
+    inputs = tables.read(files.data, files.time)
     outputs = None
-    if predictions is not None:
-        outputs = tables.read(predictions)
-        if time is not None and time in outputs.columns:
-            outputs = outputs.by_time(time)
-    return made(order, inputs, outputs, clock.time())
+    if files.predictions is not None:
+        outputs = tables.read(files.predictions)
+        if files.time is not None and files.time in outputs.columns:
+            outputs = outputs.by_time(files.time)
+    if typed is None:
+        return made(order, inputs, outputs, clock.time())
+    from serving.commands.drift_encoders import encoded  # noqa: PLC0415
+
+    encoder, embedded = encoded(typed, inputs, order.declared, settings_from(config, None))
+    return made(replace(order, encoders=(encoder,)), inputs, outputs, clock.time(), embedded)
 
 
 def _signature_of(control: "ControlClient", model: str, version: int) -> "Signature | None":

@@ -24,6 +24,7 @@ class WorkerConfig:
         worker: this worker's id, unique among all gateways.
         redis_url: where epochs and leases come from; empty for a worker with static routing.
         snapshot_file: where the last good snapshot is kept; empty for nowhere.
+        reached_at: the host under which others reach it; empty for the one that it is bound to.
         max_held: bytes of large gRPC messages that may be held at once until they are whole.
         max_in_flight: requests of this worker that may be at a model at once.
         max_in_flight_per_version: the same for each version of a model.
@@ -44,6 +45,7 @@ class WorkerConfig:
         access_required: whether everybody is asked for a key or a token.
         token_rules: `serving.access.config.TokenRules` as JSON; empty where no tokens are taken.
         own_key: the record, as JSON, of the key with which this gateway's replica asks itself; empty for none.
+        drift_key: likewise of the key with which the drift sidecar asks encoders; empty for none.
         keys_file: where the keys that are known are kept, for a start while the store is away; empty for nowhere.
         security_log: where refused attempts are written; empty for the log.
         redis_tls: what the client of a rediss:// address is given (ssl_ca_certs and the like), as JSON.
@@ -56,6 +58,11 @@ class WorkerConfig:
         copy_timeout_s: how long a copy may take, or four times as long as the answer that the client got, if that is
             longer; never longer than an attempt.
         copy_read_per_s: bytes of all copies' answers that are read in a second.
+        traces_per_s: requests that are traced in a second, at most; 0 for none, and what callers say of traces goes on
+            to models untouched.
+        trace_share_ppm: how many requests are traced whose caller says nothing of it, in parts per million.
+        access_ppm: how many stand in the access log, in parts per million.
+        log_format: of what this process logs: "console" or "json".
     """
 
     worker: str
@@ -64,6 +71,7 @@ class WorkerConfig:
     lease_s: float = 3.0
     poll_s: float = 1.0
     snapshot_file: str = ""
+    reached_at: str = ""
     max_connections: int = 10_000
     max_body: int = 64 * 1024 * 1024
     max_header: int = 64 * 1024
@@ -94,6 +102,7 @@ class WorkerConfig:
     access_required: bool = False
     token_rules: str = ""
     own_key: str = ""
+    drift_key: str = ""
     keys_file: str = ""
     security_log: str = ""
     redis_tls: str = ""
@@ -103,6 +112,10 @@ class WorkerConfig:
     samples: str = ""
     copy_timeout_s: float = 10.0
     copy_read_per_s: int = 32 * 1024 * 1024
+    traces_per_s: float = 0.0
+    trace_share_ppm: int = 0
+    access_ppm: int = 0
+    log_format: str = "console"
 
     def to_json(self) -> str:
         """One line."""

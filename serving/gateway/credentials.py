@@ -28,15 +28,15 @@ class Credentials:
         rules: `TokenRules` as JSON; empty where no tokens are taken.
         file: where what is known is kept, mode 0600; empty for nowhere.
         use: is given a verifier whenever what is known has changed, and the ids of the keys that are good.
-        own: a key of the installation itself, which is in no store, as its record's JSON; empty for none.
+        own: keys of the installation itself, which are in no store, each as its record's JSON; empty for none.
 
     Attributes:
         revision: of what is in force, 0 before the first.
         known: whether anything is.
     """
 
-    def __init__(self, rules: str, file: str, use: Callable[[Verifier, frozenset[str]], None], own: str = "") -> None:
-        self._own = [decode(own)] if own else []
+    def __init__(self, rules: str, file: str, use: Callable[[Verifier, frozenset[str]], None], *own: str) -> None:
+        self._own = [decode(one) for one in own if one]
         self.revision = 0
         self.known = False
         self._rules = TokenRules.from_dict(json.loads(rules)) if rules else None

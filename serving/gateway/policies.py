@@ -60,7 +60,9 @@ class Follower:
         self._config = config
         self._place = (host, port, grpc_port)
         self._store = Store(config)
-        self._credentials = Credentials(config.token_rules, config.keys_file, worker.let_in, config.own_key)
+        self._credentials = Credentials(
+            config.token_rules, config.keys_file, worker.let_in, config.own_key, config.drift_key
+        )  # fmt: skip
         self._wishes_from = 0.0
         worker.admission.on_unknown_signing_key = self._wish_for_signing_keys
         self._running = Running()
@@ -321,6 +323,7 @@ class Follower:
             streams=stream_counts(worker.table.series()),
             endings=endings_of(worker.table.series()),
             ejected=ejected_of(worker.table.upstreams), braked=braked_of(worker.table.states),
+            notes_lost=worker.notes_lost(),
             access=self._credentials.revision, reader=READER,
         )  # fmt: skip
 

@@ -2,13 +2,13 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from drift.settings import DriftSettings
@@ -162,6 +162,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
             "triton": _files_in(folder, settings.triton, "binary", "ca_file"),
             "registry": settings.registry.model_copy(update=placed),
             "payloads": _files_in(folder, settings.payloads, "folder"),
+            "logs": _files_in(folder, settings.logs, "folder"),
             "drift": _drift_in(folder, settings.drift),
             "models": tuple(_model_in(folder, model) for model in settings.models),
         }
@@ -169,6 +170,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
 
 
 _AnySection = TypeVar("_AnySection", bound=Section)
+_AnyModel = TypeVar("_AnyModel", bound=BaseModel)
 
 
 def _files_in(folder: Path, section: _AnySection, *names: str) -> _AnySection:
@@ -191,7 +193,15 @@ def _drift_in(folder: Path, drift: DriftSettings) -> DriftSettings:
     )  # fmt: skip
     target = drift.rollback_secret_file
     given = {"rollback_secret_file": None if target is None else begins_there(target)}
-    return drift.model_copy(update={"webhooks": webhooks, **given})
+    sidecar = _texts_in(drift.sidecar, begins_there, "gateway_key_file", "gateway_ca_file")
+    encoders = tuple(_texts_in(one, begins_there, "key_file", "ca_file") for one in drift.encoders)
+    return drift.model_copy(update={"webhooks": webhooks, "sidecar": sidecar, "encoders": encoders, **given})
+
+
+def _texts_in(section: _AnyModel, begins_there: Callable[[str], str], *names: str) -> _AnyModel:
+    """The section, these files of it where they begin."""
+    given = {name: begins_there(file) for name in names if (file := getattr(section, name)) is not None}
+    return section.model_copy(update=given)
 
 
 def _model_in(folder: Path, model: ModelSettings) -> ModelSettings:

@@ -162,7 +162,7 @@ def test_all_mistakes_are_named_together(monkeypatch: pytest.MonkeyPatch) -> Non
             "1: x",
             (
                 "1: there is no such key; there are state_dir, listen, control, metrics, tls, access, "
-                "gateway, redis, ray, triton, registry, payloads, feedback, drift, models"
+                "gateway, redis, ray, triton, registry, payloads, tracing, logs, feedback, drift, models"
             ),
         ),
         ("gateway: {1: x}", "gateway.1: there is no such key; there are gateway.workers"),
@@ -396,7 +396,7 @@ def test_the_example_is_what_it_says() -> None:
         exclude={"issuer"}
     )
     without_tokens = example.access.model_copy(update={"tokens": None})
-    drift = example.drift.model_copy(update={"models": (), "webhooks": ()})
+    drift = example.drift.model_copy(update={"models": (), "encoders": (), "webhooks": ()})
     assert example.drift.of("digits") == plain.drift.of("digits")
     assert example.model_copy(update={"models": (), "access": without_tokens, "drift": drift}) == plain
     assert given_model.versions[0].model_dump(exclude={"version", "path"}) == {

@@ -1,0 +1,201 @@
+"""An encoder on a real server is asked in batches, within bounds; what it refuses is missing, silence is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from drift.asking import AT_ONCE, Asked, Encoders, Server
+from drift.encoding import Encoder
+from drift.errors import Unencoded, Unfit
+from tests.drift.encoder import POISON, WIDTH, EncoderServer, embedded, encoder_server
+
+ENCODER = Encoder("image", (4, 4), "embedder", 3, "", "image", "FP32", (4, 4), "embedding", WIDTH)
+
+_NARROW = (
+    b'{"outputs": [{"name": "embedding", "shape": [5, 2], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]}]}'
+)
+
+
+@pytest.fixture
+def there() -> Iterator[EncoderServer]:
+    """An encoder that is well."""
+    with encoder_server() as found:
+        yield found
+
+
+def images(rows: int, seed: int = 1) -> NDArray[np.float32]:
+    """Calm ones."""
+    return np.random.default_rng(seed).normal(size=(rows, 4, 4)).astype(np.float32)
+
+
+def asking(there: EncoderServer, timeout_s: float = 10.0, **said: str) -> Encoders:
+    """Whoever asks it, as if it were the installation's own gateway."""
+    return Encoders({"": Server(there.url, said.get("key", ""), is_ours=True)}, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+async def test_rows_become_embeddings_in_their_order(there: EncoderServer, *, binary: bool) -> None:
+    """In batches, whether tensors travel as bytes or as JSON; requests say that they are synthetic."""
+    rows = images(200)
+    there.binary = binary
+    async with asking(there) as encoders:
+        encoder = await encoders.described(Asked("image", (4, 4), "embedder"))
+        found = await encoders.rows(encoder, rows)
+    np.testing.assert_allclose(found, embedded(rows), rtol=1e-5, atol=1e-6)
+    assert sorted(there.asked) == [8, 64, 64, 64]
+    assert there.headers["sluice-synthetic"] == "1"
+    assert (encoder.binary, encoder.version, encoder.takes, encoder.gives) == (binary, 3, "image", "embedding")
+
+
+async def test_rows_that_lack_a_value_are_not_sent(there: EncoderServer) -> None:
+    """They have no embedding, and the others have theirs."""
+    rows = images(10)
+    rows[3, 0, 0], rows[7, 2, 2] = np.nan, np.inf
+    async with asking(there) as encoders:
+        found = await encoders.rows(ENCODER, rows)
+    assert np.isnan(found).all(axis=1).tolist() == [at in {3, 7} for at in range(10)]
+    assert there.asked == [8]
+
+
+async def test_a_row_that_it_fails_on_is_found_and_is_missing(there: EncoderServer) -> None:
+    """All others are encoded, though they came in one request with it."""
+    rows = images(100)
+    for at in (0, 41, 99):
+        rows[at, 1, 1] = POISON
+    async with asking(there) as encoders:
+        found = await encoders.rows(ENCODER, rows)
+    assert np.flatnonzero(np.isnan(found[:, 0])).tolist() == [0, 41, 99]
+    good = np.delete(np.arange(100), [0, 41, 99])
+    np.testing.assert_allclose(found[good], embedded(rows[good]), rtol=1e-5, atol=1e-6)
+
+
+async def test_one_row_that_it_fails_on_is_no_encoder_that_is_away(there: EncoderServer) -> None:
+    """Though nothing else is asked with it: it answers to zeros."""
+    rows = np.full((1, 4, 4), POISON, np.float32)
+    async with asking(there) as encoders:
+        assert np.isnan(await encoders.rows(ENCODER, rows)).all()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"status": 500}, r"embedder version 3 answers nothing: 500, it is not well"),
+        ({"status": 503}, r"does not answer for now \(503\): it is not well"),
+        ({"status": 404}, r"does not answer \(404\)"),
+        ({"status": 302}, r"does not answer \(302\)"),
+        ({"raw": b"no JSON"}, "none of the Open Inference Protocol"),
+        ({"raw": b"[]"}, "none of the Open Inference Protocol"),
+        ({"raw": b'{"outputs": [{"name": "other", "shape": [1], "datatype": "FP32", "data": [1]}]}'}, "'embedding'"),
+        ({"raw": _NARROW}, r"answers 5 rows with FP32 \[5, 2\] as embedding, and 3 numbers a row were declared"),
+        ({"raw": b'{"outputs": [], "pad": "' + b"x" * 2_000_000 + b'"}'}, "answers more than"),
+        ({"key": "another"}, r"does not let in \(403\): this takes the right to operate"),
+    ],
+)  # fmt: skip
+async def test_an_encoder_that_is_of_no_use_is_said(there: EncoderServer, said: dict[str, object], words: str) -> None:
+    """In a sentence, and no row is taken for one that it fails on."""
+    for name, value in said.items():
+        setattr(there, name, value)
+    async with asking(there, key="mine") as encoders:
+        with pytest.raises(Unencoded, match=words):
+            await encoders.rows(ENCODER, images(5))
+
+
+async def test_one_that_hangs_is_waited_for_no_longer_than_was_said(there: EncoderServer) -> None:
+    """And so is one at whose address nobody listens."""
+    there.hangs_s = 1.0
+    async with asking(there, timeout_s=0.1) as encoders:
+        with pytest.raises(Unencoded, match="The gateway does not answer: TimeoutError"):
+            await encoders.rows(ENCODER, images(5))
+    async with Encoders({"": Server("http://127.0.0.1:1")}) as nobody:
+        with pytest.raises(Unencoded, match="The gateway does not answer"):
+            await nobody.rows(ENCODER, images(5))
+    async with Encoders({}) as nowhere:
+        with pytest.raises(Unencoded, match="Nobody has said where the gateway is"):
+            await nowhere.rows(ENCODER, images(5))
+
+
+async def test_requests_under_way_are_bounded(there: EncoderServer) -> None:
+    """However many rows there are."""
+    there.hangs_s = 0.02
+    async with asking(there) as encoders:
+        await encoders.rows(ENCODER, images(2_000))
+    assert 1 < there.most_under_way <= AT_ONCE
+
+
+async def test_it_is_asked_with_a_key_that_is_shown_to_nobody_else(there: EncoderServer, tmp_path: Path) -> None:
+    """And with a file that is no certificate it is a sentence."""
+    there.key = "mine"
+    async with asking(there, key="mine") as encoders:
+        assert len(await encoders.rows(ENCODER, images(5))) == 5
+    assert "mine" not in repr(Server(there.url, "mine"))
+    async with Encoders({"": Server(there.url, certificate=str(tmp_path / "none"))}) as encoders:
+        with pytest.raises(Unencoded, match="holds no certificate that can be read"):
+            await encoders.rows(ENCODER, images(5))
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "words"),
+    [
+        ({"versions": ("1", "2")}, {}, "The encoder's version must be named"),
+        ({"versions": ()}, {}, "The encoder's version must be named"),
+        ({}, {"model": "other"}, r"other does not answer \(404\): Request for unknown model"),
+        ({}, {"takes": "pixels"}, "The encoder has no input pixels"),
+        ({}, {"gives": "logits"}, "The encoder has no output logits"),
+        ({}, {"shape": (5,)}, r"The encoder takes image in the shape \[-1, 4, 4\], and rows have \[5\]"),
+        ({"datatype": "BF16"}, {}, "takes 'BF16', which nothing is sent as"),
+        ({"width": 1_000_000}, {}, "The width of an encoder is 1 to 16,384"),
+    ],
+)
+async def test_an_encoder_that_cannot_be_used_is_refused_with_a_reason(
+    there: EncoderServer, said: dict[str, object], asked: dict[str, object], words: str
+) -> None:
+    """Before any row is sent."""
+    for name, value in said.items():
+        setattr(there, name, value)
+    wanted = {"of": "image", "shape": (4, 4), "model": "embedder", **asked}
+    async with asking(there) as encoders:
+        with pytest.raises((Unencoded, Unfit), match=words):
+            await encoders.described(Asked(**wanted))  # type: ignore[arg-type]
+    assert there.asked == []
+
+
+@pytest.mark.parametrize(
+    ("said", "shape", "expected"),
+    [
+        ({"most": 8}, (4, 4), ((4, 4), True, 8, WIDTH)),
+        ({"most": None}, (4, 4), ((4, 4), True, 64, WIDTH)),
+        ({"shape": (-1, 16)}, (4, 4), ((16,), True, 64, WIDTH)),
+        ({"width": -1}, (4, 4), ((4, 4), True, 64, WIDTH)),
+        ({"most": 0, "shape": (1, 4, 4)}, (4, 4), ((1, 4, 4), False, 1, WIDTH)),
+    ],
+)
+async def test_what_an_encoder_takes_is_found_out(
+    there: EncoderServer, said: dict[str, object], shape: tuple[int, ...], expected: tuple[object, ...]
+) -> None:
+    """Shapes of its own, batches that it knows or not, a width that it does not say: rows go through all the same."""
+    for name, value in said.items():
+        setattr(there, name, value)
+    rows = images(20)
+    async with asking(there) as encoders:
+        one = await encoders.described(Asked("image", shape, "embedder", 3))
+        found = await encoders.rows(one, rows)
+    assert (one.takes_shape, one.batched, one.rows_at_once, one.width) == expected
+    np.testing.assert_allclose(found, embedded(rows), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+async def test_texts_are_encoded(there: EncoderServer, *, binary: bool) -> None:
+    """A missing one is not sent."""
+    there.datatype, there.shape, there.binary = "BYTES", (-1, 1), binary
+    rows = np.array(["a", None, "four", "é"], object)
+    async with asking(there) as encoders:
+        one = await encoders.described(Asked("review", (), "embedder"))
+        found = await encoders.rows(one, rows)
+    assert found[:, 0].tolist()[::2] == [1.0, 4.0]
+    assert np.isnan(found[1]).all()
+    assert found[3, 0] == 2.0
