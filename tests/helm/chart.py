@@ -28,7 +28,7 @@ LEAST: Mapping[str, Any] = MappingProxyType(
 )
 """The least that must be said."""
 
-_OWN_REDIS = {
+_OWN_REDIS: dict[str, Any] = {
     "mode": "external",
     "external": {"urlSecret": {"name": "r"}, "gcsAddress": "redis://redis.example.com:6379"},
 }
@@ -105,6 +105,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "registry": {"allow_pickle": False},
                 "control": {"trusted_addresses": ["http://gate.internal:9000"]},
                 "tls": {"min_version": "1.3"},
+                "drift": {"false_alarm_days": 7, "samples": {"share": "10%"}, "models": [{"name": "m", "floor": 0.1}]},
+                "feedback": {"horizon_s": 3600},
+                "logs": {"format": "json", "access": "1%"},
+                "payloads": {"enabled": True, "share": "5%", "redact": ["card_*"]},
             },
             "tls": {"secretName": "t"},
         },
@@ -149,6 +153,34 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             }
         },
         "no budgets": {"gateways": {"budget": {"enabled": False}}, "poolDefaults": {"budget": {"enabled": False}}},
+        "no drift": {"drift": {"enabled": False}},
+        "drift with encoders": {
+            "drift": {
+                "replicas": 3,
+                "image": {"tag": "other"},
+                "keySecret": {"name": "k"},
+                "caSecret": {"name": "c"},
+                "budget": {"enabled": False},
+                "extraVolumes": [{"name": "keys", "secret": {"secretName": "keys"}}],
+                "extraVolumeMounts": [{"name": "keys", "mountPath": "/etc/keys", "readOnly": True}],
+            },
+            "tls": {"secretName": "t"},
+            "redis": {**_OWN_REDIS, "external": {**_OWN_REDIS["external"], "caSecret": {"name": "r"}}},
+            "networkPolicy": {
+                "clients": [{"podSelector": {}}],
+                "store": [{"ipBlock": {"cidr": "10.0.0.9/32"}}],
+                "encoders": [{"ipBlock": {"cidr": "10.0.1.0/24"}}],
+            },
+            "metrics": {"serviceMonitor": {"enabled": True, "keySecret": {"name": "m"}}},
+            "settings": {
+                "drift": {
+                    "learn_rows": 5000,
+                    "sidecar": {"lease_s": 9},
+                    "encoders": [{"name": "vision", "url": "https://10.0.1.7:8000", "key_file": "/etc/keys/vision"}],
+                    "webhooks": [{"url": "https://ops.example.com/drift", "secret_file": "/etc/secrets/drift"}],
+                }
+            },
+        },
         "places": {
             room: {
                 "nodeSelector": {"a": "b"},
@@ -157,7 +189,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "priorityClassName": "high",
                 "annotations": {"c": "d"},
             }
-            for room in ("head", "gateways", "control", "poolDefaults")
+            for room in ("head", "gateways", "control", "poolDefaults", "drift")
         },
     }
 )
@@ -227,16 +259,16 @@ def groups(case: str) -> dict[str, Object]:
 
 
 def pods(case: str) -> dict[str, Object]:
-    """The template of every pod, by group; Valkey's among them."""
+    """The template of every pod, by group; Valkey's and the drift sidecar's among them."""
     found = {name: group["template"] for name, group in groups(case).items()}
-    for name, one in of_kind(case, "StatefulSet").items():
+    for name, one in {**of_kind(case, "StatefulSet"), **of_kind(case, "Deployment")}.items():
         found[name] = one["spec"]["template"]
     return found
 
 
 def ray_pods(case: str) -> dict[str, Object]:
     """Those of them that Ray runs in."""
-    return {name: pod for name, pod in pods(case).items() if room(pod) != "valkey"}
+    return {name: pod for name, pod in pods(case).items() if room(pod) not in {"valkey", "drift"}}
 
 
 def room(pod: Mapping[str, Any]) -> str:

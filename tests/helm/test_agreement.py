@@ -19,6 +19,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from drift import __main__ as sidecar
 from serving.access.roles import Needs
 from serving.access.table import CONTROL, PREDICTION
 from serving.cli import app
@@ -33,6 +34,7 @@ from tests.helm.chart import (
     CASES,
     CHART,
     FILES,
+    NAME,
     ROOT,
     container,
     groups,
@@ -112,8 +114,8 @@ def test_variables_are_the_codes(case: str) -> None:
 def test_ports_are_the_codes(case: str) -> None:
     """Where the code listens by default is where pods, Services, routes and policies say it does."""
     settings = settings_of(case)
-    assert settings.ports == DEFAULTS.ports
-    (http, grpc, control, metrics, _) = DEFAULTS.ports.values()  # the drift sidecar's port is its own machine's
+    assert settings.ports.items() <= DEFAULTS.ports.items()
+    (http, grpc, control, metrics, drift) = DEFAULTS.ports.values()
     named = {
         port["name"]: port["containerPort"]
         for name in ("gateway", "control")
@@ -122,7 +124,7 @@ def test_ports_are_the_codes(case: str) -> None:
     assert (named["http"], named["grpc"], named["control"], named["metrics"]) == (http, grpc, control, metrics)
     for service in of_kind(case, "Service").values():
         for port in service["spec"]["ports"]:
-            assert port["port"] == {**named, "redis": 6379}[port["targetPort"]]
+            assert port["port"] == {**named, "redis": 6379, "drift": drift}[port["targetPort"]]
     for route, port in (("HTTPRoute", http), ("GRPCRoute", grpc)):
         for one in of_kind(case, route).values():
             assert one["spec"]["rules"][0]["backendRefs"][0]["port"] == port
@@ -152,7 +154,7 @@ def open_to(case: str, group: str, port: int, caller: str) -> bool:
     there = [
         one["spec"] for one in of_kind(case, "NetworkPolicy").values() if selects(one["spec"]["podSelector"], labels)
     ]
-    rules = [rule for spec in there for rule in spec["ingress"] if _has(rule["ports"], port)]
+    rules = [rule for spec in there for rule in spec.get("ingress", []) if _has(rule["ports"], port)]
     return any(_lets_in(case, rule, caller) for rule in rules)
 
 
@@ -180,8 +182,12 @@ def test_policies_let_through_what_must_go_through(case: str) -> None:
     for name, which in rooms.items():
         if which == "valkey":
             assert {rooms[caller] for caller in rooms if open_to(case, name, 6379, caller)} == {
-                "head", "gateway", "control", "pool",
+                "head", "gateway", "control", "pool", "drift",
             }  # fmt: skip
+        if which == "gateway":
+            assert open_to(case, name, 8000, "sluice-drift")
+        if which == "drift":
+            assert not any(open_to(case, name, 9465, caller) for caller in rooms)
     assert of_kind(case, "NetworkPolicy")
 
 
@@ -210,6 +216,79 @@ def _answers(port: str, path: str) -> bool:
         "dashboard": lambda: ray().head_answers(path),
     }
     return asked[port]()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_sidecar_is_told_what_it_understands(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own reader takes the file and the variables; it goes by the settings that gateways sample by."""
+    settings = settings_of(case).drift
+    if not settings.enabled:
+        assert not of_kind(case, "Deployment")
+        assert "sluice-drift" not in of_kind(case, "ConfigMap")
+        return
+    name = "gate-keeper" if case == "names" else NAME
+    pod = pods(case)[f"{name}-drift"]
+    one = container(pod)
+    [mount] = (m for m in one["volumeMounts"] if m["name"] == "settings")
+    *program, file = one["command"]
+    assert (program, file) == (["python", "-m", "drift"], f"{mount['mountPath']}/sidecar.json")
+    (tmp_path / "sidecar.json").write_text(of_kind(case, "ConfigMap")[f"{name}-drift"]["data"]["sidecar.json"])
+    variables = {v["name"]: v.get("value", ADDRESS) for v in one["env"] if v["name"].startswith("SLUICE_")}
+    assert list(variables) == [sidecar.REDIS_URL]
+    told = sidecar._read(tmp_path / "sidecar.json", variables)
+    ours, theirs = (said.model_dump(exclude={*_CONTROL_ROOMS, "sidecar"}) for said in (told.drift, settings))
+    assert ours == theirs
+    assert told.namespace == settings_of(case).redis.namespace
+    [port] = one["ports"]
+    assert (told.drift.sidecar.metrics_host, told.drift.sidecar.metrics_port) == ("0.0.0.0", port["containerPort"])  # noqa: S104
+    assert all(one[probe]["httpGet"]["port"] == port["name"] for probe in ("startupProbe", "livenessProbe"))
+    mounts = {m["mountPath"] for m in one["volumeMounts"]}
+    where = told.drift.sidecar
+    files = (
+        told.redis_ca_file,
+        where.gateway_key_file,
+        where.gateway_ca_file,
+        *(e.key_file for e in settings.encoders),
+    )
+    assert {str(Path(file).parent) for file in files if file is not None} <= mounts
+    assert (told.redis_ca_file is not None) == ("ssl_ca_certs" in told.store_url)
+    monkeypatch.setattr(sidecar, "_key_in", lambda file: "" if file is None else "a key")
+    gateway = sidecar.servers_of(told)[""]
+    has_tls = bool(settings_of(case).tls.certificate)
+    assert gateway.is_ours
+    assert gateway.url == f"http{'s' if has_tls else ''}://{name}-gateway.ml.svc:8000"
+
+
+_CONTROL_ROOMS: Final = ("webhooks", "webhook_pauses", "rollback_secret_file")
+"""Of the section of drift: what a sidecar has nothing to do with."""
+
+
+def test_the_sidecar_gets_to_the_store_and_the_gateways_and_no_further() -> None:
+    """It reads what clients sent: whatever it runs into, that leaves by no other way."""
+    for case in ("least", "drift with encoders"):
+        [policy] = (one["spec"] for name, one in of_kind(case, "NetworkPolicy").items() if name.endswith("-drift"))
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        names, gateways, *rest = policy["egress"]
+        assert {port["port"] for port in names["ports"]} == {53}
+        assert taken(case, gateways["to"][0]["podSelector"]) == {"gateway"}
+        if case == "least":
+            [store] = rest
+            assert {room(pods(case)[one]) for one in taken(case, store["to"][0]["podSelector"])} == {"valkey"}
+        else:
+            assert [one["to"][0]["ipBlock"]["cidr"] for one in rest] == ["10.0.0.9/32", "10.0.1.0/24"]
+
+
+def test_the_sidecars_metrics_are_read_without_a_key() -> None:
+    """By a monitor of their own: its port asks nobody."""
+    monitors = of_kind("prod", "ServiceMonitor")
+    [endpoint] = monitors["sluice-drift"]["spec"]["endpoints"]
+    assert "authorization" not in endpoint
+    found = [one for one in objects("prod") if one["kind"] == "Service"]
+    [chosen] = (
+        one for one in found if selects(monitors["sluice-drift"]["spec"]["selector"], one["metadata"]["labels"])
+    )  # fmt: skip
+    assert [port["name"] for port in chosen["spec"]["ports"]] == [endpoint["port"]]
+    assert not [name for name in of_kind("no drift", "ServiceMonitor") if name.endswith("-drift")]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -367,7 +446,7 @@ def _packages() -> list[str]:
 
 def test_the_monitor_asks_where_metrics_are() -> None:
     """By the Service's name for the port, with a key, over TLS where there is a certificate."""
-    (monitor,) = of_kind("prod", "ServiceMonitor").values()
+    monitor = of_kind("prod", "ServiceMonitor")["sluice"]
     (endpoint,) = monitor["spec"]["endpoints"]
     found = [one for one in objects("prod") if one["kind"] == "Service"]
     chosen = [one for one in found if selects(monitor["spec"]["selector"], one["metadata"]["labels"])]

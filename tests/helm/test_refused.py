@@ -27,6 +27,11 @@ BY_THE_CHART: Final[Mapping[str, frozenset[str]]] = {
     "control": frozenset({"host", "port", "allowed_hosts"}),
     "access": frozenset({"required", "admin_key", "admin_key_file", "tokens", "security_log"}),
     "tls": frozenset({"certificate", "key"}),
+    "drift": frozenset({"enabled"}),
+    "feedback": frozenset(),
+    "payloads": frozenset(),
+    "tracing": frozenset(),
+    "logs": frozenset(),
 }
 """Settings that other values decide, or that would have to agree with probes, policies and volumes."""
 
@@ -190,6 +195,12 @@ def test_settings_are_the_codes() -> None:
         fields = set(type(getattr(Settings(), name)).model_fields)
         assert set(section["properties"]) == fields - BY_THE_CHART[name], name
         assert fields >= BY_THE_CHART[name], name
+
+
+def test_no_section_is_forgotten() -> None:
+    """Each is one of the schema's, or made by the chart from its other values."""
+    sections = set(SCHEMA["properties"]["settings"]["properties"])
+    assert set(Settings.model_fields) - sections == {"state_dir", "listen", "metrics", "ray", "models"}
 
 
 def test_models_and_tokens_are_the_codes() -> None:

@@ -57,7 +57,7 @@ def test_the_matrix_renders_every_kind() -> None:
     """Each custom resource whose schema is here, and each kind that a template can make, comes in some case."""
     kinds = {(one["apiVersion"], one["kind"]) for case in CASES for one in objects(case)}
     assert set(custom_kinds()) <= kinds
-    assert len(kinds) == len(custom_kinds()) + 8
+    assert len(kinds) == len(custom_kinds()) + 9
 
 
 @pytest.mark.parametrize("breaking", ["containers", "spec", "rayClusterConfig"])
@@ -201,7 +201,9 @@ def test_a_pool_may_be_nothing() -> None:
     """0 and false are said and meant, where the defaults say otherwise."""
     values = merged(LEAST, {"pools": {"cpu": {"replicas": 0, "cpus": 0, "budget": {"enabled": False}}}})
     made = objects_in(rendered(values))
-    assert [one["metadata"]["name"] for one in made if one["kind"] == "PodDisruptionBudget"] == ["sluice-gateway"]
+    assert [one["metadata"]["name"] for one in made if one["kind"] == "PodDisruptionBudget"] == [
+        "sluice-drift", "sluice-gateway",
+    ]  # fmt: skip
     (service,) = (one for one in made if one["kind"] == "RayService")
     pool = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][-1]
     assert (pool["replicas"], pool["rayStartParams"]["num-cpus"]) == (0, "0")
