@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from serving.control.episodes_client import EpisodeDetail, EpisodeRow, WordAnswer
 from serving.rollout_standing import printable
@@ -62,10 +62,9 @@ def _lines(one: EpisodeDetail) -> Iterator[str]:
         yield f"{one['action']}: {printable(one['words'])}"
     if one["next"]:
         yield printable(one["next"])
-    for name in ("acknowledged", "silenced"):
-        word: Any = one[name]  # type: ignore[literal-required]
+    for said, word in (("acknowledged", one["acknowledged"]), ("silenced", one["silenced"])):
         if word is not None:
-            yield f"{name} by {_by(word)}"
+            yield f"{said} by {_by(word)}"
     if one["paused"]:
         yield f"the rollout {one['paused']} was paused for it"
 

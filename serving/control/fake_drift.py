@@ -76,6 +76,11 @@ class FakeDrift:
         found = {model: incident_from(self._incidents[one][1]) for model, one in self._open_incidents.items()}
         return {model: one for model, one in found.items() if one is not None}
 
+    async def lost_incidents(self) -> Mapping[str, str]:
+        """Ids of those that are not over, and that nobody can read, by model."""
+        self._before_drift()
+        return {model: one for model, one in self._open_incidents.items() if not incident_from(self._incidents[one][1])}
+
     async def incident(self, incident_id: str) -> Incident | None:
         """The one of that id; None where there is none."""
         self._before_drift()
@@ -98,7 +103,7 @@ class FakeDrift:
         """What does not hold of what must."""
         for one in beside.incidents:
             there = self._open_incidents.get(one.model, one.id)
-            if there != one.id or self._incidents.get(one.id, (0, ""))[0] != one.expected:
+            if there not in {one.id, one.replaces} or self._incidents.get(one.id, (0, ""))[0] != one.expected:
                 return Refused.EPISODE, there
         return None
 

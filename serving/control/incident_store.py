@@ -25,6 +25,13 @@ class IncidentStore(BaseStore):
             found = await reply(self._redis.hgetall(self.keys.open_incidents))
         return {one.model: one for one in await self._incidents([said.decode() for said in found.values()])}
 
+    async def lost_incidents(self) -> Mapping[str, str]:
+        """Ids of those that are not over, and that nobody can read, by model."""
+        async with self._boundary():
+            found = await reply(self._redis.hgetall(self.keys.open_incidents))
+        known = {one.identity for one in await self._incidents([said.decode() for said in found.values()])}
+        return {model.decode(): one.decode() for model, one in found.items() if one.decode() not in known}
+
     async def incident(self, incident_id: str) -> Incident | None:
         """The one of that id; None where there is none.
 

@@ -141,6 +141,7 @@ class IncidentWrite:
         revision: the new one.
         record: its text (`drift.incidents.Incident.plain`, as JSON).
         over: whether what is found from now on is another one.
+        replaces: the model's open one that nobody can read, which this one takes the place of; empty for none.
     """
 
     id: str
@@ -149,6 +150,7 @@ class IncidentWrite:
     revision: int
     record: str
     over: bool = False
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,7 @@ def _incident(keys: Keys, write: IncidentWrite) -> dict[str, Any]:
         "revision": str(write.revision),
         "record": write.record,
         "over": write.over,
+        "replaces": write.replaces,
     }
 
 

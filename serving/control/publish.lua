@@ -43,7 +43,8 @@ if said.heard and (redis.call('GET', HEARD) or '') ~= said.heard.before then
 end
 for _, one in ipairs(said.incidents) do
   local open = redis.call('HGET', OPEN, one.model)
-  if (redis.call('HGET', one.key, 'revision') or '0') ~= one.expected or (open or one.id) ~= one.id then
+  local mine = not open or open == one.id or open == one.replaces
+  if (redis.call('HGET', one.key, 'revision') or '0') ~= one.expected or not mine then
     return refused('episode', open or one.id)
   end
 end

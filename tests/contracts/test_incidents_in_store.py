@@ -71,6 +71,19 @@ async def test_a_model_has_one_that_is_open(bench: Bench) -> None:
     assert await store.incident(ONE.identity) == over
 
 
+async def test_one_that_nobody_can_read_makes_room(bench: Bench) -> None:
+    """For another that names it; else no finding of the model would ever be heard again."""
+    store = bench.store
+    await store.note(Beside(incidents=(replace(write(ONE), record='{"of": "another release"}'),)))
+    assert dict(await store.open_incidents()) == {}
+    assert dict(await store.lost_incidents()) == {MODEL: ONE.identity}
+    assert (await store.note(Beside(incidents=(write(OTHER),)))).refused is Refused.EPISODE
+    assert (await store.note(Beside(incidents=(replace(write(OTHER), replaces=ONE.identity),)))).done
+    assert dict(await store.open_incidents()) == {MODEL: OTHER}
+    assert dict(await store.lost_incidents()) == {}
+    assert list(await store.incidents(10)) == [OTHER]
+
+
 async def test_two_models_drift_apart(bench: Bench) -> None:
     """One script may write of both."""
     words = replace(OTHER, model="words")

@@ -12,11 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from drift.keys import DriftKeys
-from drift.settings import Installation
+from drift.settings import DriftSettings, Installation
 from serving.control.client import ControlClient
 from serving.control.drift_client import DriftClient, StatusAnswer
-from serving.control.rolling.drift_findings import number_of
-from serving.control.rolling.outward import Hook
+from serving.control.drift_hooks import standing_hooks
 from serving.control.valkey import EmbeddedValkey
 from serving.sidecar import Sidecar
 from tests.drift.live import Keeper, moved, request, settings_of
@@ -46,12 +45,14 @@ def heard() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def drift(valkey: EmbeddedValkey, namespace: str, heard: Receiver) -> Iterator[DriftClient]:
-    """The control API of a room that tells that server."""
-    url = f"{heard.origin}{HOOK}"
-    hooks = {number_of(url): Hook(url, SECRET)}
+def drift(valkey: EmbeddedValkey, namespace: str, heard: Receiver, tmp_path: Path) -> Iterator[DriftClient]:
+    """The control API of a room that tells that server of findings."""
+    secret = tmp_path / "drift.secret"
+    secret.write_text(SECRET)
+    said = {"url": f"{heard.origin}{HOOK}", "secret_file": str(secret), "events": ["drift.finding"]}
+    hooks = standing_hooks(DriftSettings.model_validate({"webhooks": [said]}))
     with (
-        rolling_room(valkey.url, namespace, hooks=hooks, trusted=[heard.origin]) as room,
+        rolling_room(valkey.url, namespace, hooks=hooks) as room,
         ControlClient(room.address) as control,
     ):
         yield DriftClient(control)

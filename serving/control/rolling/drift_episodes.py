@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
+from drift.attribution import Action, attribute
 from drift.circumstances import Circumstances
 from drift.incidents import Incident, Kind, Step, Word, approved, is_id
 from serving.control.errors import Contended, NotNow, Unacceptable, Unknown
@@ -109,10 +110,16 @@ class Episodes:
 
         Raises:
             Unknown: there is none of that id.
-            NotNow: nothing of it waits for an approval.
+            NotNow: nothing of it waits for an approval, or what does no longer holds.
         """
 
-        def said(incident: Incident, _: Circumstances) -> Step:
+        def said(incident: Incident, known: Circumstances) -> Step:
+            found = attribute(known.evidence())
+            if incident.pending.acts and found.action not in {incident.pending, Action.RECOMMEND}:
+                raise NotNow(
+                    f"What waits for an approval no longer holds: {found.words}",
+                    "Look at the episode, and decide anew.",
+                )
             step = approved(incident)
             if step is None:
                 raise NotNow(

@@ -136,7 +136,7 @@ class FindingsHeard:
             entries.append(told_of(step, gathered.known, self._hooks))
         return Beside(
             entries=tuple(entries), jobs=tuple(jobs), fence=fence, heard=HeardFinding(after, finding_id),
-            incidents=(write_of(gathered.incident),),
+            incidents=(write_of(gathered.incident, gathered.replaces),),
         )  # fmt: skip
 
     async def _pause(self, finding_id: str, finding: Finding) -> str:

@@ -51,6 +51,9 @@ class Reads(Protocol):
     async def open_incidents(self) -> Mapping[str, Incident]:
         """Those that are not over, by model."""
 
+    async def lost_incidents(self) -> Mapping[str, str]:
+        """Ids of those that nobody can read, by model."""
+
     async def silences(self) -> Mapping[str, Word]:
         """What operators said of models whose drift nobody is to hear of."""
 
@@ -66,11 +69,19 @@ class Knows(Protocol):
 
 
 class Gathered(NamedTuple):
-    """What one finding leads to, beside its own entry: the episode with it, and what is written of that."""
+    """What one finding leads to, beside its own entry.
+
+    Attributes:
+        incident: the episode with it.
+        known: what that rests on.
+        steps: what is written of it.
+        replaces: the model's open episode that nobody can read; empty for none.
+    """
 
     incident: Incident
     known: Circumstances
     steps: tuple[Step, ...]
+    replaces: str = ""
 
 
 class Setting(NamedTuple):
@@ -145,7 +156,8 @@ class Incidents:
         known = await self.known(incident, setting)
         steps = tuple(self._at_once(incident, finding, paused, held=self._held(incident, setting)))
         last = steps[-1].incident if steps else incident
-        return Gathered(last, known, steps)
+        replaces = "" if there is not None else await self._lost(model)
+        return Gathered(last, known, steps, replaces)
 
     async def look_at_all(self, fence: int) -> int:
         """Looks at each open episode; how many of them went on.
@@ -166,6 +178,13 @@ class Incidents:
             if step is not None:
                 moved += await self._write(step, known, fence)
         return moved
+
+    async def _lost(self, model: str) -> str:
+        """The model's open episode that nobody can read: another takes its place, or no finding would be heard."""
+        lost = (await self._store.lost_incidents()).get(model, "")
+        if lost:
+            _log.warning("the episode %s of %s cannot be read: it is of another release, and is over", lost, model)
+        return lost
 
     def _cool_down_s(self, model: str) -> float:
         return self._settings.of(model).cool_down_s

@@ -22,6 +22,7 @@ from serving.control.rolling.hooks import DRIFT
 DECIDES: Final = "the attribution of drift"
 """Who decided it, where no operator did."""
 
+_LONGEST: Final = 1_000
 _INPUTS: Final = (Layer.MULTIVARIATE, Layer.UNIVARIATE)
 _SHOWS: Final[Mapping[Cause, tuple[Layer, ...]]] = {
     Cause.INPUTS: (Layer.UNIVARIATE, Layer.MULTIVARIATE),
@@ -71,11 +72,16 @@ def told_to(kind: Kind | None, hooks: Mapping[int, Hears]) -> Iterator[int]:
         yield from (number for number, hook in hooks.items() if hook.hears(f"drift.{kind}"))
 
 
-def write_of(incident: Incident) -> IncidentWrite:
-    """The write that takes the episode to where it is now."""
+def write_of(incident: Incident, replaces: str = "") -> IncidentWrite:
+    """The write that takes the episode to where it is now.
+
+    Args:
+        incident: as it is to be.
+        replaces: the model's open one that nobody can read; empty for none.
+    """
     return IncidentWrite(
         incident.identity, incident.model, incident.revision - 1, incident.revision, encode_incident(incident),
-        incident.over,
+        incident.over, replaces,
     )  # fmt: skip
 
 
@@ -90,7 +96,7 @@ def data_of(incident: Incident, known: Circumstances, kind: Kind, words: str) ->
         "model": incident.model,
         "cause": cause.value,
         "action": "pause" if kind is Kind.PAUSED else action,
-        "words": words,
+        "words": words[:_LONGEST],
         "versions": list(_versions(known)),
         "findings": list(incident.findings),
         "features": [] if shown is None else [one._asdict() for one in shown.features],
@@ -133,7 +139,7 @@ def _harm(known: Circumstances) -> dict[str, Any]:
     if known.roles.against:
         rose.append("The verdict of the model's rollout is against its candidate.")
     none = "No labels say that errors rose, and no verdict of a rollout is against its candidate."
-    return {"shown": bool(rose), "words": " ".join(rose)[:1_000] or none}
+    return {"shown": bool(rose), "words": " ".join(rose)[:_LONGEST] or none}
 
 
 def _window(incident: Incident, live: Iterable[Raised]) -> dict[str, Any]:

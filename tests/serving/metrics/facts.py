@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from dataclasses import replace
 
+from drift.attribution import Action, Attribution, Cause
+from drift.incidents import Incident
 from router.epoch import Head
 from router.phases import Phase
 from router.policy import Arm, Policy
@@ -29,6 +31,7 @@ GAPS = (7, *[0] * len(BOUNDS_S))
 STREAMS = StreamCounts("digits/2", "first", {"complete": 2, "error": 1}, 10, 1, FIRST, 80_004_000, GAPS, 1_500)
 TOOK = Figures(4, 1, {4_096: 2, 65_536: 1})
 BEGAN_S = 1_800_000_000.0
+RETRAINS = Incident("ep_0123456789abcdef", "digits", BEGAN_S, BEGAN_S, {})
 
 
 def lease(number: int, **more: object) -> GatewayLease:
@@ -63,7 +66,7 @@ FULL = Facts(
         lease(
             2, streams=(STREAMS,), copied={"a/b/2": 4}, shed={"a/b/2/queue": 3}, not_captured={"pair_away": 2},
             endings={"a/b/2/first/ok": 3, "a/b/2/fallback/late": 1}, figures={"a/b/2": TOOK}, braked={"a/b/2": 0},
-            held="it does not descend",
+            held="it does not descend", notes_lost={"span_queue": 6},
         ),
     ),
     {("control", "wrong"): 4},
@@ -79,4 +82,11 @@ FULL = Facts(
     (PairTotals("digits", "salt", 1, 2, 8, compared=10, disagreed=1, unread=2),),
     Counts(kept=Counter({"sample": 9}), dropped=Counter({"queue": 1})),
     {"policy": Spread().plus(0.03)},
+    (
+        replace(
+            RETRAINS, model="digits", pending=Action.RETRAIN,
+            decided=Attribution(Cause.INPUTS, Action.RETRAIN, "Inputs moved."),
+        ),
+        replace(RETRAINS, model="words", closed_s=BEGAN_S),
+    ),
 )  # fmt: skip

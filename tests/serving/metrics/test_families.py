@@ -69,6 +69,7 @@ def test_figures_are_what_is_known() -> None:
         ("sluice_shadow_copies_total", SHADOWED): 4,
         ("sluice_shadow_copies_shed_total", (*SHADOWED[:2], ("reason", "queue"), SHADOWED[2])): 3,
         ("sluice_not_captured_total", (("gateway", "gateway-2"), ("kind", "pair"), ("reason", "away"))): 2,
+        ("sluice_notes_lost_total", (("gateway", "gateway-2"), ("kind", "span"), ("reason", "queue"))): 6,
         ("sluice_streams_total", (("end", "complete"), *OF_STREAMS)): 2,
         ("sluice_streams_total", (("end", "error"), *OF_STREAMS)): 1,
         ("sluice_stream_events_total", OF_STREAMS): 10,
@@ -114,6 +115,9 @@ def test_figures_are_what_is_known() -> None:
         ("sluice_pools", (("state", "UNHEALTHY"),)): 1,
         ("sluice_refused_attempts_total", (("door", "control"), ("kind", "wrong"))): 4,
         ("sluice_certificate_expiry_timestamp_seconds", ()): 1_900_000_000,
+        ("sluice_drift_episode_open", (("cause", "inputs"), ("model", "digits"))): 1,
+        ("sluice_drift_episode_open", (("cause", "not_yet"), ("model", "words"))): 0,
+        ("sluice_drift_approval_pending", (("action", "retrain"), ("model", "digits"))): 1,
     }
     assert samples(FULL) == expected
 

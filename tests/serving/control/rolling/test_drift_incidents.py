@@ -16,7 +16,7 @@ from drift.reading import Layer
 from drift.settings import DriftSettings
 from drift.status import Status
 from drift.webhooks import ACTIONS, ActionTold
-from router.commands import Resume
+from router.commands import Resume, RollBack
 from router.phases import Phase
 from serving.control.errors import Deposed, NotNow, Unacceptable, Unknown
 from serving.control.rolling.drift_episodes import Episodes
@@ -200,6 +200,35 @@ async def test_an_operator_approves() -> None:
     assert await here.kinds() == ["drift.recommend", "drift.retrain"]
     (entry,) = [one.entry for one in await here.room.entries() if one.entry.facts.get("event") == "retrain"]
     assert (entry.who, entry.why) == ("ada", "labels are right")
+
+
+async def test_what_no_longer_holds_is_not_approved() -> None:
+    """Another rollout is in progress by now: it is not taken back for what the one before did."""
+    here = await desk(Act.APPROVE)
+    record = await with_rollout(here)
+    await here.tells(status(STABLE, 10), status(CANDIDATE, 10))
+    await here.finds(finding(CANDIDATE, Layer.PREDICTION))
+    await here.look(status(STABLE, 12), status(CANDIDATE, 12, Layer.PREDICTION))
+    episode = (await here.one()).identity
+    assert (await here.one()).pending is Action.ROLLBACK
+    await here.room.ask(record, RollBack(who="bob", why="it was slow"))
+    await here.room.start({**STEPS, "candidate": 3})
+    with pytest.raises(NotNow, match="no longer holds"):
+        await here.episodes.approve(episode, who="ada", why="")
+    await here.look(status(STABLE, 14), status(CANDIDATE, 14, Layer.PREDICTION))
+    assert (await here.events())[-1] == "withdrawn"
+    assert "drift.rollback" not in await here.kinds()
+
+
+async def test_an_episode_of_another_release_hides_no_finding(caplog: pytest.LogCaptureFixture) -> None:
+    """Another begins in its place, and that is said."""
+    here = await desk()
+    await here.finds(finding(STABLE, Layer.UNIVARIATE))
+    before = (await here.one()).identity
+    here.room.store._incidents[before] = 1, "{}"
+    await here.finds(finding(STABLE, Layer.LABELS))
+    assert (await here.one()).identity != before
+    assert f"the episode {before} of {MODEL} cannot be read" in caplog.text
 
 
 async def test_whoever_has_it_in_hand_hears_nothing_more() -> None:
