@@ -13,14 +13,16 @@ from drift.calibration import Null
 from drift.errors import Damaged, DriftError
 from drift.projection import PARTS, Projection
 from drift.schema import CELLS, Column, Kind, Rows, Schema
-from drift.side import Calm, Side
+from drift.side import ByHour, Calm, Side, Split
 from drift.sketches import Binning, Sketch
+from drift.strata import Clock, Strata
 from registry.errors import RegistryError
 
 Arrays = Mapping[str, NDArray[Any]]
 
 _CALM = ("location", "scale", "variation", "stability", "rates")
 _PROJECTED = ("mean", "axes", "waves")
+_SPLIT = ("counts", "rows", "sums")
 _MISFITS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
@@ -76,6 +78,7 @@ def plain_of(side: Side) -> dict[str, Any]:
         "rows": side.sketch.rows,
         "calm": {"size": calm.size, "ordered": calm.ordered, "independent": calm.independent},
         "wide_unit": None if side.projection is None else side.projection.wide_unit,
+        **({} if side.by_hour is None else {"zone": side.by_hour.strata.clock.zone}),
     }
 
 
@@ -91,6 +94,9 @@ def arrays_of(side: Side) -> Iterator[tuple[str, NDArray[Any]]]:
         yield "null/joint", calm.joint.scores
         yield from (("projection/center", projection.center), ("projection/unit", projection.unit))
         yield from ((f"projection/{name}", getattr(projection, name)) for name in _PROJECTED)
+    if side.by_hour is not None:
+        yield from (("strata/of_hour", side.by_hour.strata.of_hour), ("strata/sample", side.by_hour.sample))
+        yield from ((f"strata/{name}", getattr(side.by_hour.split, name)) for name in _SPLIT)
 
 
 def side_of(plain: Mapping[str, Any], arrays: Arrays) -> Side:
@@ -112,6 +118,7 @@ def side_of(plain: Mapping[str, Any], arrays: Arrays) -> Side:
         _calm(plain["calm"], arrays, features),
         projection,
         sums,
+        _by_hour(plain["zone"], arrays, counts, sums, len(sample)) if "zone" in plain else None,
     )
 
 
@@ -136,6 +143,20 @@ def _calm(plain: Mapping[str, Any], arrays: Arrays, features: int) -> Calm:
         joint=nulls.get("joint"),
         **values,
     )
+
+
+def _by_hour(zone: str, arrays: Arrays, counts: NDArray[Any], sums: NDArray[Any], kept: int) -> ByHour:
+    """The parts, which are those of the whole."""
+    strata = Strata(Clock(zone), arrays["strata/of_hour"])
+    split = Split(*(arrays[f"strata/{name}"] for name in _SPLIT))
+    _shaped(split.counts, (strata.count, *counts.shape))
+    _shaped(split.rows, (strata.count,))
+    _shaped(split.sums, (strata.count, *sums.shape))
+    sample = _shaped(arrays["strata/sample"], (kept,))
+    is_whole = np.array_equal(split.counts.sum(axis=0), counts) and (split.rows > 0).all()
+    if not is_whole or sample.max() >= strata.count:
+        raise ValueError("strata that are not those of the whole")
+    return ByHour(strata, split, sample)
 
 
 def _projection(wide_unit: float | None, arrays: Arrays) -> Projection | None:

@@ -201,7 +201,7 @@ def beside(candidate: int, baseline: Baseline, settings: WatchSettings, fields: 
 
 def _told_by(side: Side, stable: Half) -> Side:
     """The side with stable's answers of now as what others are held against."""
-    return replace(side, sketch=stable.sketch)
+    return replace(side, sketch=stable.sketch, by_hour=None)
 
 
 def _plain(standing: Standing) -> dict[str, object]:

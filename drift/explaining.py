@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from drift.reading import Moved
 from drift.schema import BINS, MISSING, UNSEEN, Rows
 from drift.side import Side
-from drift.sketches import Sketch
 from drift.window import Half
 
 MOST_FEATURES: Final = 10
@@ -78,21 +77,22 @@ class Segment:
 
 def changes(side: Side, half: Half) -> tuple[Change, ...]:
     """The features of one side, the farthest first: at most ten."""
-    standardised = side.standardised(half.sketch)
+    expected = side.expected(half.strata)
+    standardised = expected.standardised(half.sketch)
     weights = np.square(np.maximum(standardised, 0.0))
     whole = float(weights.sum()) or 1.0
-    sizes, names = side.reference.sizes(half.sketch), side.schema.features
+    sizes, names = expected.sizes(half.sketch), side.schema.features
     found = []
     for at in np.argsort(-standardised, kind="stable")[:MOST_FEATURES].tolist():
         told = float(standardised[at]), float(sizes.variation[at]), float(sizes.stability[at])
-        bars = tuple(histogram(side, half.sketch, at))
+        bars = tuple(histogram(side, half, at))
         found.append(Change(Moved(names[at], *told), float(weights[at] / whole), bars))
     return tuple(found)
 
 
-def histogram(side: Side, sketch: Sketch, at: int) -> Iterator[Bar]:
+def histogram(side: Side, half: Half, at: int) -> Iterator[Bar]:
     """One feature's bars: sixteen at most for a number, and those of what is missing and unseen where there are any."""
-    before, after = side.sketch.shares[at], sketch.shares[at]
+    before, after = side.expected(half.strata).reference.shares[at], half.sketch.shares[at]
     groups = _intervals(side, at) if at < len(side.schema.numeric) else _levels(side, at)
     for name, cells in groups:
         yield Bar(name, float(before[cells].sum()), float(after[cells].sum()))
@@ -110,7 +110,7 @@ def segment(side: Side, half: Half, feature: str) -> Segment | None:
         feature: the one that moved farthest.
     """
     names = side.schema.features
-    before, after = _cells(side, side.sample), _cells(side, half.kept)
+    before, after = _cells(side, side.sample_of(half.strata)), _cells(side, half.kept)
     target, found = names.index(feature), []
     for at in range(min(len(names), _FROM)):
         if at == target:

@@ -85,7 +85,7 @@ def learned(model: str, version: int, blobs: Iterable[bytes], settings: WatchSet
     """
     parts = [part for blob in blobs for part in tables_of(batch_from(blob)) if part.version == version]
     alike = _most_alike(parts)
-    inputs = gathered(part.inputs for part in alike)
+    inputs = gathered(replace(part.inputs, at_s=part.at_s) for part in alike)
     if inputs.rows < FEWEST_LEARNED:
         raise Unfit(f"Of {sum(part.rows for part in parts):,} live rows {inputs.rows:,} are alike: that is too few.")
     rows = min(settings.window.rows, inputs.rows // FEWEST_INDEPENDENT)
@@ -107,7 +107,7 @@ def _form(table: Table) -> frozenset[object]:
 
 def _outputs(parts: Sequence[Part], rows: int) -> Table | None:
     """What was answered; None where that is not known of nearly all, or answers are of several forms."""
-    tables = [part.outputs for part in parts if part.outputs is not None]
+    tables = [replace(part.outputs, at_s=part.at_s) for part in parts if part.outputs is not None]
     if not tables or sum(one.rows for one in tables) < rows * _NEARLY:
         return None
     if len({_form(one) for one in tables}) > 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ COARSE: Final = 8
 
 _LEAST_MASS: Final = 1 / CELLS**2
 _SLIGHT: Final = 1e-4
+_NOTHING: Final = 1e-11  # of a share: sums of shares err by less, and one row is more
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,23 @@ class Reference:
     """What windows are compared with.
 
     Attributes:
-        sketch: of the reference.
+        shares: each feature's distribution over its cells, shape (features, CELLS).
+        rows: that these rest on; of a mixture of samples, as many as would err like it.
         numeric: how many of the features, the first ones, are numbers.
     """
 
-    sketch: Sketch
+    shares: Floats
+    rows: float
     numeric: int
 
-    def less(self, window: Sketch) -> Reference:
-        """Without a window that is part of it, so that the window is compared with others only."""
-        return Reference(self.sketch.less(window), self.numeric)
+    @classmethod
+    def of(cls, sketch: Sketch, numeric: int) -> Self:
+        """What these counts show."""
+        return cls(sketch.shares, sketch.rows, numeric)
 
     def distances(self, shares: Floats) -> Floats:
         """Squared distances of these distributions, shape (..., features, CELLS) to (..., features)."""
-        gaps = shares - self.sketch.shares
+        gaps = shares - self.shares
         numbers = np.cumsum(gaps[..., : self.numeric, :], axis=-1)
         np.square(numbers, out=numbers)
         levels = np.square(gaps[..., self.numeric :, :])
@@ -55,7 +59,7 @@ class Reference:
 
     def sizes(self, sketch: Sketch) -> Sizes:
         """How much each feature moved, for people and for the floor below which nothing is worth an alarm."""
-        theirs, ours = coarse(self.sketch.shares, self.numeric), coarse(sketch.shares, self.numeric)
+        theirs, ours = coarse(self.shares, self.numeric), coarse(sketch.shares, self.numeric)
         a, b = ours + _SLIGHT, theirs + _SLIGHT
         return Sizes(0.5 * np.abs(ours - theirs).sum(axis=1), ((a - b) * np.log(a / b)).sum(axis=1))
 
@@ -66,24 +70,25 @@ class Reference:
         Where nothing lies below or above, Q (1 - Q) is 0 and any height would do; it is small, for one row out of a
         range that was found on finitely many is no news: rates have a test of their own.
         """
-        shares = self.sketch.shares[: self.numeric]
-        upto = np.cumsum(self.sketch.counts[: self.numeric], axis=1)
-        inside = (upto > 0) & (upto < self.sketch.rows)
-        upto_share = np.where(inside, upto / max(self.sketch.rows, 1), 0.5)
+        shares = self.shares[: self.numeric]
+        upto = np.cumsum(shares, axis=1)
+        whole = upto >= 1 - _NOTHING
+        inside = (upto > _NOTHING) & ~whole
+        upto_share = np.where(inside, upto, 0.5)
         heights = np.where(inside, np.maximum(shares, _LEAST_MASS) / (upto_share * (1 - upto_share)), 0.0)
         ends = np.zeros_like(inside)
         ends[:, (0, MISSING - 1)] = True  # below the range, and no longer among the numbers
-        ends[np.arange(self.numeric), np.argmax(upto >= self.sketch.rows, axis=1)] = True  # above it
+        ends[np.arange(self.numeric), np.argmax(whole, axis=1)] = True  # above it
         heights[ends & ~inside] = _LEAST_MASS / self._least
         return np.asarray(heights)
 
     @cached_property
     def _inverse(self) -> Floats:
-        return np.asarray(1.0 / (self.sketch.shares[self.numeric :] + self._least))
+        return np.asarray(1.0 / (self.shares[self.numeric :] + self._least))
 
     @property
     def _least(self) -> float:
-        return 0.5 / max(self.sketch.rows, 1)
+        return 0.5 / max(self.rows, 1.0)
 
 
 @dataclass(frozen=True)
@@ -108,16 +113,16 @@ def coarse(shares: Floats, numeric: int) -> Floats:
     return out
 
 
-def outside(sketch: Sketch, reference: Reference, tops: NDArray[np.intp]) -> NDArray[np.int64]:
+def outside(sketch: Sketch, numeric: int, tops: NDArray[np.intp]) -> NDArray[np.int64]:
     """How many of each feature are missing, never seen, and outside the reference's range, shape (features, 3).
 
     Args:
         sketch: a window's.
-        reference: what it is compared with.
+        numeric: how many of the features are numbers.
         tops: the cell above the range of each numeric feature.
     """
     counts = sketch.counts
     beyond = np.zeros(len(counts), np.int64)
-    numbers = counts[: reference.numeric]
-    beyond[: reference.numeric] = numbers[:, 0] + numbers[np.arange(len(numbers)), tops] * (tops > 0)
+    numbers = counts[:numeric]
+    beyond[:numeric] = numbers[:, 0] + numbers[np.arange(len(numbers)), tops] * (tops > 0)
     return np.stack((counts[:, MISSING], counts[:, UNSEEN], beyond), axis=1)

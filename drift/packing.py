@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from drift.errors import Damaged
 
-READER: Final = 1
-"""The newest form that this code reads, and the one that it writes."""
+READER: Final = 2
+"""The newest form that this code reads; what says nothing new is written in the oldest."""
+
+OLDEST: Final = 1
 
 _MAGIC: Final = b"sluice-drift\n"
 _LENGTH: Final = 8
@@ -29,18 +31,19 @@ _MOST_BYTES: Final = 2**31
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def pack(kind: str, plain: Mapping[str, Any], arrays: Arrays) -> bytes:
+def pack(kind: str, plain: Mapping[str, Any], arrays: Arrays, reader: int = OLDEST) -> bytes:
     """These values as bytes.
 
     Args:
         kind: what they are.
         plain: what JSON can say, finite numbers only.
         arrays: by name; 32- and 64-bit floats, 64-bit integers, bytes.
+        reader: the form of the oldest reader that understands all of them.
     """
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     written = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in ordered.items()}
     index = {name: [array.dtype.str, list(arrays[name].shape)] for name, array in written.items()}
-    said = {"reader": READER, "kind": kind, "plain": plain, "arrays": index}
+    said = {"reader": reader, "kind": kind, "plain": plain, "arrays": index}
     head = json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     return b"".join((_MAGIC, len(head).to_bytes(_LENGTH, "little"), head, *(one.tobytes() for one in written.values())))
 
@@ -68,9 +71,9 @@ def _unpacked(kind: str, blob: bytes) -> tuple[dict[str, Any], dict[str, NDArray
     start = len(_MAGIC) + _LENGTH
     end = start + int.from_bytes(blob[len(_MAGIC) : start], "little")
     head = json.loads(blob[start:end])
-    if head["reader"] != READER or head["kind"] != kind:
+    if head["reader"] not in range(OLDEST, READER + 1) or head["kind"] != kind:
         raise ValueError(
-            f"they are {head['kind']!r} for readers of form {head['reader']!r}, and this one reads {READER}"
+            f"they are {head['kind']!r} for readers of form {head['reader']!r}, and this one reads {OLDEST} to {READER}"
         )
     arrays = {}
     for name, (dtype, shape) in head["arrays"].items():

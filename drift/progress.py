@@ -41,6 +41,7 @@ class Progress:
         heard_s: when the last of them ended, seconds since 1970; None before the first.
         last_s: when the newest row came; None before the first.
         layers: what each said of the last window.
+        strata: the hours that the last window was compared with, in words; empty where all are alike.
     """
 
     standing: Standing
@@ -50,6 +51,7 @@ class Progress:
     heard_s: float | None = None
     last_s: float | None = None
     layers: tuple[LayerStatus, ...] = ()
+    strata: str = ""
 
     @property
     def episode(self) -> EpisodeStatus | None:
@@ -152,8 +154,10 @@ class Course:
             windows=progress.windows + 1,
             heard_s=window.last_s,
             layers=layers,
+            strata=self.watch.baseline.inputs.in_words(window.inputs.strata),
         )
-        return Step(after, heard.findings, _seen(window, layers, alarm, log_alarm))
+        seen = replace(_seen(window, layers, alarm, log_alarm), strata=after.strata)
+        return Step(after, heard.findings, seen)
 
 
 def episode_status(alarm: Alarm) -> EpisodeStatus | None:

@@ -66,6 +66,7 @@ def read(fields: Mapping[str, bytes], baseline: str) -> Progress | None:
             plain["heard_s"],
             plain["last_s"],
             tuple(map(layer_read, plain["layers"])),
+            str(plain.get("strata", "")),
         )
 
 
@@ -80,6 +81,7 @@ def _plain(progress: Progress) -> dict[str, Any]:
         "heard_s": progress.heard_s,
         "last_s": progress.last_s,
         "layers": [dataclasses.asdict(one) for one in progress.layers],
+        "strata": progress.strata,
     }
 
 

@@ -1,29 +1,30 @@
-"""One side of a version, its inputs or its outputs, as its reference had it, and what calm looks like there."""
+"""One side of a version, its inputs or its outputs, as its reference had it, and what calm looks like there.
+
+Where the reference was cut by hours of the week (`drift.strata`), a window is compared with what its own hours held:
+the mixture of their distributions by how many of its rows each has. So a rhythm of days and weeks is no drift, and what
+is usual at night is drift at noon.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.calibration import Cutting, Null
-from drift.moves import Reference, Sizes, outside
-from drift.projection import PARTS, UNIT, Projection, discrepancy, fitted
-from drift.schema import Floats, Rows, Schema
-from drift.sketches import Binning, Sketch, cut
+from drift.calibration import Null
+from drift.moves import Reference, Sizes
+from drift.projection import UNIT, Projection, discrepancy
+from drift.schema import Codes, Floats, Rows, Schema
+from drift.sketches import Binning, Sketch
+from drift.strata import Strata, Whole
 
 SAMPLE: Final = 2_000
 """Rows of the reference that are kept: for backends that compare rows, and for people."""
-
-_LEAST_SCALE: Final = 0.1  # of a statistic that is about 1 in calm; one that never moved is not infinitely sure
-_FEWEST_SPANS: Final = 4
-_AT_ONCE: Final = 5_000
-_FOR_PROJECTION: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,50 +76,27 @@ class Bounds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Side:
-    """Inputs or outputs.
+class Expected:
+    """What a window's rows would be in calm.
 
     Attributes:
-        schema: columns and features.
-        binning: cells of the numbers.
-        sketch: of all reference rows.
-        sample: at most `SAMPLE` of them, spread evenly over the reference.
-        calm: what windows showed.
-        projection: None where there is but one dimension.
-        sums: of the projection's parts over all reference rows, in multiples of 1/UNIT, shape (PARTS,) or (0,).
+        reference: their distributions.
+        mean: of the projection's parts, shape (PARTS,) or (0,).
+        calm: how far windows lie from it in calm.
     """
 
-    schema: Schema
-    binning: Binning
-    sketch: Sketch
-    sample: Rows
+    reference: Reference
+    mean: Floats
     calm: Calm
-    projection: Projection | None
-    sums: NDArray[np.int64]
 
-    @cached_property
-    def reference(self) -> Reference:
-        """What windows are compared with."""
-        return Reference(self.sketch, len(self.schema.numeric))
-
-    @cached_property
-    def tops(self) -> NDArray[np.intp]:
-        """The cell above the range of each numeric feature."""
-        return np.asarray((~np.isnan(self.binning.edges)).sum(axis=1), np.intp)
-
-    @cached_property
-    def mean(self) -> Floats:
-        """Of the projection's parts over the reference."""
-        return np.asarray(self.sums / (UNIT * max(self.sketch.rows, 1)))
-
-    @cached_property
+    @property
     def caution(self) -> float:
         """By how much squared distances are lowered before they become evidence, 1 or more.
 
         A window's own error is new each time, the reference's is the same in all of them, so what many windows say
         together has it once too often: a small reference would in time alarm by itself.
         """
-        part = self.calm.size / self.sketch.rows
+        part = self.calm.size / self.reference.rows
         return 1 + part if self.calm.ordered else (1 + 2 * part) / (1 + part)
 
     def standardised(self, sketch: Sketch) -> Floats:
@@ -135,6 +113,143 @@ class Side:
     def spread_out(self, roots: Floats) -> Floats:
         """Roots in standard deviations of calm windows."""
         return np.asarray((roots - self.calm.location) / self.calm.scale)
+
+    def sizes(self, sketch: Sketch) -> Sizes:
+        """How much each feature moved."""
+        return self.reference.sizes(sketch)
+
+    def apart(self, sums: NDArray[np.int64], rows: int) -> float:
+        """The squared discrepancy of so many rows as wholes, whose parts add up to that."""
+        return discrepancy(sums / (UNIT * rows), self.mean)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The reference in parts.
+
+    Attributes:
+        counts: of each, shape (parts, features, CELLS).
+        rows: of each, shape (parts,).
+        sums: of the projection's parts over each, in multiples of 1/UNIT, shape (parts, PARTS) or (parts, 0).
+    """
+
+    counts: NDArray[np.int64]
+    rows: Whole
+    sums: NDArray[np.int64]
+
+    def less(self, taken: Mapping[int, Part]) -> Split:
+        """Without these rows of some parts; one of which nothing would be left stays whole."""
+        left = {at: part for at, part in taken.items() if part.sketch.rows < self.rows[at]}
+        counts, rows, sums = self.counts.copy(), self.rows.copy(), self.sums.copy()
+        for at, (sketch, theirs) in left.items():
+            counts[at] -= sketch.counts
+            rows[at] -= sketch.rows
+            sums[at] -= theirs
+        return Split(counts, rows, sums)
+
+    def mixed(self, rows: Whole, numeric: int) -> tuple[Reference, Floats]:
+        """The parts mixed as so many rows of each are, and the mean of the projection's parts.
+
+        The mixture errs as a sample would of 1 / sum(w^2 / N) rows, w the weights and N the rows of the parts.
+
+        Args:
+            rows: of each part, shape (parts,); not all of them 0.
+            numeric: how many of the features are numbers.
+        """
+        used = np.flatnonzero(rows)
+        weights = rows[used] / rows.sum()
+        shares = np.einsum("s,sfc->fc", weights / self.rows[used], self.counts[used].astype(np.float64))
+        mean = (weights / self.rows[used]) @ self.sums[used].astype(np.float64) / UNIT
+        return Reference(shares, float(1 / np.sum(np.square(weights) / self.rows[used])), numeric), mean
+
+
+class Part(NamedTuple):
+    """Some rows: their counts, and the sums of the projection's parts over them."""
+
+    sketch: Sketch
+    sums: NDArray[np.int64]
+
+    def merge(self, other: Part) -> Part:
+        """Both together."""
+        return Part(self.sketch.merge(other.sketch), self.sums + other.sums)
+
+
+@dataclass(frozen=True)
+class ByHour:
+    """The reference by hours of the week.
+
+    Attributes:
+        strata: which hours belong together.
+        split: the reference, a part for each of them.
+        sample: the stratum of each row that is kept, shape (rows,).
+    """
+
+    strata: Strata
+    split: Split
+    sample: Codes
+
+
+@dataclass(frozen=True)
+class Side:
+    """Inputs or outputs.
+
+    Attributes:
+        schema: columns and features.
+        binning: cells of the numbers.
+        sketch: of all reference rows.
+        sample: at most `SAMPLE` of them, spread evenly over the reference.
+        calm: what windows showed.
+        projection: None where there is but one dimension.
+        sums: of the projection's parts over all reference rows, in multiples of 1/UNIT, shape (PARTS,) or (0,).
+        by_hour: the same by strata; None where windows are compared with all of it whatever the hour.
+    """
+
+    schema: Schema
+    binning: Binning
+    sketch: Sketch
+    sample: Rows
+    calm: Calm
+    projection: Projection | None
+    sums: NDArray[np.int64]
+    by_hour: ByHour | None = None
+
+    @cached_property
+    def whole(self) -> Expected:
+        """What rows of all hours would be."""
+        reference = Reference.of(self.sketch, len(self.schema.numeric))
+        return Expected(reference, np.asarray(self.sums / (UNIT * max(self.sketch.rows, 1))), self.calm)
+
+    @cached_property
+    def tops(self) -> NDArray[np.intp]:
+        """The cell above the range of each numeric feature."""
+        return tops_of(self.binning)
+
+    def strata_of(self, at_s: Floats) -> Whole:
+        """How many of the rows of these moments each stratum has, shape (strata,); (0,) where there are none."""
+        return np.zeros(0, np.int64) if self.by_hour is None else self.by_hour.strata.counted(at_s)
+
+    def expected(self, strata: Whole) -> Expected:
+        """What rows would be in calm of which each stratum has so many.
+
+        Raises:
+            ValueError: there are not as many strata.
+        """
+        if self.by_hour is None or not strata.any():
+            return self.whole
+        split = self.by_hour.split
+        if strata.shape != split.rows.shape:
+            raise ValueError(f"a window has {strata.size} strata, and its baseline {split.rows.size}")
+        return Expected(*split.mixed(strata, len(self.schema.numeric)), self.calm)
+
+    def sample_of(self, strata: Whole) -> Rows:
+        """The kept rows of the hours that such rows have."""
+        if self.by_hour is None or not strata.any():
+            return self.sample
+        return self.sample.part(np.flatnonzero(strata[self.by_hour.sample]))
+
+    def in_words(self, strata: Whole) -> str:
+        """The hours that these rows are compared with; empty where all are alike."""
+        return "" if self.by_hour is None else self.by_hour.strata.words(strata)
 
 
 class Scores(NamedTuple):
@@ -154,90 +269,6 @@ def scores_of(standardised: Floats) -> Scores:
     return Scores(float(standardised.max()), float(standardised.sum() / math.sqrt(standardised.size)))
 
 
-def measured(schema: Schema, rows: Rows, cutting: Cutting) -> Side:
-    """The side of these reference rows, which are those that windows are cut from.
-
-    Raises:
-        Unfit: too few rows, or too few independent windows (`Cutting`).
-    """
-    binning = cut(rows.numbers)
-    sketch = binning.sketch(rows)
-    projection = fitted(rows.part(_evenly(len(rows), _FOR_PROJECTION)), binning, cutting.seed)
-    sums = np.zeros(0, np.int64) if projection is None else _sums(projection, rows)
-    reference = Reference(sketch, len(schema.numeric))
-    calm = _calm(reference, _Seen(binning, rows, projection, sums), cutting)
-    return Side(schema, binning, sketch, rows.part(_evenly(len(rows), SAMPLE)), calm, projection, sums)
-
-
-class _Seen(NamedTuple):
-    binning: Binning
-    rows: Rows
-    projection: Projection | None
-    sums: NDArray[np.int64]
-
-
-def _calm(reference: Reference, seen: _Seen, cutting: Cutting) -> Calm:
-    tops = (~np.isnan(seen.binning.edges)).sum(axis=1)
-    roots, rates, joint = [], [], []
-    for at in cutting.windows():
-        window = seen.rows.part(at)
-        sketch = seen.binning.sketch(window)
-        rest = reference.less(sketch) if cutting.ordered else reference
-        roots.append(roots_of(rest.distances(sketch.shares) * cutting.widening, cutting.size))
-        rates.append(outside(sketch, reference, tops) / cutting.size)
-        if seen.projection is not None:
-            joint.append(cutting.widening * cutting.size * _apart(seen, seen.projection.sums(window), cutting))
-    found = np.array(roots)
-    location, scale = found.mean(axis=0), np.maximum(found.std(axis=0), _LEAST_SCALE)
-    scores = [scores_of(one) for one in (found - location) / scale]
-    independent = cutting.independent
-    variation, stability = zip(*_spans(reference, seen, cutting), strict=True)
-    return Calm(
-        size=cutting.size,
-        ordered=cutting.ordered,
-        independent=independent,
-        location=location,
-        scale=scale,
-        variation=np.array(variation),
-        stability=np.array(stability),
-        rates=np.max(rates, axis=0),
-        peak=Null(np.array([one.peak for one in scores]), independent),
-        total=Null(np.array([one.total for one in scores]), independent),
-        joint=Null(np.array(joint), independent) if joint else None,
-    )
-
-
-def _spans(reference: Reference, seen: _Seen, cutting: Cutting) -> Iterator[tuple[Floats, Floats]]:
-    """Highest total variation and stability index of spans of 1, 2, 4 ... windows; of one where rows are drawn."""
-    if not cutting.ordered:
-        sizes = [reference.sizes(seen.binning.sketch(seen.rows.part(at))) for at in cutting.windows()]
-        yield _summed_up(sizes)
-        return
-    starts = range(0, cutting.rows - cutting.size + 1, cutting.size)
-    blocks = [seen.binning.sketch(seen.rows.part(slice(at, at + cutting.size))) for at in starts]
-    length = 1
-    while len(blocks) >= _FEWEST_SPANS * length:
-        joined = [reduce(Sketch.merge, blocks[at : at + length]) for at in range(len(blocks) - length + 1)]
-        yield _summed_up([reference.less(one).sizes(one) for one in joined[:: max(1, length // 4)]])
-        length *= 2
-
-
-def _summed_up(sizes: list[Sizes]) -> tuple[Floats, Floats]:
-    return np.max([one.variation for one in sizes], axis=0), np.max([one.stability for one in sizes], axis=0)
-
-
-def _apart(seen: _Seen, sums: NDArray[np.int64], cutting: Cutting) -> float:
-    """The squared discrepancy of a window and the reference, or the rest of it."""
-    rest, rows = (seen.sums - sums, cutting.rows - cutting.size) if cutting.ordered else (seen.sums, cutting.rows)
-    return discrepancy(sums / (UNIT * cutting.size), rest / (UNIT * rows))
-
-
-def _sums(projection: Projection, rows: Rows) -> NDArray[np.int64]:
-    total = np.zeros(PARTS, np.int64)
-    for start in range(0, len(rows), _AT_ONCE):
-        total += projection.sums(rows.part(slice(start, start + _AT_ONCE)))
-    return total
-
-
-def _evenly(rows: int, most: int) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.intp))
+def tops_of(binning: Binning) -> NDArray[np.intp]:
+    """The cell above the range of each numeric feature."""
+    return np.asarray((~np.isnan(binning.edges)).sum(axis=1), np.intp)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 from drift.errors import NotInstalled, Unfit
 
 Column = NDArray[Any]
+Floats = NDArray[np.float64]
+
+_UNITS: Final = (1.0, 1e3, 1e6, 1e9)  # of a second: what numbers since 1970 are counted in
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,17 @@ class Table:
     Attributes:
         columns: by name, each of shape (rows, ...).
         ordered: whether the rows are in the order of time, so that neighbours belong together.
+        at_s: when each was, seconds since 1970, shape (rows,); None where that is not known.
     """
 
     columns: Mapping[str, Column]
     ordered: bool = False
+    at_s: Floats | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) if column.ndim else -1 for name, column in self.columns.items()}
+        if self.at_s is not None and lengths:
+            lengths["their times"] = len(self.at_s)
         if len(set(lengths.values())) > 1 or -1 in lengths.values():
             raise Unfit(f"The columns are of different lengths: {dict(list(lengths.items())[:5])}.")
         object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
@@ -53,29 +61,75 @@ class Table:
         """
         if absent := [name for name in names if name not in self.columns]:
             raise Unfit(f"There are no columns {', '.join(absent)}: there are {', '.join(list(self.columns)[:20])}.")
-        return Table({name: self.columns[name] for name in names}, self.ordered)
+        return replace(self, columns={name: self.columns[name] for name in names})
 
     def without(self, names: list[str]) -> Table:
         """All other columns."""
-        return Table({name: one for name, one in self.columns.items() if name not in names}, self.ordered)
+        return replace(self, columns={name: one for name, one in self.columns.items() if name not in names})
 
     def part(self, at: slice | NDArray[Any]) -> Table:
         """These rows."""
-        return Table({name: column[at] for name, column in self.columns.items()}, self.ordered)
+        at_s = None if self.at_s is None else self.at_s[at]
+        return Table({name: column[at] for name, column in self.columns.items()}, self.ordered, at_s)
 
     def by_time(self, name: str) -> Table:
         """In the order of this column, which is taken out; rows of the same time stay as they lie.
 
         Raises:
-            Unfit: there is no such column, or it holds what cannot be ordered.
+            Unfit: there is no such column, it holds what cannot be ordered, or a row has no time.
         """
-        moments = self.only([name]).columns[name]
+        given = self.only([name]).columns[name]
+        at_s = moments_of(given)
         try:
-            order = np.argsort(moments, kind="stable")
+            order = np.argsort(given if at_s is None else at_s, kind="stable")
         except TypeError as error:
             raise Unfit(f"The time column {name} holds what cannot be put in order: {error}.") from error
         rest = self.without([name]).part(order)
-        return Table(rest.columns, ordered=True)
+        if absent := int(_are_missing(given if at_s is None else at_s).sum()):
+            raise Unfit(f"The time column {name} has {absent:,} rows without a time.", "Leave these rows out.")
+        return Table(rest.columns, ordered=True, at_s=None if at_s is None else at_s[order])
+
+
+def moments_of(column: Column) -> Floats | None:
+    """The moments that these are, seconds since 1970, NaN for none; None where they are but an order, as years are.
+
+    Dates and times, and texts of ISO 8601, in UTC where they name no zone; numbers of seconds, milli-, micro- or
+    nanoseconds since 1970, which are told apart by their size from 1973 on.
+    """
+    if column.ndim != 1 or not column.size:
+        return None
+    if column.dtype.kind == "M":
+        return np.where(np.isnat(column), np.nan, column.astype("datetime64[us]").astype(np.float64) / 1e6)
+    if column.dtype.kind in "iuf":
+        numbers = column.astype(np.float64)
+        known = numbers[np.isfinite(numbers)]
+        units = [unit for unit in _UNITS if known.size and ((known >= 1e8 * unit) & (known < 1e10 * unit)).all()]
+        return np.where(np.isfinite(numbers), numbers / units[0], np.nan) if units else None
+    if column.dtype.kind not in "OU":
+        return None
+    try:
+        return np.array([_moment(one) for one in column.tolist()], np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _moment(value: object) -> float:
+    """Seconds since 1970.
+
+    Raises:
+        TypeError, ValueError: it is no moment.
+    """
+    if value is None:
+        return np.nan
+    said = value.isoformat() if isinstance(value, date) else value
+    if not isinstance(said, str):
+        raise TypeError(f"{value!r:.40} is no moment")
+    moment = datetime.fromisoformat(said)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _are_missing(values: Column) -> NDArray[np.bool_]:
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
 
 
 def read(path: Path, time: str | None = None) -> Table:

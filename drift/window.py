@@ -8,7 +8,7 @@ model, and one that is stopped resumes from what it stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +19,10 @@ from drift.baseline import Baseline
 from drift.errors import Unfit
 from drift.packing import pack, unpack
 from drift.projection import PARTS
-from drift.schema import Break, Broken, Rows
+from drift.schema import Break, Broken, Floats, Rows
 from drift.side import Side
 from drift.sketches import Sketch
+from drift.strata import Whole
 from drift.tables import Table
 
 KEPT: Final = 1_000
@@ -31,6 +32,10 @@ _KIND: Final = "window"
 _MOST_BREAKS: Final = 100
 
 Keys = NDArray[np.uint64]
+
+
+def _no_strata() -> Whole:
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Half:
         kept: the rows with the smallest keys.
         keys: theirs, ascending.
         breaks: what did not fit the schema, of any row; at most a hundred.
+        strata: how many of the rows each stratum of the baseline has, shape (strata,); (0,) where there are none.
     """
 
     sketch: Sketch
@@ -50,12 +56,14 @@ class Half:
     kept: Rows
     keys: Keys
     breaks: tuple[Break, ...] = ()
+    strata: Whole = field(default_factory=_no_strata)
 
     def merge(self, other: Half) -> Half:
         """Both together."""
         breaks = tuple(sorted({*self.breaks, *other.breaks}))[:_MOST_BREAKS]
         keys, kept = _smallest(np.concatenate((self.keys, other.keys)), self.kept.joined(other.kept))
-        return Half(self.sketch.merge(other.sketch), self.sums + other.sums, kept, keys, breaks)
+        sketch, sums = self.sketch.merge(other.sketch), self.sums + other.sums
+        return Half(sketch, sums, kept, keys, breaks, self.strata + other.strata)
 
 
 @dataclass(frozen=True)
@@ -116,20 +124,23 @@ class Window:
         return pack(_KIND, said, {f"{name}/{key}": one for name, half in halves.items() for key, one in _arrays(half)})
 
 
-def folded_in(baseline: Baseline, inputs: Table, outputs: Table | None, keys: Keys, at_s: float) -> Window:
-    """Live rows that came at one moment, as a window.
+def folded_in(
+    baseline: Baseline, inputs: Table, outputs: Table | None, keys: Keys, at_s: float | Floats
+) -> Window:  # fmt: skip
+    """Live rows as a window.
 
     Args:
         baseline: of the version that was asked.
         inputs: what was asked.
         outputs: what it answered, row by row; None where it is not known, ignored where the baseline has none.
         keys: of each row, drawn or hashed independently of what it holds, shape (rows,).
-        at_s: when, seconds since 1970.
+        at_s: when all of them came, or each, shape (rows,); seconds since 1970.
     """
-    theirs = None
+    theirs, each_s = None, np.broadcast_to(np.asarray(at_s, np.float64), keys.shape)
     if baseline.outputs is not None:
-        theirs = _nothing(baseline.outputs) if outputs is None else _half(baseline.outputs, outputs, keys)
-    return Window(baseline.digest, _half(baseline.inputs, inputs, keys), theirs, at_s, at_s)
+        theirs = _nothing(baseline.outputs) if outputs is None else _half(baseline.outputs, outputs, keys, each_s)
+    first_s, last_s = float(np.min(at_s)), float(np.max(at_s))
+    return Window(baseline.digest, _half(baseline.inputs, inputs, keys, each_s), theirs, first_s, last_s)
 
 
 def empty(baseline: Baseline, at_s: float) -> Window:
@@ -151,22 +162,22 @@ def read(blob: bytes) -> Window:
         return Window(str(plain["baseline"]), halves["inputs"], halves.get("outputs"), *span)
 
 
-def _half(side: Side, table: Table, keys: Keys) -> Half:
-    return _half_of(side, side.schema.rows_of(table, len(keys)), keys)
+def _half(side: Side, table: Table, keys: Keys, at_s: Floats) -> Half:
+    return _half_of(side, side.schema.rows_of(table, len(keys)), keys, at_s)
 
 
-def _half_of(side: Side, rows: Rows, keys: Keys) -> Half:
+def _half_of(side: Side, rows: Rows, keys: Keys, at_s: Floats) -> Half:
     if len(keys) != len(rows):
         raise Unfit(f"{len(rows)} rows take as many keys, not {len(keys)}.")
     sums = np.zeros(side.sums.shape, np.int64)
     if side.projection is not None and len(rows):
         sums = side.projection.sums(rows)
     chosen, kept = _smallest(keys, rows)
-    return Half(side.binning.sketch(rows), sums, kept, chosen, rows.breaks[:_MOST_BREAKS])
+    return Half(side.binning.sketch(rows), sums, kept, chosen, rows.breaks[:_MOST_BREAKS], side.strata_of(at_s))
 
 
 def _nothing(side: Side) -> Half:
-    return _half_of(side, side.sample.part(slice(0, 0)), np.empty(0, np.uint64))
+    return _half_of(side, side.sample.part(slice(0, 0)), np.empty(0, np.uint64), np.empty(0))
 
 
 def _smallest(keys: Keys, rows: Rows) -> tuple[Keys, Rows]:
@@ -176,7 +187,8 @@ def _smallest(keys: Keys, rows: Rows) -> tuple[Keys, Rows]:
 
 def _arrays(half: Half) -> Iterable[tuple[str, NDArray[Any]]]:
     named = {"counts": half.sketch.counts, "sums": half.sums, "keys": half.keys}
-    return {**named, **baseline_form.rows_arrays(half.kept)}.items()
+    strata = {"strata": half.strata} if half.strata.size else {}
+    return {**named, **strata, **baseline_form.rows_arrays(half.kept)}.items()
 
 
 def _half_read(plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], name: str) -> Half:
@@ -185,4 +197,7 @@ def _half_read(plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], nam
     if sums.shape not in {(0,), (PARTS,)} or len(kept) != len(keys):
         raise ValueError("arrays of different lengths")
     breaks = tuple(Break(Broken(how), column, sentence) for how, column, sentence in plain["breaks"])
-    return Half(Sketch(counts, baseline_form.whole(plain["rows"])), sums, kept, keys, breaks)
+    strata, rows = arrays.get(f"{name}/strata", _no_strata()), baseline_form.whole(plain["rows"])
+    if strata.ndim != 1 or (strata.size and strata.sum() != rows):
+        raise ValueError("strata of other rows")
+    return Half(Sketch(counts, rows), sums, kept, keys, breaks, strata)

@@ -44,6 +44,8 @@ def _standing(seen: SeenAnswer) -> Iterator[str]:
             f'<p class="note">{status["rows"]:,} rows in {status["windows"]:,} windows; {samples["dropped"]:,} samples '
             f"dropped by gateways, {samples['lost']:,} rows lost, {samples['pending']:,} batches pending.</p>"
         )
+        if status["strata"]:
+            yield f'<p class="note">The last window was compared with {escape(status["strata"])}.</p>'
 
 
 def _over_time(seen: SeenAnswer) -> Iterator[str]:

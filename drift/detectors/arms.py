@@ -93,7 +93,7 @@ class Arms:
 
     def _moved(self, log_es: Floats, ours: Half, theirs: Half) -> tuple[Moved, ...]:
         """Outputs by the evidence of each; sizes are those of the candidate against stable."""
-        sizes = Reference(theirs.sketch, len(self.side.schema.numeric)).sizes(ours.sketch)
+        sizes = Reference.of(theirs.sketch, len(self.side.schema.numeric)).sizes(ours.sketch)
         names = self.side.schema.features
         order = np.argsort(-log_es, kind="stable")[:_MOST_TOLD]
         return tuple(

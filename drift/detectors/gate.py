@@ -71,7 +71,7 @@ class _Rates:
 
     def hits(self, half: Half) -> Floats:
         """How many rows, shape (features, 3)."""
-        return np.asarray(outside(half.sketch, self.side.reference, self.side.tops), np.float64)
+        return np.asarray(outside(half.sketch, len(self.side.schema.numeric), self.side.tops), np.float64)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Gate:
         found = []
         for rates, half in self._sides(window):
             hits, log_es = rates.hits(half), rates.log_es(half)
-            sizes = rates.side.reference.sizes(half.sketch)
+            sizes = rates.side.expected(half.strata).sizes(half.sketch)
             for feature, kind in np.argwhere(log_es > 0).tolist():
                 name = f"{rates.side.schema.features[feature]} {WHAT[kind]}"
                 rate = hits[feature, kind] / max(half.sketch.rows, 1)

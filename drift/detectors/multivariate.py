@@ -7,7 +7,6 @@ from typing import Final, Self
 
 from drift.baseline import Baseline
 from drift.calibration import Null, log_e_of
-from drift.projection import UNIT, discrepancy
 from drift.reading import Layer, Reading, too_few
 from drift.side import Side
 from drift.window import Window
@@ -46,7 +45,7 @@ class Multivariate:
             return too_few(self.layer, _NAME, window.rows, size)
         value = size * self._apart(window)
         p_value = self.joint.p_value(value)
-        cautious = self.joint.p_value(value / self.side.caution)
+        cautious = self.joint.p_value(value / self.side.expected(window.inputs.strata).caution)
         return Reading(self.layer, _NAME, value, self.joint.level(_LEVEL), p_value, log_e_of(cautious))
 
     def worth(self, window: Window) -> bool:
@@ -54,4 +53,4 @@ class Multivariate:
         return window.rows > 0 and window.rows * self._apart(window) > float(self.joint.scores[-1])
 
     def _apart(self, window: Window) -> float:
-        return discrepancy(window.inputs.sums / (UNIT * window.rows), self.side.mean)
+        return self.side.expected(window.inputs.strata).apart(window.inputs.sums, window.rows)

@@ -20,7 +20,6 @@ from drift.calibration import combined, log_average, log_e_of
 from drift.reading import Layer, Moved, Reading, too_few
 from drift.schema import Floats
 from drift.side import Side, scores_of
-from drift.sketches import Sketch
 from drift.window import Half, Window
 
 LEAST_VARIATION: Final = 0.05
@@ -64,11 +63,12 @@ class Univariate:
         half, calm = _half_of(window, self.layer), self.side.calm
         if half is None or half.sketch.rows < calm.size:
             return too_few(self.layer, _NAME, half.sketch.rows if half else 0, calm.size)
-        roots = self.side.roots(half.sketch)
-        standardised = self.side.spread_out(roots)
+        expected = self.side.expected(half.strata)
+        roots = expected.roots(half.sketch)
+        standardised = expected.spread_out(roots)
         scores = scores_of(standardised)
         p_value = combined(self._p_values(standardised))
-        cautious = self._p_values(self.side.spread_out(roots / np.cbrt(self.side.caution)))
+        cautious = self._p_values(expected.spread_out(roots / np.cbrt(expected.caution)))
         return Reading(
             self.layer,
             _NAME,
@@ -76,17 +76,17 @@ class Univariate:
             calm.peak.level(_LEVEL / 2),
             p_value,
             log_average([log_e_of(one) for one in cautious]),
-            self.moved(half.sketch, standardised) if p_value <= _LEVEL else (),
+            self.moved(half, standardised) if p_value <= _LEVEL else (),
         )
 
     def _p_values(self, standardised: Floats) -> list[float]:
         scores, calm = scores_of(standardised), self.side.calm
         return [calm.peak.p_value(scores.peak), calm.total.p_value(scores.total)]
 
-    def moved(self, sketch: Sketch, standardised: Floats) -> tuple[Moved, ...]:
+    def moved(self, half: Half, standardised: Floats) -> tuple[Moved, ...]:
         """Those beyond Bonferroni's level of a normal distribution, and the farthest in any case, farthest first."""
         limit = float(special.ndtri(1 - _LEVEL / standardised.size))
-        sizes, names = self.side.reference.sizes(sketch), self.side.schema.features
+        sizes, names = self.side.expected(half.strata).sizes(half.sketch), self.side.schema.features
         return tuple(
             Moved(names[at], float(standardised[at]), float(sizes.variation[at]), float(sizes.stability[at]))
             for rank, at in enumerate(_farthest(standardised).tolist())
@@ -102,11 +102,12 @@ class Univariate:
         half = _half_of(window, self.layer)
         if half is None or not half.sketch.rows:
             return False
-        sizes, bounds = self.side.reference.sizes(half.sketch), self.side.calm.bounds(half.sketch.rows)
+        expected = self.side.expected(half.strata)
+        sizes, bounds = expected.sizes(half.sketch), self.side.calm.bounds(half.sketch.rows)
         large = sizes.variation - bounds.variation >= self.floor
         unstable = sizes.stability > np.maximum(bounds.stability, self.least_instability)
         enough = large if self.layer is Layer.PREDICTION else large | unstable
-        return bool(enough[_farthest(self.side.standardised(half.sketch))].any())
+        return bool(enough[_farthest(expected.standardised(half.sketch))].any())
 
 
 def predictions(baseline: Baseline, floor: float = LEAST_VARIATION) -> Univariate | None:

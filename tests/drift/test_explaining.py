@@ -16,10 +16,10 @@ def test_both_histograms_hold_all_rows() -> None:
     country = np.full(samples.ROWS, "fr", object)
     half = samples.changed(1, country=country, price=np.full(samples.ROWS, np.nan)).inputs
     for at, name in enumerate(side.schema.features):
-        bars = list(explaining.histogram(side, half.sketch, at))
+        bars = list(explaining.histogram(side, half, at))
         assert sum(bar.before for bar in bars) == pytest.approx(1), name
         assert sum(bar.after for bar in bars) == pytest.approx(1), name
-    names = {bar.name: bar.after for bar in explaining.histogram(side, half.sketch, 6)}
+    names = {bar.name: bar.after for bar in explaining.histogram(side, half, 6)}
     assert (names["de"], names["unseen"]) == (0, 1)
 
 

@@ -87,9 +87,9 @@ def _write(here: Installation, at: int, one: Request) -> None:
 
 
 async def _bring(here: Installation) -> None:
-    """The baseline, where processes find it."""
+    """A baseline that tells hours apart, where processes find it."""
     registry = connect(here.url, here.keys.namespace)
-    made = samples.baseline()
+    made = samples.by_hour()
     await Baselines(registry).keep(
         MODEL, 1, made.blob, rows=4_000, learned=False, made_at_s=1.0, who="test", elsewhere=True
     )

@@ -34,4 +34,4 @@ def test_bytes_that_are_cut_anywhere_are_refused() -> None:
 def test_a_newer_form_is_refused() -> None:
     """Half of what it says would be a lie."""
     with pytest.raises(Damaged, match="readers of form"):
-        unpack("thing", pack("thing", {}, {}).replace(b'"reader":1', b'"reader":2'))
+        unpack("thing", pack("thing", {}, {}).replace(b'"reader":1', b'"reader":3'))

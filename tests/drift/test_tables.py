@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from drift import tables
 from drift.errors import NotInstalled, Unfit
@@ -42,6 +45,52 @@ def test_a_time_column_orders_rows_and_is_taken_out() -> None:
     """Rows of the same time stay as they lie."""
     table = Table({"when": np.array([2, 1, 2, 1]), "a": np.array([0, 1, 2, 3])}).by_time("when")
     assert (table.ordered, list(table.columns), table.columns["a"].tolist()) == (True, ["a"], [1, 3, 0, 2])
+
+
+_MOMENT_S = datetime(2024, 3, 4, 12, 30, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.array(["2024-03-04T12:30:00"], "datetime64[ns]"),
+        np.array(["2024-03-04T12:30:00Z"], object),
+        np.array(["2024-03-04 13:30:00+01:00"]),
+        np.array([datetime(2024, 3, 4, 12, 30)], object),  # noqa: DTZ001 - as files have them
+        *(np.array([int(_MOMENT_S * unit)]) for unit in (1, 1_000, 1_000_000, 1_000_000_000)),
+        np.array([_MOMENT_S]),
+    ],
+    ids=["numpy", "ISO", "ISO with a zone", "a datetime", "s", "ms", "us", "ns", "a float"],
+)
+def test_moments_are_known_however_files_write_them(given: NDArray[Any]) -> None:
+    """In UTC where they name no zone."""
+    table = Table({"at": np.tile(given, 3), "a": np.arange(3)}).by_time("at")
+    assert table.at_s is not None
+    assert table.at_s.tolist() == [_MOMENT_S] * 3
+    assert table.part(slice(0, 2)).only(["a"]).at_s is not None
+
+
+@pytest.mark.parametrize("given", [[2015, 2016], [1, 2], [-1e9, 1e9], ["b", "a"], [1e9, 1e12]], ids=str)
+def test_what_is_but_an_order_has_no_moments(given: list[Any]) -> None:
+    """Years, row numbers, names, numbers of several units: rows are ordered by them and no more."""
+    table = Table({"at": np.array(given), "a": np.arange(2)}).by_time("at")
+    assert (table.ordered, table.at_s) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [1.0, np.nan],
+        [1e9, np.nan],
+        np.array(["2024-03-04", "NaT"], "datetime64[s]"),
+        np.array(["2024-03-04", None], object),
+    ],
+    ids=["numbers", "seconds", "NaT", "None"],
+)
+def test_rows_without_a_time_are_refused(given: Any) -> None:  # noqa: ANN401 - a column of any kind
+    """Nobody knows where they belong."""
+    with pytest.raises(Unfit, match="1 rows without a time"):
+        Table({"at": np.array(given), "a": np.arange(2)}).by_time("at")
 
 
 @pytest.mark.parametrize(

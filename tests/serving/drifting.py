@@ -17,7 +17,7 @@ STATUS = Status(
     baseline=DIGEST, rows=1_500, windows=3, heard_s=1_700_000_290.0, under_way=UnderWay(12, 500, 1_700_000_291.0, 60.0),
     layers=(LAYER, LayerStatus("multivariate", "joint", 0.0, 0.0, 1.0, 0.0, 0.0, 14.5, None, "It has too few rows.")),
     episode=EpisodeStatus("ep-1", 1_700_000_000.0, 1_700_000_290.0, ("univariate",)),
-    samples=Samples(offered=2_000, dropped=7, lost=1, pending=3),
+    samples=Samples(offered=2_000, dropped=7, lost=1, pending=3), strata="daily 9-12 (100%), UTC",
 )  # fmt: skip
 WINDOW = WindowSeen(
     1_700_000_000.0, 1_700_000_060.0, 500, DIGEST, 14.5, alarmed=True, episode="ep-1",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,30 @@ def test_a_baseline_is_computed_here_and_kept_there(sluice: Command, room: Rolli
     assert sluice("drift", "forget", "digits", "2").err.startswith("error: digits version 2 has no baseline.")
 
 
+def test_hours_are_told_apart_by_the_clock_of_a_zone(sluice: Command, room: RollingRoom) -> None:
+    """Where hours differ; a zone that nobody knows is refused, and to insist where days are too few or unknown."""
+    rng = np.random.default_rng(3)
+    begin = datetime(2024, 3, 4, tzinfo=UTC)
+    moments = [begin + timedelta(minutes=6 * at) for at in range(6 * 240)]
+    lines = [f"{one.isoformat()},{rng.normal() + 3 * (one.hour >= 12):.4f}" for one in moments]
+    for name, rows in (("hours.csv", 1_440), ("few.csv", 960)):
+        Path(name).write_text("\n".join(("at,price", *lines[:rows])))
+    typed = ("drift", "baseline", "digits", "2", "--data", "hours.csv", "--time", "at", "--window-rows", "20")
+    told = sluice(*typed, "--time-zone", "Europe/Vienna").out
+    assert "note: Windows are compared with the same hours of other days" in told.replace("\n", " ")
+    assert "Europe/Vienna" in told
+    assert "same hours" not in sluice(*typed, "--no-strata").out
+    training(2_200)
+    for more, words in (
+        ((*typed, "--time-zone", "Mars/Base"), "'Mars/Base' is no time zone"),
+        ((*typed[:5], "few.csv", *typed[6:], "--strata"), "To tell hours apart takes 5 days"),
+        ((*typed[:5], "train.csv", *typed[6:], "--strata"), "takes the moment of each row"),
+    ):
+        refused = sluice(*more)
+        assert (refused.code, refused.out) == (1, ""), refused
+        assert words in refused.err
+
+
 def test_what_no_baseline_can_be_made_of_is_refused_with_a_reason(sluice: Command, room: RollingRoom) -> None:
     """Too few windows, no such file or column, a version that nobody knows: a sentence, exit code 1, nothing kept."""
     training(300)
@@ -135,6 +160,7 @@ def test_what_was_found_is_shown_and_reported(sluice: Command, room: RollingRoom
         told = sluice("drift", "explain", *typed).out
         for words in ("price", "below 3", "country is nl", "episode ep-1"):
             assert words in told
+    assert "compared with daily 9-12 (100%), UTC" in sluice("drift", "explain", "digits", "2").out
     assert sluice("drift", "explain", "digits", "2", "--html", "report.html").out == "written to report.html\n"
     assert "<svg" in Path("report.html").read_text()
     assert json.loads(sluice("drift", "explain", "--finding", finding, "--json").out)["id"] == finding
