@@ -214,6 +214,7 @@ def _say_what_is_short() -> None:
 def _train_first(there: World, home: Path) -> None:
     """Trains version 1, and leaves its artifact and the rows that the trainer is given."""
     _console.print("training digits version 1 …")
+    train.use_one_thread()
     model = train.fitted(_HIDDEN, there.training.pixels, there.training.labels)
     folder = home / "first"
     right = train.answered(model, there.held.pixels)["digit"].ravel() == there.held.labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final
 
 from serving.control.client import ControlClient, shares_of
 from serving.control.drift_client import DriftClient
@@ -15,8 +15,7 @@ from serving.demo.story import LATELY_S, Look, arms_of
 from serving.demo.train import MODEL
 from serving.errors import SluiceError
 
-_Said = TypeVar("_Said")
-_FINDINGS = 20
+_FINDINGS: Final = 20
 
 
 class Eyes:
@@ -63,14 +62,12 @@ class Eyes:
             trouble=self._silent or self._people.trouble,
         )
 
-    def _asked(self, name: str, ask: Callable[[], _Said], nothing: _Said) -> _Said:
+    def _asked(self, name: str, ask: Callable[[], Any], nothing: Any) -> Any:  # noqa: ANN401 - whatever is asked
         try:
-            said = self._known[name] = ask()
+            self._known[name] = ask()
         except SluiceError as error:
             self._silent = str(error)
-            before: _Said = self._known.get(name, nothing)
-            return before
-        return said
+        return self._known.get(name, nothing)
 
     def _shares(self) -> tuple[int, Mapping[int, int]]:
         """The stable version, and parts per million by version."""

@@ -123,9 +123,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m serving.demo.train OUT_DIR", file=sys.stderr)  # noqa: T201 - a command line talks
         return 2
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)  # a step of 64 rows is too little to share: threads would only wait for each other
+    use_one_thread()
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("training two versions of digits", total=sum(_EPOCHS.values()))
@@ -134,6 +132,13 @@ def main(arguments: list[str]) -> int:
         right = f"{training.accuracy:.1%} of {training.held_out} held-out rows right"
         console.print(f"{MODEL} version {version}, {training.architecture}: {right}, in {models.versions[version]}")
     return 0
+
+
+def use_one_thread() -> None:
+    """For this process: a step of 64 rows is too little to share, and threads would only wait for each other."""
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
 
 
 def fitted(

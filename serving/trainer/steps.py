@@ -24,6 +24,7 @@ from drift.errors import DriftError
 from drift.tables import Table
 from registry.codec import signature_from_dict
 from registry.models import ModelName, VersionNumber
+from registry.signature import Signature
 from serving.control.client import ControlClient
 from serving.control.drift_client import DriftClient
 from serving.control.models_client import ModelsClient, VersionAnswer
@@ -34,7 +35,7 @@ from serving.trainer.diary import Diary, Episode, Step, write
 from serving.trainer.retraining import DECLARED, INPUT
 from serving.trainer.rows import Rows, Unusable, labels_in, rows_in, window_in
 from serving.trainer.setup import Setup, rollout_of
-from serving.triton.signature import SIGNATURE, read_signature
+from serving.triton.signature import SIGNATURE
 
 _WINDOW: Final = "window.parquet"
 _ARTIFACT: Final = "model"
@@ -42,6 +43,7 @@ _PREDICTIONS: Final = "predictions.npz"
 _BASELINE: Final = "baseline.bin"
 _REGISTRATION: Final = "registration.json"
 _API: Final = "/api/v1/"
+_CLASSES: Final = "labels"
 _FETCH_S: Final = 60.0
 _MOST: Final = 20
 """Rollouts that are looked through for one that was begun before."""
@@ -202,8 +204,7 @@ class Steps:
     def _baseline(self, episode: Episode, number: int) -> tuple[bytes, str]:
         """Of the captured rows, for those are what the new version is to be held against; its bytes and digest."""
         window = self._window(episode)
-        said = read_signature((self._file(episode, _ARTIFACT) / SIGNATURE).read_bytes())
-        signature = signature_from_dict(json.loads(said.text()))
+        signature = _signature_in(self._file(episode, _ARTIFACT) / SIGNATURE)
         order = Order(
             ModelName(self._setup.model),
             VersionNumber(number),
@@ -269,6 +270,16 @@ def is_passing(error: ControlError) -> bool:
         return True
     status = error.status or 0
     return status in _PASSING_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _signature_in(file: Path) -> Signature:
+    """What the version takes and gives, as the registry has it: names of classes are the artifact's business."""
+    said = json.loads(file.read_bytes())
+    sides = {
+        side: [{key: value for key, value in tensor.items() if key != _CLASSES} for tensor in said[side]]
+        for side in ("inputs", "outputs")
+    }
+    return signature_from_dict(sides)
 
 
 def _number(episode: Episode) -> int:

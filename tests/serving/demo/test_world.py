@@ -8,7 +8,7 @@ from serving.demo.world import EARLIER, HELD, LATER, TRAINED, turned, world
 
 
 def test_every_digit_is_in_one_part() -> None:
-    """All rows of the data set, and hardly any that looks like one of another part."""
+    """All rows of the data set, each in one part, and none of them twice."""
     parts = world()
     assert [len(part.labels) for part in parts] == [TRAINED, HELD, EARLIER, LATER]
     assert sum(len(part.labels) for part in parts) == 1_797
@@ -22,7 +22,7 @@ def test_turned_digits_are_the_same_digits_askew() -> None:
     before = world().later
     after = turned(before)
     assert np.array_equal(before.labels, after.labels)
-    assert (after.pixels.shape, after.pixels.dtype) == (before.pixels.shape, np.float32)
+    assert (after.pixels.shape, after.pixels.dtype) == (before.pixels.shape, before.pixels.dtype)
     assert 0 <= after.pixels.min() <= after.pixels.max() <= 16
     assert np.abs(after.pixels - before.pixels).mean() > 1
     assert np.allclose(turned(before, 360).pixels, before.pixels, atol=1e-3)

@@ -55,6 +55,10 @@ def test_a_world_that_has_not_moved_needs_no_new_version(tmp_path: Path) -> None
     """The same kind of rows: nothing is shown to be better, and it says so."""
     there = world.world()
     old = train.fitted(2, there.training.pixels, there.training.labels)
-    parts = [Rows(part.pixels, part.labels) for part in (there.training, there.held, there.earlier)]
-    found = retrained(*parts, lambda pixels: train.answered(old, pixels)["digit"].ravel(), tmp_path / "model")
+    training, held, window = (Rows(part.pixels, part.labels) for part in (there.training, there.held, there.earlier))
+
+    def ask(pixels: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.asarray(train.answered(old, pixels)["digit"].ravel(), np.int64)
+
+    found = retrained(training, held, window, ask, tmp_path / "model")
     assert any("not shown to be better" in one for one in found.verdict.objections)

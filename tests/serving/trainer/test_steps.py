@@ -31,7 +31,8 @@ from tests.serving.trainer.rooms import EPISODE, MODEL, SOMEBODY_ELSES, Killed, 
 SIGNATURE = {
     "inputs": [{"name": "pixels", "datatype": "FP32", "shape": [64]}],
     "outputs": [
-        {"name": "scores", "datatype": "FP32", "shape": [10]}, {"name": "digit", "datatype": "INT64", "shape": [1]}
+        {"name": "scores", "datatype": "FP32", "shape": [10], "labels": [str(digit) for digit in range(10)]},
+        {"name": "digit", "datatype": "INT64", "shape": [1]}
     ],
 }  # fmt: skip
 CALLS = 11
