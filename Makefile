@@ -92,7 +92,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "Sluice needs Python 3.11 or 3.12, and '$(PYTHON)' is none: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): about 2 GB, some minutes the first time."
-	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev,mlflow,parquet]'
+	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev,mlflow,parquet,tracing]'
 	@touch $@
 
 $(BENCH): $(INSTALLED)

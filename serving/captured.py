@@ -41,6 +41,12 @@ class Kind(IntEnum):
     CAPTURED = 1
     TERMS = 2
     SHED = 3
+    NOTED = 4
+    """`serving.noted.Noted`."""
+    COPIED = 5
+    """`serving.noted.CopyNoted`."""
+    LOST = 6
+    """`serving.noted.Lost`, the one that goes the other way."""
 
 
 class Frame(NamedTuple):

@@ -27,7 +27,7 @@ from serving.stream_counts import StreamCounts, stream_counts_from
 _GATEWAY_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MOST_KEYS = 256
 _BY_VERSION = ("requests", "in_flight_by", "copied", "shed", "not_captured")
-_BESIDE = ("endings", "ejected", "braked")
+_BESIDE = ("endings", "ejected", "braked", "notes_lost")
 _FIGURES = ("figures", "streams", *_BESIDE)
 _COUNTS = ("pid", "http_port", "grpc_port", "epoch", "workers", "connections", "in_flight", "access", "reader")
 
@@ -58,9 +58,10 @@ class GatewayLease:
             Not in the lease's own text, but in that of `encode_figures`.
         streams: what the streams were like that it has relayed so far, by version and role. There as well.
         endings: attempts that are over, by "model/version/role/outcome"; those that there were none of are left out.
-            There as well, as the next two.
+            There as well, as the next three.
         ejected: replicas that it leaves alone for a while, by "model/version".
         braked: 1 for a version in whose place stable answers for a while, else 0, by "model/version".
+        notes_lost: what was to be traced or told in logs and was not, by what it was and why.
         access: the revision of who is let in that it goes by (`Keys.access_revision`), 0 before the first.
         reader: the newest form of policies and snapshots that it can read.
     """
@@ -86,6 +87,7 @@ class GatewayLease:
     endings: Mapping[str, int] = field(default_factory=dict)
     ejected: Mapping[str, int] = field(default_factory=dict)
     braked: Mapping[str, int] = field(default_factory=dict)
+    notes_lost: Mapping[str, int] = field(default_factory=dict)
     access: int = 0
     reader: int = 1
     grpc_port: int = 0

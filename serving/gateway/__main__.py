@@ -35,6 +35,7 @@ import uvloop
 from router.epoch import Head
 from router.errors import RouterError
 from router.policy import Policy, Shadow, parse_share
+from serving import logs
 from serving.access.config import TokenRules
 from serving.addresses import is_loopback
 from serving.endpoint import Endpoint
@@ -56,7 +57,7 @@ _PLACE = re.compile(r"(\[[^\]]+\]|[^:]*):([0-9]{1,5})(?::([0-9]{1,5}))?")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs until drained."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up("console")
     parser = _parser()
     arguments = parser.parse_args(argv)
     heap.keep()
@@ -90,6 +91,7 @@ async def _supervised(inherited: argparse.Namespace) -> None:
     channel.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=channel)
     config = WorkerConfig.from_json(await reader.readline())
+    logs.set_up(config.log_format)
     listener = socket.socket(fileno=inherited.listener_fd)
     worker = Worker(config, asyncio.get_running_loop())
     grpc_fd = inherited.grpc_listener_fd

@@ -24,6 +24,7 @@ from serving.gateway.units import NOBODY
 
 if TYPE_CHECKING:
     from serving.gateway.dispatch import Way
+    from serving.gateway.notes import Note
     from serving.gateway.request import Asked
     from serving.gateway.routing import VersionRoute
     from serving.gateway.upstream import Upstream
@@ -63,6 +64,8 @@ class Tells(Protocol):
 
     begun: bool
     """Whether the client has a part of it."""
+    sent: int
+    """Bytes of a model's answer that the client was sent."""
 
 
 class Carrier(Protocol):
@@ -88,9 +91,9 @@ class Attempts(ABC, Generic[Answer]):
     """The attempts at one request; what is said on the connection of each is left to the exchange."""
 
     __slots__ = (
-        "_attempts_here", "_began", "_broke_at", "_connection", "_head", "_held", "_latest", "_on_trial", "_patience",
-        "_repeated", "_role", "_route", "_spare", "_started", "_unit", "_upstream", "_way", "_worker", "body",
-        "deadline", "reply",
+        "_attempts_here", "_began", "_broke_at", "_connection", "_head", "_held", "_latest", "_note", "_on_trial",
+        "_patience", "_repeated", "_role", "_route", "_spare", "_started", "_unit", "_upstream", "_way", "_worker",
+        "body", "deadline", "reply",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, head: Asked, body: Asks, reply: Tells) -> None:
@@ -99,6 +102,7 @@ class Attempts(ABC, Generic[Answer]):
         self.body = body
         self.reply = reply
         self._way: Way | None = None
+        self._note: Note | None = None  # for traces and the access log; most requests have none
         # the attempt under way
         self._route: VersionRoute | None = None
         self._role = Role.FIRST
@@ -177,6 +181,8 @@ class Attempts(ABC, Generic[Answer]):
         self._upstream = upstream
         upstream.in_flight += 1
         route.state.in_flight += 1
+        if self._note is not None:
+            self._note.asks()
         self._ask(upstream, fresh=failed is upstream)  # what broke off may have been an old connection's end
 
     def _pick(self, route: VersionRoute, failed: Upstream | None) -> Upstream | None:
@@ -225,6 +231,8 @@ class Attempts(ABC, Generic[Answer]):
         route.state.in_flight -= 1
         role = Role.SYNTHETIC if self._head.synthetic else self._role
         bucket = upstream.count(role, outcome, self._worker.loop.time() - self._began)
+        if self._note is not None:
+            self._note.ended(upstream, role, outcome, self._began)
         if self._unit >= 0 and role is Role.FIRST and (way := self._way) is not None and way.model.dealt is not None:
             way.model.dealt.ended(self._unit, way, outcome, bucket)
 
@@ -316,6 +324,8 @@ class Attempts(ABC, Generic[Answer]):
         upstream, route = self._upstream, self._route
         if upstream is None or route is None:
             return
+        if self._note is not None:
+            self._note.code = answer.code
         if answer.code == HTTPStatus.GATEWAY_TIMEOUT:
             self._on_given_up(upstream, route, answer, pieces)
             return
@@ -344,6 +354,8 @@ class Attempts(ABC, Generic[Answer]):
     def _conclude(self, code: int) -> None:
         """The answer is complete and the client's, whatever it is."""
         self._learn(code)
+        if self._note is not None:
+            self._note.code = code
         self._end_attempt(outcome_of(code))
 
     def _learn(self, code: int) -> None:
@@ -382,6 +394,8 @@ class Attempts(ABC, Generic[Answer]):
         way, failed = self._way, self._upstream
         if way is None:
             return
+        if failed is None and self._note is not None:
+            self._note.nobody((self._route or way.route).version, self._role)
         self._drop_attempt(outcome or _OUTCOMES[failure])
         self._route = self._worker.route_now(self._route or way.route)  # replicas may have come since
         if failure is Failure.BROKEN:

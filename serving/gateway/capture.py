@@ -3,17 +3,19 @@
 Nothing depends on the keeper. While it is away, or slow, what it would have been handed is dropped and counted; a
 connection that breaks is dialled anew. Beside pairs go whole answers that failed and a share of all others, drawn by a
 hash of the request's own number, so that every version's requests are drawn alike; and so, under another salt, those
-that are sampled for the drift sidecar. Terms are told at each change of them, and what was shed once a second while it
-changes.
+that are sampled for the drift sidecar. What is noted for traces and logs goes the same way (`notes`), and the keeper
+says on the same stream what it could not write down of that. Terms are told at each change of them, and what was shed
+once a second while it changes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from xxhash import xxh3_64_intdigest
@@ -21,17 +23,20 @@ from xxhash import xxh3_64_intdigest
 from drift.sampling import Allowance, SampleRules, drawn
 from router.agreement import comparison_as_dict
 from router.policy import WHOLE
-from serving.captured import LONGEST, Captured, Kind, ModelTerms, ShadowShed, Shed, Terms, framed
+from serving.captured import LONGEST, Captured, Frame, Frames, Kind, ModelTerms, ShadowShed, Shed, Terms, framed
 from serving.gateway.counters import Outcome
 from serving.gateway.grpc.framing import PREFIX
 from serving.gateway.pairs import First, Pair, captured
+from serving.noted import Lost
 
 if TYPE_CHECKING:
     from serving.gateway.config import WorkerConfig
     from serving.gateway.routing import Routing, Table
 
+_log = logging.getLogger(__name__)
 _MOST_UNSENT: Final = 16 * 1024 * 1024
 _MOST_GATHERED: Final = 16
+_LONGEST_SAID: Final = 64 * 1024
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _TELLS_EVERY_S: Final = 1.0
@@ -60,6 +65,8 @@ class Capture:
         """Bytes of a body that is captured."""
         self.dropped: Counter[str] = Counter()
         """What was not handed over, by what it was and why."""
+        self.lost: Counter[str] = Counter()
+        """The same of what was noted for traces and logs, what the keeper could not write down included."""
         self._path = config.keeper_socket
         self._worker = config.worker
         self._share_ppm = config.payload_share_ppm
@@ -104,6 +111,13 @@ class Capture:
     def pair(self, first: First, salt: str) -> Pair:
         """The pair that this answer and the copies for the shadow of this salt make."""
         return Pair(first, salt, self.most, self._send_pair)
+
+    def tell(self, kind: Kind, payload: bytes) -> None:
+        """Hands over what was noted, or counts that it was not."""
+        if (why := self._why_not()) is not None:
+            self.lost[f"note_{why}"] += 1
+        elif self._line is not None:
+            self._line.write(framed(kind, payload))
 
     def close(self, first: First) -> None:
         """All copies of this request have gone out."""
@@ -171,7 +185,7 @@ class Capture:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                _, line = await self._loop.create_unix_connection(_Line, self._path)
+                _, line = await self._loop.create_unix_connection(lambda: _Line(self._hear), self._path)
             except OSError:
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (spreads load, guards nothing)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -206,17 +220,30 @@ class Capture:
 
     def _send(self, kind: str, what: Captured) -> None:
         """Hands it over, or counts that it was not."""
+        if (why := self._why_not()) is not None:
+            self.dropped[f"{kind}_{why}"] += 1
+            return
+        payload = what.encode()
+        if len(payload) > LONGEST:
+            self.dropped[f"{kind}_long"] += 1
+        elif self._line is not None:
+            self._line.write(framed(Kind.CAPTURED, payload))
+
+    def _why_not(self) -> str | None:
+        """Why nothing can be handed over now."""
         line = self._line
         if line is None or line.gone:
-            self.dropped[f"{kind}_away"] += 1
-        elif line.unsent >= _MOST_UNSENT:
-            self.dropped[f"{kind}_full"] += 1
-        else:
-            payload = what.encode()
-            if len(payload) > LONGEST:
-                self.dropped[f"{kind}_long"] += 1
-            else:
-                line.write(framed(Kind.CAPTURED, payload))
+            return "away"
+        return "full" if line.unsent >= _MOST_UNSENT else None
+
+    def _hear(self, frame: Frame) -> None:
+        """What the keeper says: what it could not write down.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if frame.kind == Kind.LOST:
+            self.lost.update(Lost.decode(frame.payload).counts)
 
 
 class _Gathered:
@@ -240,9 +267,11 @@ class _Gathered:
 class _Line(asyncio.Protocol):
     """One connection to the keeper."""
 
-    def __init__(self) -> None:
+    def __init__(self, hear: Callable[[Frame], None]) -> None:
         self._transport: asyncio.Transport
         self._ended = asyncio.Event()
+        self._hear = hear
+        self._frames = Frames(_LONGEST_SAID)
 
     @property
     def gone(self) -> bool:
@@ -270,7 +299,12 @@ class _Line(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """A keeper has nothing to say."""
+        try:
+            for frame in self._frames.feed(data):
+                self._hear(frame)
+        except ValueError as error:
+            _log.warning("what the keeper says makes no sense, and it is dialled anew: %s", str(error)[:200])
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

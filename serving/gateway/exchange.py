@@ -187,7 +187,8 @@ class Exchange(Served[AnswerHead], Attempt):
         """The head as the upstream gets it: our framing, the version in the path."""
         if self._route is None:
             raise RuntimeError("a request was sent before it had a way")
-        return self._head.rebuilt(self._route.prefix, self.body.framing())
+        onward = None if self._note is None else self._note.onward
+        return self._head.rebuilt(self._route.prefix, self.body.framing(), onward)
 
     def on_upstream_full(self) -> None:
         """The upstream takes no more for now."""
@@ -238,7 +239,7 @@ class Exchange(Served[AnswerHead], Attempt):
         code = self._counts_as(answer, pieces)
         if self.reply.begun:
             self.reply.end(pieces)
-            self._failed = code >= SERVER_ERROR
+            self._failed = code if code >= SERVER_ERROR else 0
             self._conclude(code)
             self._finish(None if self._worker.capture is None else self._first_gathered(answer, code, pieces))
         elif code >= SERVER_ERROR:
@@ -261,7 +262,7 @@ class Exchange(Served[AnswerHead], Attempt):
 
     def _answer_whole(self, answer: AnswerHead, pieces: list[bytes]) -> None:
         way = self._way
-        self._failed = self._spare is not None and pieces is self._spare.pieces
+        self._failed = answer.code if self._spare is not None and pieces is self._spare.pieces else 0
         if way is not None and self._rewrites(answer):
             pieces = [with_versions(b"".join(pieces), way.model.versions)]
         self.reply.whole(answer, self._sluice_headers(), pieces)
@@ -294,10 +295,10 @@ class Exchange(Served[AnswerHead], Attempt):
         """An error of the gateway's own; where the answer has begun, all that is left is to cut it."""
         if self.answered:
             return
+        self._fail(bad)
         if self.reply.begun:
             self._cut()
             return
-        self._failed = True
         self._leave_upstream()
         first = None if self._worker.capture is None else self._first_refused(bad)
         self._answer_by_itself(answers.refusal(*bad), last=STATUS[bad.kind].closes or self._awaits_leave, first=first)
@@ -335,7 +336,7 @@ class Exchange(Served[AnswerHead], Attempt):
             if self._broke_at is not None:  # a shadow's replica is not to be the next that it breaks
                 self.body.let_go()
             took_s = self._worker.loop.time() - self._began
-            shadow.send(self._worker, way, self._head, self.body, took_s=took_s, first=first)
+            shadow.send(self._worker, way, self._head, self.body, took_s=took_s, first=first, note=self._note)
         if first is not None and self._worker.capture is not None:
             self._worker.capture.close(first)
         self.body.let_go()  # what is left of it is read and dropped
@@ -346,6 +347,6 @@ class Exchange(Served[AnswerHead], Attempt):
             self._client.resume_reading()  # what is left of the body is read and dropped
 
     def _cut(self) -> None:
-        self.answered = self._failed = True
+        self.answered = True
         self._leave_upstream()
         self._client.cut()

@@ -140,7 +140,8 @@ class StreamExchange(Exchange):
         may_speak = self._between_events
         if self._worker.draining:
             self._ended = Ended.DRAINED
-        self.answered = self._failed = True
+        self.answered = True
+        self._fail(bad)
         self._leave_upstream()
         self.reply.break_off(b"data: %s\n\n" % json.dumps({"error": bad.sentence}).encode() if may_speak else b"")
 
@@ -155,7 +156,7 @@ class StreamExchange(Exchange):
             upstream.count_stream(role, stream, self._ended or ENDED.get(outcome, Ended.COMPLETE))
             if stream.errors:
                 outcome = Outcome.SERVER_ERROR
-                self._failed |= self.reply.begun
+                self._failed = self._failed or SERVER_ERROR * self.reply.begun
         super()._end_attempt(outcome)
 
     @property

@@ -27,7 +27,7 @@ _NO_BODY = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
 class Reply:
     """One answer to one client."""
 
-    __slots__ = ("_client", "_head", "_in_chunks", "begun")
+    __slots__ = ("_client", "_head", "_in_chunks", "begun", "sent")
 
     def __init__(self, client: ClientConnection, head: RequestHead) -> None:
         self._client = client
@@ -35,11 +35,14 @@ class Reply:
         self._in_chunks = False
         self.begun = False
         """Whether the client has a part of it."""
+        self.sent = 0
+        """Bytes of the body that it was sent, without framing."""
 
     def whole(self, answer: AnswerHead, ours: bytes, pieces: list[bytes]) -> None:
         """All of it at once; `ours` are the headers that the gateway adds."""
         self.begun = True
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.sent = len(body)
         framing = b"" if answer.code in _NO_BODY else b"Content-Length: %d\r\n" % len(body)
         self._client.write(self._head_of(answer, ours, framing) + body)
 
@@ -86,6 +89,7 @@ class Reply:
         )  # fmt: skip
 
     def _framed(self, pieces: list[bytes]) -> list[bytes]:
+        self.sent += sum(map(len, pieces))
         return [chunk(piece) for piece in pieces] if self._in_chunks else pieces
 
 

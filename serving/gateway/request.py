@@ -21,6 +21,7 @@ from serving.gateway.paths import UNKNOWN, Operation, Target, target_of
 if TYPE_CHECKING:
     from serving.access.principal import Principal
     from serving.access.verifier import Verifier
+    from serving.gateway.traceparent import Onward
 
 _STAYS_HERE = frozenset(
     (b"authorization", b"connection", b"content-length", b"cookie", b"expect", b"host", b"http2-settings",
@@ -128,15 +129,17 @@ class RequestHead:
         """Whether it says all that there is to know before its body comes: no chunks, nothing to wait for, no end."""
         return self.bad is None and self.http_1_1 and self.keep_alive and not self.expects and self.length is not None
 
-    def rebuilt(self, prefix: bytes, framing: bytes) -> bytes:
+    def rebuilt(self, prefix: bytes, framing: bytes, onward: Onward | None = None) -> bytes:
         """The head as an upstream gets it.
 
         Args:
             prefix: of the path, with model and version.
             framing: how long the body is.
+            onward: what it is told of the trace; None where nobody traces, and the client's own lines go on.
         """
+        lines = self.lines if onward is None else onward.lines(self.lines)
         return b"%s %s%s HTTP/1.1\r\nHost: triton\r\n%s%s\r\n" % (
-            self.method, prefix, self.target.tail, b"".join(self.lines), framing,
+            self.method, prefix, self.target.tail, b"".join(lines), framing,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple
 from router.choose import Reason
 from router.request_id import flags_of
 from serving.errors import STATUS, Refusal
-from serving.gateway.attempts import Answer, Asks, Attempts, Tells
+from serving.gateway.attempts import SERVER_ERROR, Answer, Asks, Attempts, Tells
 from serving.gateway.counters import Outcome, Role, outcome_of
 from serving.gateway.pairs import Came, First
 from serving.gateway.paths import Operation
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from serving.access.principal import Principal
     from serving.gateway.dispatch import Way
     from serving.gateway.limits import Meter
+    from serving.gateway.notes import Note
     from serving.gateway.predictions import Observer
     from serving.gateway.request import Asked
     from serving.gateway.worker import Worker
@@ -52,7 +53,7 @@ class Signature(NamedTuple):
 class Served(Attempts[Answer], Generic[Answer]):
     """One request, its place and its answer."""
 
-    __slots__ = ("_failed", "_in_flight", "_meter", "answered")
+    __slots__ = ("_bad", "_failed", "_in_flight", "_meter", "answered")
 
     def __init__(self, worker: Worker, head: Asked, body: Asks, reply: Tells) -> None:
         super().__init__(worker, head, body, reply)
@@ -60,7 +61,8 @@ class Served(Attempts[Answer], Generic[Answer]):
         self._meter: Meter | None = None  # of whoever asks, while it counts this request
         self.answered = False
         """Whether the client has all of its answer, or will never have."""
-        self._failed = False
+        self._failed = 0  # the status that the client was failed with
+        self._bad: Bad | None = None  # why, where the gateway itself answered
 
     def _count_in(self, who: Principal, length: int | None) -> Bad | None:
         """Counts it among the requests of somebody who has limits; why it exceeds them, if so.
@@ -79,6 +81,8 @@ class Served(Attempts[Answer], Generic[Answer]):
     def _take_place(self, way: Way) -> Bad | None:
         """A place among the gateway's requests; why it gets none."""
         worker = self._worker
+        if worker.notes is not None:
+            self._note = worker.notes.note(self._head, way)
         if len(worker.in_flight) >= worker.config.max_in_flight:
             return FULL
         quarantine = worker.quarantine
@@ -100,7 +104,35 @@ class Served(Attempts[Answer], Generic[Answer]):
                 state.synthetic += 1
             else:
                 state.requests += 1
-                state.failed += self._failed
+            if self._failed:
+                self._count_failure(self._way)
+        if self._note is not None:
+            self._close(self._note)
+
+    def _fail(self, bad: Bad) -> None:
+        """The client gets this in a model's place: told of as a failure, where it is one."""
+        self._failed, self._bad = STATUS[bad.kind].http, bad
+        journal, way = self._worker.journal, self._way
+        if journal is not None and self._note is None:
+            journal.refused(self._head, way, None if way is None else self._named(way), bad)
+
+    def _count_failure(self, way: Way) -> None:
+        if not self._head.synthetic:
+            way.route.state.failed += 1
+        journal = self._worker.journal
+        if journal is not None and self._note is None and self._bad is None and self._failed >= SERVER_ERROR:
+            journal.failed(self._head, way, self._named(way), self._failed)
+
+    def _close(self, note: Note) -> None:
+        way = self._way
+        signature = None if way is None or note.signature is not None else self._named(way)
+        note.close(signature, self._failed, self._bad, self.body.received, self.reply.sent)
+
+    def _named(self, way: Way) -> Signature | None:
+        """What the gateway says of this way, whether or not anybody was asked."""
+        if self._route is None:
+            self._route = way.route
+        return self._signature()
 
     def _leave_upstream(self) -> None:
         self._drop_attempt(Outcome.CANCELLED)
@@ -135,7 +167,10 @@ class Served(Attempts[Answer], Generic[Answer]):
         )  # fmt: skip
         if self._role is Role.FALLBACK:
             reason = Reason.FALLBACK
-        return Signature(route.version, request_id, _REASON_BYTES[reason], way.epoch)
+        signature = Signature(route.version, request_id, _REASON_BYTES[reason], way.epoch)
+        if self._note is not None:
+            self._note.signature = signature
+        return signature
 
     # What a keeper is told; called only where there is one.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from router.choose import shadowed
 from router.match import SILENT
@@ -26,17 +26,20 @@ from serving.gateway.pairs import Came
 from serving.gateway.paths import Operation
 from serving.gateway.ration import Dropped
 from serving.gateway.streaming import ENDED, MOST_HELD, EventStream, failed_in, is_event_stream
+from serving.gateway.traceparent import onward
 
 if TYPE_CHECKING:
     from router.policy import Shadow
     from serving.gateway.attempts import Asks, Carrier
     from serving.gateway.body import Body
     from serving.gateway.dispatch import Way
+    from serving.gateway.notes import Note
     from serving.gateway.pairs import First, Pair
     from serving.gateway.request import Asked, RequestHead
     from serving.gateway.routing import VersionRoute
     from serving.gateway.upstream import AnswerHead, Upstream, UpstreamConnection
     from serving.gateway.worker import Worker
+    from serving.noted import Traced
 
 _INFER = Operation.INFER
 _LONGEST_STREAM = 10
@@ -59,6 +62,7 @@ class Errand(NamedTuple):
         operation: what is asked.
         limit_s: how long it may take.
         holds: bytes that it holds, and its pair.
+        traced: its span; None where nobody traces.
     """
 
     salt: str
@@ -66,9 +70,19 @@ class Errand(NamedTuple):
     operation: Operation
     limit_s: float
     holds: int = 0
+    traced: Traced | None = None
 
 
-def send(worker: Worker, way: Way, head: RequestHead, body: Body, *, took_s: float, first: First | None = None) -> None:
+def send(
+    worker: Worker,
+    way: Way,
+    head: RequestHead,
+    body: Body,
+    *,
+    took_s: float,
+    first: First | None = None,
+    note: Note | None = None,
+) -> None:
     """A copy for each shadow whose sample the request's unit is in, and whose conditions it fulfils.
 
     Args:
@@ -78,27 +92,30 @@ def send(worker: Worker, way: Way, head: RequestHead, body: Body, *, took_s: flo
         body: whether it is still held.
         took_s: how long the client's answer took.
         first: that answer, where there is a keeper to be told of it.
+        note: of the request, where it has one.
     """
     operation = head.target.operation
     if operation not in _COPIED:
         return
     holds = 2 * body.received + (0 if first is None else first.came.size)
     for shadow, route, upstream in due(worker, way, head, body, holds=holds):
-        data = _written(route, upstream, head, body)
+        traced = None if note is None else note.copy()
+        data = _written(route, upstream, head, body, traced)
         errand = errand_for(worker, shadow, first, operation, took_s)
-        copy = Copy(worker, route, upstream, data, errand._replace(holds=holds))
+        copy = Copy(worker, route, upstream, data, errand._replace(holds=holds, traced=traced))
         worker.shadows.add(copy)
         upstream.carry(copy)
 
 
-def _written(route: VersionRoute, upstream: Upstream, head: RequestHead, body: Body) -> bytes:
+def _written(route: VersionRoute, upstream: Upstream, head: RequestHead, body: Body, traced: Traced | None) -> bytes:
     """The request as this replica gets it; where it keeps a queue by priority, the copy waits behind everybody."""
+    told = None if traced is None else onward(traced, traced.span)
     if upstream.priority_levels > 1 and head.target.operation is _INFER:
         lowered = over_http(head, body, upstream.priority_levels)
         if lowered is not None:
             said, data = lowered
-            return said.rebuilt(route.prefix, b"Content-Length: %d\r\n" % len(data)) + data
-    return head.rebuilt(route.prefix, body.framing()) + b"".join(body.pieces)
+            return said.rebuilt(route.prefix, b"Content-Length: %d\r\n" % len(data), told) + data
+    return head.rebuilt(route.prefix, body.framing(), told) + b"".join(body.pieces)
 
 
 def errand_for(worker: Worker, shadow: Shadow, first: First | None, operation: Operation, took_s: float) -> Errand:
@@ -166,6 +183,8 @@ def _why_not(worker: Worker, shadow: Shadow, route: VersionRoute, body: Asks) ->
 
 class Copy:
     """One copy on its way."""
+
+    grpc: ClassVar[bool] = False
 
     __slots__ = (
         "_began", "_captured", "_connection", "_data", "_errand", "_failed", "_kept", "_pieces", "_route", "_size",
@@ -326,6 +345,8 @@ class Copy:
         if self._failed or (stream is not None and stream.errors):
             outcome = Outcome.SERVER_ERROR
         upstream.count(Role.SHADOW, outcome, took_s)
+        if (traced := self._errand.traced) is not None and worker.journal is not None:
+            worker.journal.copied(traced, upstream, outcome, code, took_s, grpc=self.grpc)
         worker.shadows.discard(self)
         worker.shelf.take(self._kept)
         if (pair := self._errand.pair) is not None:

@@ -34,6 +34,7 @@ from serving.gateway.grpc.port import Port
 from serving.gateway.health import Health
 from serving.gateway.http import ClientConnection
 from serving.gateway.limits import Meters
+from serving.gateway.notes import Journal
 from serving.gateway.pauses import Pauses
 from serving.gateway.remembered import Remembered
 from serving.gateway.request import Bad
@@ -102,6 +103,11 @@ class Worker:
         draw = random.Random(random.SystemRandom().getrandbits(128))  # noqa: S311 (a draw, no secret)
         self.nonce = partial(draw.getrandbits, 64)
         """64 random bits: a request's own number, and its unit where it names none."""
+        capture = self.capture
+        self.journal = None if capture is None else Journal(config, loop.time, self.nonce, capture.tell)
+        """Tells the keeper of requests that failed; None where there is none."""
+        self.notes = self.journal if self.journal is not None and self.journal.takes_notes else None
+        """The same, where requests may be traced or stand in the access log."""
         self._ticks = 0
         self._certificates = {speaks: _certificate(config, speaks) for speaks in (HTTP_1, HTTP_2)}
         self._trusted = _trust(config) if config.triton_ca_file else None
@@ -326,7 +332,13 @@ class Worker:
         not_captured = {} if self.capture is None else dict(self.capture.dropped)
         return {
             "versions": versions, "series": series, "limits": self.meters.report(), "not_captured": not_captured,
+            "notes_lost": self.notes_lost(),
         }  # fmt: skip
+
+    def notes_lost(self) -> dict[str, int]:
+        """Of what was to be traced or told in logs, what was not, by "what_why"."""
+        capture, journal = self.capture, self.journal
+        return {} if capture is None or journal is None else dict(capture.lost + journal.lost)
 
     # Its clock.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import secrets
 import signal
 import sys
@@ -17,28 +16,29 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from drift.sampling import SampleRules
+from serving import logs
 from serving.keeping.config import KeeperConfig
 from serving.keeping.keeper import Keeper, Nowhere
+from serving.keeping.lines import LineWriter
+from serving.keeping.noting import Notes, Writer
 from serving.keeping.reception import Reception
 from serving.keeping.sampling import SampleSink
 from serving.keeping.sinks import Sink
 from serving.keeping.store import Store
 
 _LAST_WRITE_S: Final = 0.5
-_log = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Runs until it is told to end."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    logs.set_up("console")
+    logs.set_up_structlog()
     try:
         config = KeeperConfig.from_json(sys.stdin.readline())
+        logs.set_up(config.log_format)
         asyncio.run(run(config))
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         sys.exit(f"the keeper cannot run: {error}")
 
 
@@ -48,21 +48,23 @@ async def run(config: KeeperConfig) -> None:
     Raises:
         OSError: the socket cannot be made, or the payload log's folder cannot.
         ValueError: the payload log's settings are none, or the rules of samples are not.
+        ImportError: spans are to be sent, and what sends them is not installed.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    reception = Reception(Path(config.socket), config.max_queued)
+    notes = Notes(_writers(config))
+    reception = Reception(Path(config.socket), config.max_queued, notes)
     name = f"{config.gateway} {secrets.token_hex(8)}"
     sinks = _sinks(config)
     if not config.redis_url:
-        await Keeper(name, reception, Nowhere(), sinks).run(stop)
+        await Keeper(name, reception, Nowhere(), sinks, notes=notes).run(stop)
         return
     store = Store(config)
     try:
         async with _sampling(name, config.samples, store) as sampling:
-            await Keeper(name, reception, store, [*sinks, *sampling]).run(stop)
+            await Keeper(name, reception, store, [*sinks, *sampling], notes=notes).run(stop)
     finally:
         await store.close()
 
@@ -80,6 +82,17 @@ async def _sampling(keeper: str, rules: str, store: Store) -> AsyncIterator[Sequ
     finally:
         writing.cancel()
         await asyncio.wait([writing], timeout=_LAST_WRITE_S)
+
+
+def _writers(config: KeeperConfig) -> Sequence[Writer]:
+    writers: list[Writer] = []
+    if config.logs:
+        writers.append(LineWriter(Path(config.logs), config.log_format, config.log_bytes))
+    if config.traces:
+        from serving.keeping.spans import SpanWriter  # noqa: PLC0415 - brings OpenTelemetry, an extra
+
+        writers.append(SpanWriter(config.traces, config.gateway))
+    return writers
 
 
 def _sinks(config: KeeperConfig) -> list[Sink]:

@@ -27,6 +27,10 @@ class KeeperConfig:
             for nothing.
         samples: what is sampled for the drift sidecar, as `drift.sampling.SampleRules` has it as JSON; empty for
             nothing.
+        traces: where spans go, an address that takes OTLP over HTTP; empty for nowhere.
+        logs: the folder of the access log and the log of errors; empty for neither.
+        log_bytes: of each, before it is begun anew.
+        log_format: of these and of what this process logs: "console" or "json".
     """
 
     gateway: str
@@ -37,6 +41,10 @@ class KeeperConfig:
     max_queued: int = 64 * 1024 * 1024
     payloads: Mapping[str, Any] | None = None
     samples: str = ""
+    traces: str = field(default="", repr=False)
+    logs: str = ""
+    log_bytes: int = 100 * 1024 * 1024
+    log_format: str = "console"
 
     def to_json(self) -> str:
         """One line."""

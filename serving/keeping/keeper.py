@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from serving.captured import Captured
 from serving.diffs import Diff
 from serving.keeping.findings import Findings, Named, Series
+from serving.keeping.noting import Notes
 from serving.keeping.reception import USUAL, Reception
 from serving.keeping.sinks import Sink
 from serving.pair_totals import PairMessage, PairTotals
@@ -68,6 +69,7 @@ class Keeper:
         reception: where workers hand over.
         store: where findings go.
         sinks: who else gets everything.
+        notes: who gets what workers noted; the same as the reception's.
         wall: seconds since 1970.
         clock: seconds that only go forward.
     """
@@ -79,6 +81,7 @@ class Keeper:
         store: Tells,
         sinks: Sequence[Sink] = (),
         *,
+        notes: Notes | None = None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +90,7 @@ class Keeper:
         self._reception = reception
         self._store = store
         self._sinks = sinks
+        self._notes = Notes(()) if notes is None else notes
         self._wall = wall
         self._clock = clock
         self._told: dict[Named, int] = {}
@@ -102,7 +106,8 @@ class Keeper:
             OSError: the socket cannot be made.
         """
         await self._reception.open()
-        tasks = [asyncio.create_task(one) for one in (self._work(), self._tell_on(), self._leave_on())]
+        going = (self._work(), self._tell_on(), self._leave_on(), self._notes.run(self._reception.say))
+        tasks = [asyncio.create_task(one) for one in going]
         try:
             await stop.wait()
         finally:
@@ -126,7 +131,7 @@ class Keeper:
                 await self.leave()
         except (OSError, TimeoutError) as error:
             _log.warning("the last findings have not been told: %s", error)
-        await asyncio.gather(*map(_closed, self._sinks))
+        await asyncio.gather(*map(_closed, self._sinks), self._notes.close())
 
     # Comparing.
 

@@ -12,12 +12,14 @@ import logging
 from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from router.agreement import Comparison, comparison_from
 from router.errors import PolicyError
-from serving.captured import LONGEST, Captured, Frames, Kind, Shed, Terms
+from serving.captured import LONGEST, Captured, Frames, Kind, Shed, Terms, framed
 from serving.keeping.findings import Told
+from serving.keeping.noting import Notes
+from serving.noted import Lost
 
 _log = logging.getLogger(__name__)
 USUAL: Final = Comparison()
@@ -26,6 +28,7 @@ _MOST_WORKERS: Final = 1_024
 _AT_THE_DOOR_S: Final = 0.05
 """In which the loop meets whoever has dialled already."""
 _NOTHING: Final = Told()
+_NOTES: Final = frozenset((Kind.NOTED, Kind.COPIED))
 _Shadow = tuple[str, str, int]
 
 
@@ -96,9 +99,11 @@ class Reception:
     Args:
         path: of the socket; its folder is there and nobody else may enter it.
         max_queued: bytes that may wait.
+        notes: who gets what workers noted; None for nobody.
     """
 
-    def __init__(self, path: Path, max_queued: int) -> None:
+    def __init__(self, path: Path, max_queued: int, notes: Notes | None = None) -> None:
+        self._notes = notes
         self.rules = Rules()
         self.sheds = Sheds()
         self.dropped: Counter[str] = Counter()
@@ -111,7 +116,7 @@ class Reception:
         self._empty = asyncio.Event()
         self._empty.set()
         self._server: asyncio.AbstractServer | None = None
-        self._lines: set[_Line] = set()
+        self._lines: dict[_Line, None] = {}  # in the order in which they came
         self._alone = asyncio.Event()
 
     async def open(self) -> None:
@@ -170,6 +175,13 @@ class Reception:
             self.rules.take(Terms.decode(payload))
         elif kind == Kind.SHED:
             self.sheds.take(Shed.decode(payload))
+        elif kind in _NOTES and self._notes is not None:
+            self._notes.take(kind, payload)
+
+    def say(self, lost: Lost) -> bool:
+        """Tells the youngest worker what was lost of what all of them noted; whether there is one."""
+        data = framed(Kind.LOST, lost.encode())
+        return any(line.say(data) for line in reversed(self._lines))
 
     def all_dropped(self) -> Mapping[str, int]:
         """What was captured and not looked at, here and by workers."""
@@ -177,11 +189,11 @@ class Reception:
 
     def came(self, line: _Line) -> None:
         """One more worker."""
-        self._lines.add(line)
+        self._lines[line] = None
 
     def went(self, line: _Line) -> None:
         """It is gone."""
-        self._lines.discard(line)
+        self._lines.pop(line, None)
         if not self._lines:
             self._alone.set()
 
@@ -202,10 +214,10 @@ class _Line(asyncio.Protocol):
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
         self._frames = Frames(LONGEST)
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._reception.came(self)
 
     def data_received(self, data: bytes) -> None:
@@ -219,6 +231,13 @@ class _Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._reception.went(self)
+
+    def say(self, data: bytes) -> bool:
+        """Whether there is somebody to hear it."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        self._transport.write(data)
+        return True
 
     def end(self) -> None:
         if self._transport is not None:

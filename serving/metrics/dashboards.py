@@ -233,6 +233,10 @@ DRIFT: Final = Dashboard(
             "Samples that gateways could not hand over",
             (rate("sluice_not_captured_total", "kind, reason", "{{kind}} {{reason}}"),),
         ),
+        Panel(
+            "Spans and log lines that were lost",
+            (rate("sluice_notes_lost_total", "kind, reason", "{{kind}} {{reason}}"),),
+        ),
         Panel("Rows that the payload log took", (rate("sluice_payloads_kept_total", "reason", "{{reason}}"),)),
         Panel("Rows that it dropped", (rate("sluice_payloads_dropped_total", "reason", "{{reason}}"),)),
         Panel(

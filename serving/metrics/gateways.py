@@ -46,6 +46,13 @@ def _not_captured(facts: Facts) -> Iterator[Row]:
             yield (lease.id, kind, reason), count
 
 
+def _notes_lost(facts: Facts) -> Iterator[Row]:
+    for lease in facts.status.gateways:
+        for name, count in sorted(lease.notes_lost.items()):
+            kind, _, reason = name.rpartition("_")
+            yield (lease.id, kind, reason), count
+
+
 def _durations(facts: Facts) -> Iterator[Row]:
     for lease in facts.status.gateways:
         for name, one in sorted(lease.figures.items()):
@@ -168,6 +175,14 @@ GATEWAYS: Final = (
         ("gateway", "kind", "reason"),
         "Pairs of answers and single requests that a gateway worker could not hand to its keeper.",
         _not_captured,
+    ),
+    Figure(
+        "sluice_notes_lost_total",
+        Kind.COUNTER,
+        ("gateway", "kind", "reason"),
+        "What a gateway worker was to write down of requests and did not: trace and error (too many a second), note "
+        "(not handed to its keeper), span (not sent to the collector), line (in no file).",
+        _notes_lost,
     ),
     Figure(
         "sluice_streams_total",

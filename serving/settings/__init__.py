@@ -26,6 +26,7 @@ from serving.settings.parts import (
     TritonSettings,
 )
 from serving.settings.payloads import PayloadSettings
+from serving.settings.seeing import LogSettings, TracingSettings
 
 __all__ = [
     "DEFAULT_FILE",
@@ -36,6 +37,7 @@ __all__ = [
     "FeedbackSettings",
     "GatewaySettings",
     "ListenSettings",
+    "LogSettings",
     "MetricsSettings",
     "ModelSettings",
     "PayloadSettings",
@@ -45,6 +47,7 @@ __all__ = [
     "Settings",
     "TlsSettings",
     "TokenSettings",
+    "TracingSettings",
     "TritonSettings",
     "VersionSettings",
     "load_settings",

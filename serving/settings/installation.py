@@ -23,6 +23,7 @@ from serving.settings.parts import (
 )
 from serving.settings.payloads import PayloadSettings
 from serving.settings.section import Section
+from serving.settings.seeing import LogSettings, TracingSettings
 
 
 class Settings(Section):
@@ -40,6 +41,8 @@ class Settings(Section):
     triton: TritonSettings = TritonSettings()
     registry: RegistrySettings = RegistrySettings()
     payloads: PayloadSettings = PayloadSettings()
+    tracing: TracingSettings = TracingSettings()
+    logs: LogSettings = LogSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     drift: DriftSettings = DriftSettings()
     models: tuple[ModelSettings, ...] = ()

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 class Told:
     """The answer half: whether the client has a part of it."""
 
-    __slots__ = ("begun",)
+    __slots__ = ("begun", "sent")
 
     def __init__(self) -> None:
         self.begun = False
+        self.sent = 0
+        """Bytes of messages that it was sent, each with its five bytes."""
 
 
 class Sending(Served[Answer], Asker):
@@ -63,7 +65,7 @@ class Sending(Served[Answer], Asker):
     def on_line(self, line: ClientConnection) -> None:
         """A connection stands: out with what there is."""
         leg = self._connection = Leg(self)
-        block = self._head.block
+        block = self._head.block if self._note is None else self._head.onward(self._note.onward)
         if self._latest < math.inf:
             block += timeout_field(self._latest - self._worker.loop.time())
         leg.stream = line.open(block, leg, self._pieces(), end=self.body.ended)

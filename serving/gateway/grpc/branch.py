@@ -184,6 +184,7 @@ class Branch(Sending):
             return
         now = self._worker.loop.time()
         self._see(cut, now)
+        self.reply.sent += len(cut.data)
         self._call.say(self, cut.data, now)
         if self._call.full:
             self._owed += len(data)
@@ -222,7 +223,8 @@ class Branch(Sending):
 
     def _answer_whole(self, answer: Answer, pieces: list[bytes]) -> None:
         del pieces
-        self._failed |= answer.code >= SERVER_ERROR
+        if answer.code >= SERVER_ERROR:
+            self._failed = answer.code
         self._finish()
         self._call.done(self, answer)
 
@@ -232,7 +234,7 @@ class Branch(Sending):
             return
         messages = self._waiting or (self.body.pieces if self.body.held else [])
         lost = self.reply.begun or bad.kind not in _SURE or not messages
-        self._failed = True
+        self._fail(bad)
         self._leave_upstream()
         self._finish()
         if lost:
@@ -248,7 +250,7 @@ class Branch(Sending):
             upstream.count_stream(role, watch, Ended.DRAINED if drained else ENDED.get(outcome, Ended.COMPLETE))
             if watch.errors:
                 outcome = Outcome.SERVER_ERROR
-                self._failed |= self.reply.begun
+                self._failed = self._failed or SERVER_ERROR * self.reply.begun
             self._watch = None
         super()._end_attempt(outcome)
 
@@ -274,7 +276,7 @@ class Branch(Sending):
         way = self._way
         if way is not None and self._broke_at is None:
             for message in messages:
-                copies.send(self._worker, way, self._head, Whole(message), framed(message), took_s=0.0)
+                copies.send(self._worker, way, self._head, Whole(message), framed(message), took_s=0.0, note=self._note)
 
 
 class Whole:

@@ -237,6 +237,7 @@ class UnaryCall(Sending, StreamHandler):
             self._pass_on(leg, held, size)
 
     def _pass_on(self, leg: Leg, pieces: list[bytes], size: int) -> None:
+        self.reply.sent += size
         self._stream.write_data(pieces)
         if self._stream.full:
             self._owed += size
@@ -249,7 +250,7 @@ class UnaryCall(Sending, StreamHandler):
             return
         self._connection = None
         if self.reply.begun:
-            self._failed = answer.code >= SERVER_ERROR
+            self._failed = answer.code if answer.code >= SERVER_ERROR else 0
             self._conclude(answer.code)
             self._stream.write_trailers(self._block(answer.trailers))
             capture = self._worker.capture
@@ -272,7 +273,7 @@ class UnaryCall(Sending, StreamHandler):
 
     def _answer_whole(self, answer: Answer, pieces: list[bytes]) -> None:
         self.reply.begun = True
-        self._failed = answer.code >= SERVER_ERROR
+        self._failed = answer.code if answer.code >= SERVER_ERROR else 0
         blocks = self._line.port.blocks
         ours, end = signed(self._signature()), blocks.of(answer.trailers)
         if answer.head is None:
@@ -282,6 +283,8 @@ class UnaryCall(Sending, StreamHandler):
             if self._head.target.operation is _METADATA:
                 pieces = self._with_versions(pieces)
             self._stream.write_whole(blocks.of(answer.head) + ours, pieces, end)
+            if self._note is not None:
+                self.reply.sent = sum(map(len, pieces))
         self._finish(None if self._worker.capture is None else self._first_call(answer, pieces))
 
     def _with_versions(self, pieces: list[bytes]) -> list[bytes]:
@@ -300,7 +303,7 @@ class UnaryCall(Sending, StreamHandler):
         """An error of the gateway's own; where the answer has begun, it ends with it."""
         if self.answered:
             return
-        self._failed = True
+        self._fail(bad)
         self._leave_upstream()
         refuse_on(self._stream, bad, begun=self.reply.begun, is_grpc=self._head.is_grpc)
         self._finish(None if self._worker.capture is None else self._first_refused(bad))
@@ -327,7 +330,9 @@ class UnaryCall(Sending, StreamHandler):
             if self._broke_at is not None:  # a shadow's replica is not to be the next that it breaks
                 self.body.let_go()
             took_s = self._worker.loop.time() - self._began
-            copies.send(self._worker, way, self._head, self.body, self._plain, took_s=took_s, first=first)
+            copies.send(
+                self._worker, way, self._head, self.body, self._plain, took_s=took_s, first=first, note=self._note
+            )
         if first is not None and self._worker.capture is not None:
             self._worker.capture.close(first)
         self._let_go()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from serving.gateway.attempts import SERVER_ERROR
 from serving.gateway.grpc.answers import coding_of
@@ -11,6 +11,7 @@ from serving.gateway.grpc.messages import for_version
 from serving.gateway.lowered import over_grpc
 from serving.gateway.paths import Operation
 from serving.gateway.shadow import Copy, due, errand_for
+from serving.gateway.traceparent import onward
 
 if TYPE_CHECKING:
     from serving.gateway.attempts import Asks
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from serving.gateway.grpc.answers import Answer
     from serving.gateway.grpc.heads import CallHead
     from serving.gateway.h2.client import ClientConnection
+    from serving.gateway.notes import Note
     from serving.gateway.pairs import First
     from serving.gateway.routing import VersionRoute
     from serving.gateway.shadow import Errand
@@ -26,7 +28,15 @@ if TYPE_CHECKING:
 
 
 def send(
-    worker: Worker, way: Way, head: CallHead, body: Asks, sent: bytes, *, took_s: float, first: First | None = None
+    worker: Worker,
+    way: Way,
+    head: CallHead,
+    body: Asks,
+    sent: bytes,
+    *,
+    took_s: float,
+    first: First | None = None,
+    note: Note | None = None,
 ) -> None:
     """A copy for each shadow whose sample the call's unit is in, and whose conditions it fulfils.
 
@@ -38,6 +48,7 @@ def send(
         sent: the request in the clear, with its five bytes.
         took_s: how long the client's answer took.
         first: that answer, where there is a keeper to be told of it.
+        note: of the call, where it has one.
     """
     if head.target.operation is not Operation.INFER:
         return
@@ -46,7 +57,8 @@ def send(
         levels = upstream.priority_levels
         data = b"".join(for_version(over_grpc(sent, levels) if levels > 1 else sent, b"%d" % route.version))
         errand = errand_for(worker, shadow, first, Operation.INFER, took_s)
-        copy = CopiedCall(worker, route, upstream, data, errand._replace(holds=holds), head=head)
+        errand = errand._replace(holds=holds, traced=None if note is None else note.copy())
+        copy = CopiedCall(worker, route, upstream, data, errand, head=head)
         worker.shadows.add(copy)
         if upstream.lines is not None:
             upstream.lines.carry(copy)
@@ -54,6 +66,8 @@ def send(
 
 class CopiedCall(Copy, Asker):
     """One copy on its way."""
+
+    grpc: ClassVar[bool] = True
 
     __slots__ = ("_head",)
 
@@ -67,7 +81,9 @@ class CopiedCall(Copy, Asker):
         """A connection stands: out with it."""
         leg = self._connection = Leg(self)
         data, self._data = self._data, b""
-        leg.open(line, self._head.block, [data], end=True)
+        traced = self._errand.traced
+        block = self._head.onward(None if traced is None else onward(traced, traced.span))
+        leg.open(line, block, [data], end=True)
 
     def on_piece(self, leg: Leg, data: bytes) -> None:
         """Nobody gets it."""

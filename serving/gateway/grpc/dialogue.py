@@ -44,16 +44,22 @@ class Dialogue(StreamHandler):
         worker, head = self._line.worker, self._head
         who = worker.admission.admit(head, worker.wall_s, self._line)
         if isinstance(who, Bad):
-            self.refuse(who)
+            self._turn_away(who)
             return
         self._who = who
         bad = head.bad if who.limits is UNLIMITED else self._count_in() or head.bad
         if bad is not None:
-            self.refuse(bad)
+            self._turn_away(bad)
             return
         self.opened()
         if end:
             self.on_end()
+
+    def _turn_away(self, bad: Bad) -> None:
+        journal = self._line.worker.journal
+        if journal is not None:
+            journal.refused(self._head, None, None, bad)
+        self.refuse(bad)
 
     def _count_in(self) -> Bad | None:
         """Counts it among the calls of somebody who has limits; why it exceeds them, if so."""

@@ -8,6 +8,7 @@ kept with the head: the two together are what policy and admission ask about.
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from typing import ClassVar, Final
 
 from serving.access import table
@@ -20,6 +21,7 @@ from serving.gateway.h2.fields import encode_field
 from serving.gateway.h2.stream import Fields
 from serving.gateway.paths import Operation, Target
 from serving.gateway.request import Bad, wishes_in
+from serving.gateway.traceparent import NAME, Onward
 
 _STAYS_HERE = frozenset(
     (b"authorization", b"connection", b"content-length", b"content-type", b"cookie", b"expect", b"grpc-timeout",
@@ -87,6 +89,12 @@ class CallHead:
     def watches(self) -> bool:
         """Whether the method is `Watch`, which answers at each change."""
         return self.fields.get(b":path", b"").endswith(b"/Watch")
+
+    def onward(self, told: Onward | None) -> bytes:
+        """What an upstream gets that is told this of the trace; None where nobody traces."""
+        if told is None:
+            return self.block
+        return _onward(self.raw, self, told.replaced) + encode_field(NAME, told.value)
 
     def about(self, named: Named) -> CallHead:
         """The head of a call whose message names this."""
@@ -170,15 +178,15 @@ def _not_grpc(fields: dict[bytes, bytes]) -> Bad | None:
     return None
 
 
-def _onward(raw: Fields, head: CallHead) -> bytes:
-    """The head as an upstream gets it: ours, and whatever of the client's metadata is for a model."""
+def _onward(raw: Fields, head: CallHead, replaced: AbstractSet[bytes] = frozenset()) -> bytes:
+    """The head as an upstream gets it: ours, and whatever of the client's metadata is for a model and not replaced."""
     own = (
         (b":method", b"POST"), (b":scheme", b"http"), (b":path", head.fields.get(b":path", b"")),
         (b":authority", b"triton"), (b"te", b"trailers"), (b"content-type", b"application/grpc"),
     )  # fmt: skip
     # What is rewritten must come in the clear.
     not_this = b"grpc-accept-encoding" if head.kind.operation is Operation.METADATA else b""
-    onward = (field for field in raw if _goes_on(field[0]) and field[0] != not_this)
+    onward = (field for field in raw if _goes_on(field[0]) and field[0] != not_this and field[0] not in replaced)
     return b"".join([encode_field(*field) for field in (*own, *onward)])
 
 

@@ -117,9 +117,12 @@ class StreamCall(Dialogue):
             named = None
         if named is None:
             return UNREADABLE
-        bad = self._send(head.about(named), sent, message)
+        about = head.about(named)
+        bad = self._send(about, sent, message)
         if bad is None:
             return None
+        if self.worker.journal is not None:
+            self.worker.journal.refused(about, None, None, bad)
         if head.fields.get(_AS_STATUS) == b"true":
             return bad
         self.say_error(bad, message)

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.captured import Captured, Frames, Kind, Shed, Terms
+from serving.captured import Captured, Frames, Kind, Shed, Terms, framed
+from serving.noted import CopyNoted, Lost, Noted
 
 
 @dataclass
@@ -20,6 +21,8 @@ class HeardKeeper:
         captured: requests with their answers, in order.
         terms: likewise.
         sheds: likewise.
+        noted: likewise.
+        copied: likewise.
         lines: connections that were taken.
         reads: while it is not set, nothing is read.
     """
@@ -28,6 +31,8 @@ class HeardKeeper:
     captured: list[Captured] = field(default_factory=list)
     terms: list[Terms] = field(default_factory=list)
     sheds: list[Shed] = field(default_factory=list)
+    noted: list[Noted] = field(default_factory=list)
+    copied: list[CopyNoted] = field(default_factory=list)
     lines: int = 0
     reads: asyncio.Event = field(default_factory=asyncio.Event)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -54,6 +59,15 @@ class HeardKeeper:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def say(self, data: bytes) -> None:
+        """To whoever is connected."""
+        for writer in list(self._writers):
+            writer.write(data)
+
+    def say_lost(self, lost: Lost) -> None:
+        """Likewise, what could not be written down."""
+        self.say(framed(Kind.LOST, lost.encode()))
+
     def _take(self, kind: int, payload: bytes) -> None:
         if kind == Kind.CAPTURED:
             self.captured.append(Captured.decode(payload))
@@ -61,6 +75,10 @@ class HeardKeeper:
             self.terms.append(Terms.decode(payload))
         elif kind == Kind.SHED:
             self.sheds.append(Shed.decode(payload))
+        elif kind == Kind.NOTED:
+            self.noted.append(Noted.decode(payload))
+        elif kind == Kind.COPIED:
+            self.copied.append(CopyNoted.decode(payload))
 
 
 @asynccontextmanager
