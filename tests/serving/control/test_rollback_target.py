@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -18,14 +18,13 @@ from drift.webhooks import LONGEST_BODY, signed
 from router.commands import Pause, Resume, Retry, RollBack
 from router.phases import Phase
 from serving.access.security_log import SecurityLog
-from serving.control.api import create_app
-from serving.control.api.desk import Desk
+from serving.control.api.app import ControlApi
 from serving.control.api.gate import Door
 from serving.control.doorman import Doorman
 from serving.control.errors import RolloutMoved, StoreUnavailable
 from serving.control.rollback_target import WHO, RollbackTarget
-from serving.control.rolling.feed import Feed
 from serving.control.rolling.records import Record
+from tests.serving.control.fronts import asking, front
 from tests.serving.control.rolling.rooms import MODEL, STEPS, Room, fake_room
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(bytes([one]) * 32).decode()}" for one in (1, 2, 3))
@@ -53,7 +52,13 @@ class Target:
         return {"type": "drift.rollback", "timestamp": at, "data": data | more}
 
     async def told(
-        self, message: object = None, *, secret: str = NEW, id_: str = "msg_1", late_s: float = 0.0, **headers: str
+        self,
+        message: object = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        secret: str = NEW,
+        id_: str = "msg_1",
+        late_s: float = 0.0,
     ) -> httpx.Response:
         """The answer to a message that was signed so."""
         body = json.dumps(self.message() if message is None else message).encode()
@@ -74,21 +79,30 @@ class Target:
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
 
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> ControlApi:
+    """The application, which asks everybody else for a key; behind it each test has a room of its own."""
+    log = SecurityLog(str(tmp_path_factory.mktemp("door") / "security.log"), per_s=1e6)
+    return front(Door(Doorman(required=True), log=log))
+
+
 @pytest.fixture
-async def target(tmp_path: Path) -> AsyncIterator[Target]:
-    """One whose API asks everybody else for a key."""
+def log(app: ControlApi) -> Path:
+    """Its security log, with nothing in it yet."""
+    found = Path(app.door.log._path)
+    found.unlink(missing_ok=True)
+    return found
+
+
+@pytest.fixture
+async def target(app: ControlApi, log: Path) -> AsyncIterator[Target]:
+    """One with a rollout under way."""
     room = await fake_room()
     record = await room.start(STEPS)
     await room.tick(1)
-    log = tmp_path / "security.log"
-    door = Door(Doorman(required=True), log=SecurityLog(str(log)))
     made = Target(room, record, httpx.AsyncClient(), log)
     takes = RollbackTarget(room.store, room.rollouts, lambda: [NEW, OLD], lambda: made.now_s)
-    app = create_app(
-        room.service, door=door, desk=Desk(room.rollouts, Feed(room.store), room.store, room.store, target=takes)
-    )
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as made.http:
+    async with asking(app, room, target=takes) as made.http:
         yield made
 
 
@@ -116,10 +130,10 @@ async def test_a_forged_message_is_refused_and_written_down(target: Target) -> N
     """Whoever has no secret gets 401, whatever the message says, and the rollout goes on."""
     forged = [
         await target.told(secret=OTHER),
-        await target.told(**{"webhook-id": "msg_9"}),
-        await target.told(**{"webhook-timestamp": str(int(target.now_s) + 1)}),
-        await target.told(**{"webhook-signature": "v1,AAAA"}),
-        await target.told(**{"webhook-signature": ""}),
+        await target.told(headers={"webhook-id": "msg_9"}),
+        await target.told(headers={"webhook-timestamp": str(int(target.now_s) + 1)}),
+        await target.told(headers={"webhook-signature": "v1,AAAA"}),
+        await target.told(headers={"webhook-signature": ""}),
         await target.http.post(PATH, json=target.message()),
         await target.http.post(PATH, json=target.message(), headers={"authorization": "Bearer sluice_0_x"}),
     ]
@@ -278,13 +292,10 @@ async def test_a_body_has_an_end(target: Target) -> None:
 
 async def test_a_body_of_another_type_is_refused(target: Target) -> None:
     """A page elsewhere can send it without being asked."""
-    assert (await target.told(**{"content-type": "text/plain"})).status_code == 415
+    assert (await target.told(headers={"content-type": "text/plain"})).status_code == 415
 
 
-async def test_a_message_to_a_room_without_a_secret_finds_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_message_to_a_room_without_a_secret_finds_nothing(app: ControlApi) -> None:
     """Nobody may ask without a key where nobody has a secret."""
-    caplog.set_level(logging.ERROR)
-    room = await fake_room()
-    app = create_app(room.service, desk=Desk(room.rollouts, Feed(room.store), room.store, room.store))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+    async with asking(app, await fake_room()) as http:
         assert (await http.post(PATH, json={})).status_code == 404
