@@ -233,7 +233,8 @@ class Store(RedisStore):
             token: that holds it.
         """
         keys = self.keys
-        names = [keys.lease(model), keys.samples(model), keys.sampled, keys.status, keys.keepers(model)]
+        own = (keys.keepers(model), keys.captured(model))
+        names = [keys.lease(model), keys.samples(model), keys.sampled, keys.status, *own]
         async with self._boundary():
             return bool(await reply(self._redis.eval(_FORGET, len(names), *names, token, model)))
 
