@@ -19,7 +19,7 @@ DRIFT_DATA := $(VENV)/data/nannyml-0.13.1-py3-none-any.whl
 # Hundreds of processes are started by the tests: none of them should compile our modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-slow conformance fuzz bench proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow helm-check proof-drift metrics-files check audit clean
+.PHONY: help demo test test-slow conformance fuzz bench bench-scale proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow proof-soak helm-check proof-drift metrics-files check audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,8 +40,11 @@ conformance: $(INSTALLED) ## the protocol's vectors against Triton alone and the
 fuzz: $(INSTALLED) ## a hundred thousand byte streams against the HTTP front (FUZZ_CASES=… for another number)
 	@FUZZ_CASES=$${FUZZ_CASES:-100000} $(VENV)/bin/pytest tests/serving/gateway/test_fuzz.py $(ARGS)
 
-bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: fewer rounds; --access: keys; --totals: what is told; --grpc: gRPC)
+bench: $(BENCH) ## the gateway beside Triton alone, Envoy and the obvious Serve graph (ARGS=--quick: fewer rounds; --access: keys; --totals: what is told; --samples: what drift's samples cost; --grpc: gRPC)
 	@$(VENV)/bin/python -m loadtests.compare $(ARGS)
+
+bench-scale: $(BENCH) ## what more gateway workers, models and servers cost, beside one of each (ARGS=--quick: two minutes; ARGS=--record: docs/scale.md)
+	@$(VENV)/bin/python -m loadtests.scale $(ARGS)
 
 proof-flips: $(INSTALLED) ## a hundred versions replaced under 500 requests/s, every answer judged (ARGS="--flips 10": quick)
 	@$(VENV)/bin/python -m loadtests.flips $(ARGS)
@@ -63,6 +66,9 @@ proof-verdicts: $(INSTALLED) ## false rollbacks and times to detect in simulatio
 
 proof-shadow: $(INSTALLED) ## what copies find, in simulation and on real servers, and what they cost clients (ARGS=--quick; ARGS="--only noise": one proof)
 	@$(VENV)/bin/python -m loadtests.shadow $(ARGS)
+
+proof-soak: $(INSTALLED) ## ten minutes at 70 % of the capacity with a rollout going back and forth: nothing fails, nothing grows (ARGS="--minutes 2")
+	@$(VENV)/bin/python -m loadtests.soak $(ARGS)
 
 helm-check: $(INSTALLED) ## the Helm chart: lint, render, schemas, golden files, agreement with the code (ARGS=… goes to pytest)
 	@$(VENV)/bin/pytest -m helm tests/helm $(ARGS)

@@ -20,11 +20,22 @@ from loadtests.compare.bench import Bench, Found
 from loadtests.compare.errors import NotStarted, Void
 from loadtests.compare.machine import settings, surroundings
 from loadtests.compare.peers import envoy_program
-from loadtests.compare.plan import ACCESS, FULL, GRPC, GRPC_QUICK, QUICK, TOTALS, Plan
+from loadtests.compare.plan import (
+    ACCESS,
+    FULL,
+    GRPC,
+    GRPC_QUICK,
+    QUICK,
+    SAMPLES,
+    SAMPLES_QUICK,
+    TOTALS,
+    Plan,
+)
 from loadtests.compare.targets import (
     ACCESS_TARGETS,
     GRPC_TARGETS,
     QUICK_TARGETS,
+    SAMPLES_TARGETS,
     TARGETS,
     TOTALS_TARGETS,
     Target,
@@ -85,6 +96,8 @@ def _kind(arguments: argparse.Namespace) -> tuple[Plan, tuple[Target, ...]]:
         return ACCESS, ACCESS_TARGETS
     if arguments.totals:
         return TOTALS, TOTALS_TARGETS
+    if arguments.samples:
+        return SAMPLES_QUICK if arguments.quick else SAMPLES, SAMPLES_TARGETS
     if arguments.grpc:
         return GRPC_QUICK if arguments.quick else GRPC, GRPC_TARGETS
     return (QUICK, QUICK_TARGETS) if arguments.quick else (FULL, TARGETS)
@@ -96,12 +109,18 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--grpc", action="store_true", help="six minutes: only the gRPC rows (with --quick: two)")
     parser.add_argument("--access", action="store_true", help="seven minutes: only what keys and tokens cost")
     parser.add_argument("--totals", action="store_true", help="two minutes: only what it costs to tell totals")
+    parser.add_argument(
+        "--samples",
+        action="store_true",
+        help="eight minutes: only what sampling costs, and a sidecar that does not read",
+    )
     parser.add_argument("--record", action="store_true", help="write the table of this full run to docs/benchmarks.md")
     arguments = parser.parse_args(argv)
-    if (arguments.quick or arguments.access or arguments.totals or arguments.grpc) and arguments.record:
+    kinds = {"grpc", "access", "totals", "samples"}
+    if arguments.record and any(getattr(arguments, kind) for kind in (*kinds, "quick")):
         parser.error("--record keeps full runs only")
-    for kind in ("access", "totals"):
-        others = {"quick", "grpc", "access", "totals"} - {kind}
+    for kind in ("access", "totals", "samples"):
+        others = (kinds if kind == "samples" else {*kinds, "quick"}) - {kind}
         if getattr(arguments, kind) and any(getattr(arguments, other) for other in others):
             parser.error(f"--{kind} is a kind of run of its own: choose one")
     return arguments

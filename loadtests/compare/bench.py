@@ -29,6 +29,7 @@ from loadtests.compare.h2load import H2load
 from loadtests.compare.payloads import PAYLOADS, UNITS
 from loadtests.compare.peers import Peer
 from loadtests.compare.plan import DIRECT, ENVOY, ENVOY_MIRROR, GATEWAY, GATEWAY_SHADOW, SERVE, Plan, Point
+from loadtests.compare.samplers import WAYS, Sampler, Way, sampler
 from loadtests.compare.stores import store
 from loadtests.compare.targets import Fact
 from loadtests.compare.tritons import REPEAT, Tritons, tritons
@@ -108,6 +109,9 @@ class Bench:
             if self.plan.totals:
                 with store(self.folder) as address:
                     found.facts |= self._doors(behind, telling(address), self.plan.totals)
+            if self.plan.samples:
+                with store(self.folder) as address:
+                    found.facts |= self._sampled(behind, address)
             if self.plan.requests:
                 found.facts |= self._memory(behind, *self.plan.requests)
         if self.plan.streams:
@@ -224,11 +228,57 @@ class Bench:
                 yield fact, (cost[OPEN], cost[door])
 
     def _at_once(self, standing: Mapping[Door, Peer], point: Point, seconds: int) -> Mapping[Door, float]:
+        return {door: sample.cpu_s or 0.0 for door, sample in self._together(standing, point, seconds).items()}
+
+    def _together(self, standing: Mapping[Door, Peer], point: Point, seconds: int) -> Mapping[Door, Sample]:
         with ThreadPoolExecutor() as pool:
             measured = {
                 door: pool.submit(self._measure, door.name, peer, point, seconds) for door, peer in standing.items()
             }
-            return {door: sample.result().cpu_s or 0.0 for door, sample in measured.items()}
+            return {door: sample.result() for door, sample in measured.items()}
+
+    def _sampled(self, behind: Tritons, address: Path) -> Mapping[Fact, float]:
+        """What sampling adds to a gateway, and what a sidecar in each of its states adds to one that samples."""
+        pairs: dict[Fact, list[tuple[float, float]]] = {}
+        for number in range(self.plan.samples):
+            for way in WAYS:
+                self.tell(f"pair {number + 1} of {self.plan.samples}: {way.cpu}")
+                for fact, pair in self._way(behind, address, way, is_turned=bool(number % 2)):
+                    pairs.setdefault(fact, []).append(pair)
+        return {fact: added(of_fact) for fact, of_fact in pairs.items()}
+
+    def _way(
+        self, behind: Tritons, address: Path, way: Way, *, is_turned: bool
+    ) -> Iterator[tuple[Fact, tuple[float, float]]]:  # fmt: skip
+        """CPU seconds for 1,000 requests and medians of two gateways: new processes, loaded at the same time."""
+        with ExitStack() as stack:
+            base, other = (
+                stack.enter_context(sampler(state, way.rules, self.folder, address)) for state in (way.base, way.other)
+            )  # fmt: skip
+            standing = {
+                one.door: stack.enter_context(peers.gateway(behind, self.folder, *peers.SPLIT, *one.door.options))
+                for one in ((other, base) if is_turned else (base, other))
+            }
+            usage.on_one_core(peer.pid for peer in standing.values())
+            self._together(standing, _WARM, _WARM_S)
+            for one in (base, other):
+                one.begin()
+            for _ in range(_TURNS):
+                yield from self._turn(standing, way, base, other)
+
+    def _turn(
+        self, standing: Mapping[Door, Peer], way: Way, base: Sampler, other: Sampler
+    ) -> Iterator[tuple[Fact, tuple[float, float]]]:
+        before = None if other.keeper is None else usage.cpu(other.keeper)
+        found = self._together(standing, _WARM, _TURN_S)
+        first, second = found[base.door], found[other.door]
+        without, with_it = first.cpu_s or 0.0, second.cpu_s or 0.0
+        self.tell(f"  {way.cpu}: {without:.4f} s, {with_it:.4f} s, {with_it / without - 1:+.3f}")
+        yield way.cpu, (without, with_it)
+        yield way.p50, (first.p50_ms, second.p50_ms)
+        if way.keeper is not None and other.keeper is not None and before is not None:
+            beside = usage.cpu(other.keeper).since(before) / (second.rps * _TURN_S) * _THOUSAND
+            yield way.keeper, (without, with_it + beside)
 
     def _memory(self, behind: Tritons, first: int, last: int) -> Mapping[Fact, float]:
         """A new worker's private memory after so many requests, and how much more it is after so many more."""

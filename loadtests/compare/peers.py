@@ -130,10 +130,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(argv: Sequence[str], probe: Probe, log: Path) -> Iterator[int]:
-    """The process, by its id, answering the probe; ended when the block ends."""
-    with log.open("wb") as said:
-        process = child.spawn(argv, env=_environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
+def running(argv: Sequence[str], probe: Probe, log: Path, told: Path | None = None) -> Iterator[int]:
+    """The process, by its id, answering the probe; ended when the block ends. It reads `told` as its stdin."""
+    with log.open("wb") as said, Path(os.devnull if told is None else told).open("rb") as hears:
+        process = child.spawn(argv, env=_environment(), stdin=hears, stdout=said, stderr=subprocess.STDOUT)
     try:
         await_answer(probe, lambda: child.alive(process), log)
         yield process.pid

@@ -41,6 +41,7 @@ class Plan:
         pairs: how often the gateway with 1,000 more models is measured beside the gateway without; 0: not at all.
         access: how often a gateway that asks for a key is measured beside one that lets everybody in; 0: not at all.
         totals: how often a gateway that tells a store what it counts is measured beside one that tells nobody.
+        samples: how often gateways that sample are measured beside each other and beside one that does not.
         requests: after how many requests a worker's memory is looked at, first and last; None: not at all.
     """
 
@@ -53,6 +54,7 @@ class Plan:
     pairs: int = 0
     access: int = 0
     totals: int = 0
+    samples: int = 0
     requests: tuple[int, int] | None = None
 
 
@@ -75,6 +77,7 @@ FULL = Plan(
     pairs=6,
     access=8,
     totals=8,
+    samples=8,
     requests=(100_000, 1_000_000),
 )
 
@@ -97,3 +100,9 @@ ACCESS = Plan(rounds=0, seconds=0, points=(), serve=(), access=FULL.access)
 
 TOTALS = Plan(rounds=0, seconds=0, points=(), serve=(), totals=FULL.totals)
 """What it costs to tell totals, alone."""
+
+SAMPLES = Plan(rounds=0, seconds=0, points=(), serve=(), samples=FULL.samples)
+"""What sampling costs, and what becomes of it where the sidecar does not read, alone."""
+
+SAMPLES_QUICK = replace(SAMPLES, samples=1)
+"""Enough to see whether all is well, not to judge by."""

@@ -36,6 +36,18 @@ class Fact(StrEnum):
     LIMITED_KEYS_BY_UNIT = "CPU added by keys with all limits where each head is another, share"
     TOTALS = "CPU added by telling totals, share"
     TOTALS_BY_UNIT = "CPU added by telling totals and units where each is another, share"
+    SAMPLING = "CPU added by sampling, share"
+    SAMPLING_KEEPER = "CPU added by sampling, the keeper's included, share"
+    SAMPLING_P50 = "p50 added by sampling, share"
+    FLOOD = "CPU added by sampling every request, share"
+    FLOOD_KEEPER = "CPU added by sampling every request, the keeper's included, share"
+    FLOOD_P50 = "p50 added by sampling every request, share"
+    FLOOD_STOPPED = "CPU added by a drift sidecar that is stopped where every request is sampled, share"
+    FLOOD_STOPPED_P50 = "p50 added by a drift sidecar that is stopped where every request is sampled, share"
+    STOPPED = "CPU added by a drift sidecar that is stopped, share"
+    STOPPED_P50 = "p50 added by a drift sidecar that is stopped, share"
+    READING = "CPU added by a drift sidecar that reads, share"
+    READING_P50 = "p50 added by a drift sidecar that reads, share"
 
 
 Facts = Mapping[Fact, float]
@@ -143,6 +155,13 @@ TOTALS_TARGETS: tuple[Target, ...] = tuple(
     Target(fact, Measured(fact), 0.03) for fact in (Fact.TOTALS, Fact.TOTALS_BY_UNIT)
 )
 
+_NOISE = 0.03
+"""What two gateways that do the same may lie apart."""
+
+SAMPLES_TARGETS: tuple[Target, ...] = tuple(
+    Target(fact, Measured(fact), _NOISE) for fact in (Fact.STOPPED, Fact.STOPPED_P50, Fact.READING, Fact.READING_P50)
+)
+
 GRPC_TARGETS: tuple[Target, ...] = (
     *(
         Target(
@@ -216,6 +235,7 @@ TARGETS: tuple[Target, ...] = (
     Target(Fact.MODELS, Measured(Fact.MODELS), 0.05, strict=True),
     *ACCESS_TARGETS,
     *TOTALS_TARGETS,
+    *SAMPLES_TARGETS,
 )
 
 QUICK_TARGETS: tuple[Target, ...] = tuple(target for target in TARGETS if target.quick)

@@ -32,6 +32,7 @@ from typing import Any
 
 import uvloop
 
+from drift.sampling import SampleRules
 from router.epoch import Head
 from router.errors import RouterError
 from router.policy import Policy, Shadow, parse_share
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = WorkerConfig(
             worker="static", access_required=bool(arguments.keys), keys_file=arguments.keys,
             token_rules=_rules_in(arguments.token_rules), security_log=arguments.security_log,
-            deals=bool(arguments.totals), keeper_socket=arguments.keeper,
+            deals=bool(arguments.totals), keeper_socket=arguments.keeper, samples=_samples_in(arguments.samples),
             **_limits(arguments.limit),
         )  # fmt: skip
         store = _store_in(arguments.totals, config)
@@ -97,7 +98,7 @@ async def _supervised(inherited: argparse.Namespace) -> None:
     grpc_fd = inherited.grpc_listener_fd
     grpc = None if grpc_fd is None else socket.socket(fileno=grpc_fd)
     host, port = listener.getsockname()[:2]
-    follower = Follower(worker, host, port, 0 if grpc is None else grpc.getsockname()[1])
+    follower = Follower(worker, config.reached_at or host, port, 0 if grpc is None else grpc.getsockname()[1])
     await follower.start()
     shares = Shares(inherited.shares_fd, inherited.slots), inherited.slot
     grpc_shares = None if grpc is None else (Shares(inherited.grpc_shares_fd, inherited.slots), inherited.slot)
@@ -185,6 +186,16 @@ def _rules_in(file: str | None) -> str:
         return json.dumps(TokenRules.from_dict(json.loads(Path(file).read_text())).as_dict())
     except (OSError, ValueError) as error:
         raise ValueError(f"--token-rules {file}: {error}") from error
+
+
+def _samples_in(file: str) -> str:
+    """The rules of samples in a file that is named on the command line; empty where none is."""
+    if not file:
+        return ""
+    try:
+        return SampleRules.from_json(Path(file).read_text()).to_json()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--samples {file}: {error}") from error
 
 
 def _store_in(file: str, config: WorkerConfig) -> Store | None:
@@ -287,6 +298,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token-rules", metavar="FILE", help="with --keys: take tokens by these rules as well (JSON)")
     parser.add_argument("--totals", metavar="FILE", default="", help="tell what is counted to the Redis of this URL")
     parser.add_argument("--keeper", metavar="SOCKET", default="", help="hand pairs of answers to who listens there")
+    parser.add_argument(
+        "--samples", metavar="FILE", default="", help="with --keeper: hand over what these rules sample (JSON)"
+    )
     parser.add_argument("--security-log", metavar="FILE", default="", help="where refused attempts are written")
     for ours in (*INHERITED, *INHERITED_FOR_GRPC):  # the supervisor's
         parser.add_argument(ours, type=int, help=argparse.SUPPRESS)
