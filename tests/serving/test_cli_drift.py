@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from drift import baseline as baselines
 from drift.keys import DriftKeys
 from serving.control.client import ControlClient
 from serving.control.drift_client import DriftClient
 from serving.control.store import connect
 from serving.control.valkey import EmbeddedValkey
+from tests.drift.encoder import encoder_server
 from tests.serving.drifting import FINDING, STATUS, WINDOW
 from tests.serving.rolling_room import RollingRoom, rolling_room
 from tests.serving.test_cli import Command, sluice
@@ -104,6 +106,38 @@ def test_hours_are_told_apart_by_the_clock_of_a_zone(sluice: Command, room: Roll
         refused = sluice(*more)
         assert (refused.code, refused.out) == (1, ""), refused
         assert words in refused.err
+
+
+def test_rows_go_through_an_encoder_that_is_named(sluice: Command, room: RollingRoom) -> None:
+    """Asked at the gateway that is named; the baseline says which one it was, and bringing it again changes nothing."""
+    rows = np.random.default_rng(1).normal(size=(2_200, 4, 4)).astype(np.float32)
+    np.savez("train.npz", image=rows)
+    files = ("--data", "train.npz", "--window-rows", "100", "--out", "kept.baseline")
+    with encoder_server() as there:
+        typed = ("drift", "baseline", "digits", "2", *files, "--encoder", "embedder:3", "--gateway", there.url)
+        done = sluice(*typed, "--json")
+        assert done.code == 0, done.err
+        assert sum(there.asked) == 2_200
+        assert there.headers["sluice-synthetic"] == "1"
+        blob = Path("kept.baseline").read_bytes()
+        [encoder] = baselines.read(blob).encoders
+        assert (encoder.words, encoder.width) == ("image by embedder version 3 (embedding)", 3)
+        there.status = 404
+        away = sluice(*typed[:-3], "other:1", *typed[-2:])
+        assert (away.code, away.out) == (1, "")
+        assert "other does not answer (404)" in away.err
+    with ControlClient(room.address) as control:
+        again = DriftClient(control).keep("digits", 2, blob, "")
+    assert (again["again"], again["digest"]) == (True, json.loads(done.out)["digest"])
+    for wrong, words in (
+        (("--encoder", "embedder:x"), "it is NAME or NAME:VERSION"),
+        (("--encode", "image"), "name it as --encoder"),
+        (("--encoder", "embedder", "--encoder-server", "nowhere"), "drift.encoders names no server nowhere"),
+        (("--encoder", "embedder", "--encode", "pixels"), "There is no column pixels to encode"),
+    ):
+        refused = sluice("drift", "baseline", "digits", "2", "--data", "train.npz", *wrong)
+        assert refused.code != 0
+        assert words in refused.err, refused.err
 
 
 def test_what_no_baseline_can_be_made_of_is_refused_with_a_reason(sluice: Command, room: RollingRoom) -> None:
