@@ -83,7 +83,7 @@ def _answers(looks: Sequence[Look]) -> _Panel:
 
 
 def _evidence(looks: Sequence[Look]) -> _Panel:
-    layers = list(dict.fromkeys(name for look in looks for name in look.evidence))
+    heard = dict.fromkeys(name for look in looks for name, (have, _) in look.evidence.items() if have > 0)
     alarm = max((wanted for look in looks for _, wanted in look.evidence.values()), default=1.0)
     top = 1.25 * alarm
     lines = [
@@ -91,9 +91,11 @@ def _evidence(looks: Sequence[Look]) -> _Panel:
             name,
             [(look.at_s, min(max(look.evidence[name][0], 0.0) / top, 1.0)) for look in looks if name in look.evidence],
         )
-        for name in layers
+        for name in heard
     ]
-    return _Panel(f"evidence against the baseline (log; it alarms at {alarm:.1f})", ("0", ""), lines, alarm / top)
+    return _Panel(
+        f"evidence against the stable version's baseline (log; it alarms at {alarm:.1f})", ("0", ""), lines, alarm / top
+    )
 
 
 def _traffic(looks: Sequence[Look]) -> _Panel:

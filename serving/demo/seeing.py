@@ -79,8 +79,7 @@ class Eyes:
         return {one["id"]: one["words"] for one in reversed(found)}
 
     def _where(self, rollout: str) -> str:
-        said = self._rollouts.rollout(rollout)
-        return f"{said['phase'].replace('_', ' ')}, {said['place']}"
+        return self._rollouts.rollout(rollout)["place"]
 
     def _results(self, rollout: str) -> tuple[str, ...]:
         return tuple(results_of(self._control, rollout)["words"])

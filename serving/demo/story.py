@@ -147,13 +147,24 @@ def _moved(before: Look | None, after: Look) -> Iterator[Event]:
         was = known.get(one["id"])
         if was is None:
             yield Event(after.at_s, f"the trainer has heard drift.retrain, episode {one['id'][:12]}", "webhook")
-        if one["step"] != (Step.RECEIVED if was is None else was["step"]):
-            yield Event(after.at_s, f"trainer: {one['step']}: {one['words']}", _MARKS.get(one["step"], ""))
+        before_step = Step.RECEIVED if was is None else Step(was["step"])
+        if one["step"] != before_step:
+            words = f"trainer: {one['step']}: {one['words']}"
+            yield Event(after.at_s, words, _mark(before_step, Step(one["step"])))
 
 
-_MARKS: Final[Mapping[str, str]] = MappingProxyType({
+_WAY: Final = tuple(Step)
+_MARKS: Final[Mapping[Step, str]] = MappingProxyType({
     Step.TRAINED: "trained", Step.REGISTERED: "registered", Step.ROLLING: "rollout", Step.PROMOTED: "promoted",
 })  # fmt: skip
+
+
+def _mark(before: Step, after: Step) -> str:
+    """What is drawn: the last that was passed of what is marked, for a look may miss a step."""
+    if after in ENDS and after is not Step.PROMOTED:
+        return ""
+    passed = _WAY[_WAY.index(before) + 1 : _WAY.index(after) + 1]
+    return next((_MARKS[one] for one in reversed(passed) if one in _MARKS), "")
 
 
 def screen(look: Look, events: Sequence[Event], began_s: float) -> RenderableType:

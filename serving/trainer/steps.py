@@ -190,14 +190,12 @@ class Steps:
 
     def _follow(self, episode: Episode) -> Episode:
         rollout = self._rollouts.rollout(episode.rollout)
-        where = f"{rollout['phase'].replace('_', ' ')}, {rollout['place']}"
+        why = f": {rollout['cause']}" if rollout["cause"] else ""
         if not rollout["over"]:
-            return episode.waiting(where)
+            return episode.waiting(rollout["place"])
         if rollout["phase"] == "promoted" and rollout["chosen"] in {None, episode.number}:
-            return self._at(
-                episode, Step.PROMOTED, f"version {episode.number} is promoted: {rollout['cause'] or where}"
-            )
-        return self._at(episode, Step.WENT_BACK, f"version {episode.number} went back: {rollout['cause'] or where}")
+            return self._at(episode, Step.PROMOTED, f"version {episode.number} has all of the traffic{why}")
+        return self._at(episode, Step.WENT_BACK, f"version {episode.number} went back ({rollout['phase']}){why}")
 
     # What they need.
 

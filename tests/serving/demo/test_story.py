@@ -52,6 +52,18 @@ def test_everything_is_told_once() -> None:
     ]
 
 
+def test_a_step_that_no_look_saw_is_drawn_with_the_next() -> None:
+    """And an end without a promotion is no promotion."""
+    marks = {
+        (before, after): [one.mark for one in events_of(with_episode(FOUND, before), with_episode(FOUND, after))]
+        for before, after in (
+            (Step.PREPARED, Step.WATCHED), (Step.WATCHED, Step.DEPLOYED), (Step.ROLLING, Step.PROMOTED),
+            (Step.ROLLING, Step.WENT_BACK), (Step.FETCHED, Step.DECLINED), (Step.TRAINED, Step.FAILED),
+        )
+    }  # fmt: skip
+    assert list(marks.values()) == [["registered"], [""], ["promoted"], [""], [""], [""]]
+
+
 def test_trouble_is_told_when_it_comes() -> None:
     """And again only when it is another one."""
     away = replace(CALM, trouble="nothing answers")
