@@ -229,7 +229,7 @@ class _Apart:
     @cached_property
     def _occasions(self) -> Whole:
         """A number for each stratum of each day, shape (rows,)."""
-        return (self.days - self.days.min()) * self.count + self.codes
+        return np.asarray((self.days - self.days.min()) * self.count + self.codes, np.int64)
 
     @cached_property
     def _order(self) -> NDArray[np.intp]:

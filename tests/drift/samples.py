@@ -54,8 +54,8 @@ def by_hour() -> Baseline:
     """Of such rows over four weeks, with hours told apart though they do not differ."""
     rng, at_s = np.random.default_rng(1), 1_700_000_000.0 + np.arange(4_000) * (28 * 86_400 / 4_000)
     order = Order(MODEL, VersionNumber(1), window_rows=ROWS, strata=True)
-    both = (replace(table(rng, 4_000), at_s=at_s) for table in (inputs, outputs))
-    return made(order, *both, made_at_s=1_000.0)
+    asked, answered = (replace(table(rng, 4_000), at_s=at_s) for table in (inputs, outputs))
+    return made(order, asked, answered, made_at_s=1_000.0)
 
 
 def folded(table: Table, answers: Table | None, at_s: float = 0.0, seed: int = 0) -> Window:

@@ -23,8 +23,8 @@ def test_it_comes_back_from_its_bytes() -> None:
     again = baselines.read(ours.blob)
     assert (again.blob, again.digest) == (ours.blob, ours.digest)
     half = samples.changed(1, x=np.ones((samples.ROWS, 4))).inputs
-    found = [one.inputs.expected(half.strata).standardised(half.sketch) for one in (again, ours)]
-    assert np.array_equal(*found)
+    first, second = (one.inputs.expected(half.strata).standardised(half.sketch) for one in (again, ours))
+    assert np.array_equal(first, second)
 
 
 def test_it_is_the_same_for_the_same_rows() -> None:
