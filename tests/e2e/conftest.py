@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from serving.demo.train import DemoModels
 from tests.e2e import cluster
 from tests.e2e.system import Installation, end, refuses
+from tests.serving.collector import Collector, collecting
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Demo:
     control_url: str
     rows: NDArray[np.float32]
     labels: NDArray[np.int64]
+    collector: Collector
 
     @property
     def http_place(self) -> str:
@@ -53,15 +55,25 @@ class Demo:
 
 
 @pytest.fixture(scope="package")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def collector() -> Iterator[Collector]:
+    """Where the demo's spans go."""
+    with collecting() as one:
+        yield one
+
+
+@pytest.fixture(scope="package")
+def demo(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Demo]:
     """`sluice demo`, up until the last of these tests: by Ctrl-C, with 0, and nothing of it may be left over then."""
-    installation = Installation(tmp_path_factory.mktemp("demo"), {"SLUICE_GATEWAY__WORKERS": "2"})
+    settings = {"GATEWAY__WORKERS": "2", "TRACING__ENDPOINT": collector.url, "LOGS__ACCESS": "100%"}
+    installation = Installation(
+        tmp_path_factory.mktemp("demo"), {f"SLUICE_{name}": value for name, value in settings.items()}
+    )
     process = installation.start("demo")
     try:
         run = installation.ready(process, said="sluice traffic set")
         with np.load(installation.folder / ".sluice" / "models" / "digits" / "rows.npz") as kept:
             rows, labels = kept["pixels"], kept["labels"]
-        yield Demo(installation, installation.folder, run["http_url"], run["control_url"], rows, labels)
+        yield Demo(installation, installation.folder, run["http_url"], run["control_url"], rows, labels, collector)
     finally:
         code = end(process)
         installation.gone()

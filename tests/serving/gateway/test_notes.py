@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tritonclient.grpc import service_pb2 as pb
 
 from router.policy import WHOLE, Arm, Policy, Shadow
 from router.unit import FieldSource
@@ -379,3 +380,34 @@ async def test_a_worker_without_a_keeper_has_no_journal(rig: Rig) -> None:
     assert (rig.worker.journal, rig.worker.notes, rig.worker.notes_lost()) == (None, None, {})
     rig.upstream.usual = CLOSES
     assert (await rig.ask(post(headers=[TRACED]))).code == 502
+
+
+async def test_failures_over_grpc_are_told(tmp_path: Path) -> None:
+    """Of a call and of a message on a stream; what a client got wrong stands in the access log alone."""
+
+    async def fails(_request: Any, context: Any) -> Any:  # noqa: ANN401
+        await context.abort(grpc.StatusCode.INTERNAL, "no")
+
+    async def sends() -> AsyncIterator[Any]:
+        yield request("other")
+
+    async with noting_grpc(tmp_path, access_ppm=WHOLE) as (rig, keeper):
+        rig.triton.script.append(fails)
+        assert (await rig.infer()).code is grpc.StatusCode.INTERNAL
+        assert [one.error_message async for one in rig.stub().ModelStreamInfer(sends())]
+        await eventually(lambda: len(keeper.noted) == 2)
+    by_model, mistaken = keeper.noted
+    assert (by_model.failed, by_model.status, by_model.protocol) == (True, 500, "grpc")
+    assert [(step.outcome, step.code) for step in by_model.steps] == [("server_error", 500)]
+    assert (mistaken.failed, mistaken.access, mistaken.refused, mistaken.model) == (
+        False, True, "unknown-model", "other",
+    )  # fmt: skip
+
+
+async def test_a_sequence_names_the_unit_of_its_parts(tmp_path: Path) -> None:
+    """Whatever else the call names."""
+    async with noting_grpc(tmp_path, access_ppm=WHOLE) as (rig, keeper):
+        parameters = {"sequence_id": pb.InferParameter(int64_param=7)}
+        await rig.infer(request(parameters=parameters), metadata=(("sluice-unit", "someone"),))
+        noted = await the_one(keeper)
+    assert noted.unit == "sequence"
