@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -41,10 +42,10 @@ class Authority:
         self._file = folder / "authority.pem"
         self._authority.cert_pem.write_to_path(self._file)
 
-    def issue(self, *names: str, called: str = "server") -> Files:
+    def issue(self, *names: str, called: str = "server", until: datetime | None = None) -> Files:
         """A new certificate for these names, in the files of that name; whatever was there is replaced."""
         files = Files(self._folder / f"{called}.pem", self._folder / f"{called}.key", self._file)
-        issued = self._authority.issue_cert(*(names or ("127.0.0.1", "localhost", "::1")))
+        issued = self._authority.issue_cert(*(names or ("127.0.0.1", "localhost", "::1")), not_after=until)
         files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(files.key)
         return files

@@ -29,6 +29,8 @@ _VALUES: Mapping[str, set[str]] = {
     "le": {str(bound) for bound in BOUNDS_S},
 }
 _BRAKED = "sluice_requests_total", "sluice_version_braked"
+REAL = ("serving/metrics/test_incidents.py", "serving/metrics/test_incidents_elsewhere.py", "e2e/test_incidents.py")
+"""Where something real is brought into the state that an alert is about."""
 EXPRESSIONS = {**{one.name: one.expr for one in ALERTS}, **RECORDED}
 
 
@@ -49,6 +51,12 @@ def test_alerts_fire_in_their_incidents_alone(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": cases}))
     assert promtool("test", "rules", file) == ""
     assert list(INCIDENTS) == [one.name for one in ALERTS]
+
+
+def test_every_alert_is_set_off_by_something_real() -> None:
+    """By a worker, a conductor, a sidecar or a whole installation; no incident is about an alert that there is not."""
+    named = {name for file in REAL for name in re.findall(r'"(Sluice\w+)"', (ROOT / "tests" / file).read_text())}
+    assert named == {one.name for one in ALERTS}
 
 
 def test_a_version_that_nobody_asks_is_not_braked(tmp_path: Path) -> None:

@@ -6,83 +6,38 @@ say. Nothing is waited for but the requests themselves.
 
 from __future__ import annotations
 
-import math
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from router.commands import Pause
 from router.policy import OverCapacity, Policy, Shadow
-from scripts.make_metrics_files import RULES
-from serving.control.rolling.service import Rollouts
 from serving.control.service import ControlService
 from serving.control.store import connect
 from serving.control.valkey import EmbeddedValkey
 from serving.control.views import Wanted
 from serving.endpoint import Endpoint, Load
 from serving.gateway.policies import Follower
-from serving.metrics.alerts import ALERTS
-from serving.metrics.listener import CountedLog, Figures
-from serving.metrics.panels import figures_in
+from serving.metrics.listener import CountedLog
 from serving.store_keys import Keys
 from tests.serving.control.rolling.rooms import MODEL, fake_room
 from tests.serving.gateway.failures import CANARY, TWO, WRONG
+from tests.serving.gateway.rig import HEAD as OF_RIG
 from tests.serving.gateway.rig import Rig, running
+from tests.serving.gateway.speakers import HEAD, chunk, listen, stream, token
+from tests.serving.gateway.upstream import Then, answers
 from tests.serving.gateway.wire import post
 from tests.serving.metrics.promtool import promtool
-from tests.serving.metrics.recordings import FIRING, recorded
+from tests.serving.metrics.scrapes import Recording
 
-_ASKED_FOR = {name for one in ALERTS for name in figures_in(one.expr)}
 _MINUTES = 13
 _REQUESTS = 6
-
-
-class Recording:
-    """What Prometheus would have scraped, a scrape a minute."""
-
-    def __init__(
-        self, service: ControlService, rollouts: Rollouts | None = None, logs: Iterable[CountedLog] = ()
-    ) -> None:
-        self._figures = Figures(service, logs, rollouts=rollouts, clock=partial(next, count(step=2)))
-        self.newest = b""
-        self._minutes = 0
-        self._series: dict[str, list[str]] = {}
-
-    async def scrape(self) -> None:
-        """One more."""
-        self.newest = await self._figures.text()
-        for family in text_string_to_metric_families(self.newest.decode()):
-            for one in family.samples:
-                if {f"{family.name}_total", family.name, one.name} & _ASKED_FOR and math.isfinite(one.value):
-                    labels = ", ".join(f'{label}="{value}"' for label, value in one.labels.items())
-                    values = self._series.setdefault(f"{one.name}{{{labels}}}", [])
-                    values += ["_"] * (self._minutes - len(values)) + [str(one.value)]
-        self._minutes += 1
-
-    def nobody_answers(self) -> None:
-        """One that is in vain."""
-        self._minutes += 1
-
-    def sets_off(self, alerts: set[str], tmp_path: Path) -> str:
-        """What promtool has against that these alerts, and no others, fire at the last scrape; empty where they do."""
-        series = {
-            name: " ".join(values + ["stale"][: self._minutes - len(values)]) for name, values in self._series.items()
-        }
-        fires = [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)]
-        asked = {"expr": FIRING, "eval_time": f"{self._minutes - 1}m", "exp_samples": fires}
-        case = {"interval": "1m", "input_series": recorded(series), "promql_expr_test": [asked]}
-        file = tmp_path / "tests.yaml"
-        file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [case]}))
-        return promtool("test", "rules", file)
+_MANY = 560
 
 
 @asynccontextmanager
@@ -150,6 +105,35 @@ async def test_a_candidate_that_fails(
             if number % _REQUESTS == 0:
                 await minutes(rig, recording, follower, 1, requests=0)
         assert recording.sets_off(alerts, tmp_path) == ""
+
+
+async def test_streams_that_break_off(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Every second one, after its first event: its client sees that, though whoever asks for no stream sees nothing."""
+    whole, cut = stream(token(1)), answers(HEAD, chunk(token(1)), then=Then.RESET)
+    async with running(**of_store(valkey)) as rig, watched(rig, valkey) as (recording, follower, _):
+        good = rig.upstream.usual
+        await minutes(rig, recording, follower, 2)
+        for _ in range(_MINUTES):
+            for rig.upstream.usual in (whole, cut):
+                client = await listen(rig, headers=["Connection: close"])
+                assert token(1) in await client.rest()
+            rig.upstream.usual = good
+            await minutes(rig, recording, follower, 1, requests=5 * _REQUESTS)
+        assert recording.sets_off({"SluiceStreamsFail"}, tmp_path) == ""
+
+
+@pytest.mark.slow
+async def test_more_versions_than_a_figure_takes(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """A histogram counts as what it costs: of so many versions that were asked some are missing, and are counted."""
+    async with running(**of_store(valkey)) as rig, watched(rig, valkey) as (recording, follower, _):
+        versions = range(1, _MANY + 1)
+        endpoints = [Endpoint("127.0.0.1", rig.upstream.port, 0, "m", version) for version in versions]
+        rig.worker.swap(rig.worker.table.build(OF_RIG, {"m": Policy(1)}, endpoints))
+        for version in versions:
+            assert (await rig.ask(post(f"/v2/models/m/versions/{version}/infer"))).code == 200
+        await minutes(rig, recording, follower, 12, requests=0)
+        assert b'sluice_series_left_out{figure="sluice_attempt_duration_seconds"} ' in recording.newest
+        assert recording.sets_off({"SluiceSeriesLeftOut"}, tmp_path) == ""
 
 
 async def test_a_server_that_is_gone(valkey: EmbeddedValkey, tmp_path: Path) -> None:
