@@ -116,7 +116,10 @@ class Entrance:
             settings = self._settings
             payloads = settings.payloads.folder_in(settings.state_dir) if settings.payloads.enabled else None
             certificate = settings.tls.certificate
-            figures = Figures(service, self._logs, certificate, rollouts=rollouts, feedback=feedback, payloads=payloads)
+            figures = Figures(
+                service, self._logs, certificate, rollouts=rollouts, feedback=feedback, payloads=payloads,
+                episodes=None if desk is None else desk.episodes,
+            )  # fmt: skip
             self._serve(create_metrics_app(figures, self._door(self._logs[1])), metrics)
         self._beside.append(asyncio.create_task(self._doorman.run()))
         if self._certificate is not None:

@@ -183,6 +183,13 @@ DRIFT: Final = Dashboard(
             ),
         ),
         Panel(
+            "What drift is put down to, and what waits for an approval",
+            (
+                now("sluice_drift_episode_open", "model, cause", "{{model}} {{cause}}", "max"),
+                now("sluice_drift_approval_pending", "model, action", "{{model}} waits to {{action}}", "max"),
+            ),
+        ),
+        Panel(
             "Evidence, as a natural logarithm, and what it takes to alarm",
             (
                 now("sluice_drift_log_evidence", _BY_LAYER, f"{_LAYER} evidence", "max"),

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from serving.control.rolling.spreads import Spread
 from serving.metrics.drift import DRIFT
+from serving.metrics.episodes import EPISODES
 from serving.metrics.figure import Facts, Figure, Kind, Row, Source
 from serving.metrics.gateways import GATEWAYS
 from serving.metrics.installation import DOORS, LEFT_OUT, POOLS, STANDING
@@ -35,7 +36,7 @@ MOST_SERIES: Final = 10_000
 """Of one figure."""
 
 TABLE: Final[Mapping[str, Figure]] = MappingProxyType(
-    {one.name: one for one in (*STANDING, *GATEWAYS, *POOLS, *ROLLOUTS, *DOORS, *DRIFT)}
+    {one.name: one for one in (*STANDING, *GATEWAYS, *POOLS, *ROLLOUTS, *DOORS, *EPISODES, *DRIFT)}
 )
 """Every figure by its name, in the order of the answer."""
 

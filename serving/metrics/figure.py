@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from drift.incidents import Incident
 from serving.control.feedback_store import Heard
 from serving.control.rolling.records import Record
 from serving.control.rolling.spreads import Figures as Rollbacks
@@ -63,6 +64,7 @@ class Facts:
         pairs: what keepers found in the answers to their copies.
         payloads: what became of what the payload log was given, as far as this machine's disk shows it.
         propagated: how long changes that operators asked for took to reach every gateway, by what was changed.
+        episodes: of models' drift, that are not over.
     """
 
     version: str
@@ -75,6 +77,7 @@ class Facts:
     pairs: tuple[PairTotals, ...] = ()
     payloads: Counts = field(default_factory=Counts)
     propagated: Mapping[str, Spread] = field(default_factory=dict)
+    episodes: tuple[Incident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from drift.incidents import Incident
 from serving.access.security_log import SecurityLog
 from serving.access.table import METRICS
 from serving.control.api.gate import Door, Gate, Table
@@ -80,6 +81,13 @@ class HasFeedback(Protocol):
         """All of it, at a glance."""
 
 
+class HasEpisodes(Protocol):
+    """Who knows what drifts (`serving.control.rolling.drift_episodes`)."""
+
+    async def open(self) -> Sequence[Incident]:
+        """What is not over."""
+
+
 class CountedLog(SecurityLog):
     """A security log that counts what it is told, beside writing it down.
 
@@ -112,6 +120,7 @@ class Figures:
         rollouts: knows how rollouts go and went; None for nobody.
         feedback: knows what was said of requests; None for nobody.
         payloads: the folder of the payload log; None without one.
+        episodes: knows what drifts; None for nobody.
         clock: seconds that only go forward.
     """
 
@@ -124,12 +133,14 @@ class Figures:
         rollouts: HasRollouts | None = None,
         feedback: HasFeedback | None = None,
         payloads: Path | None = None,
+        episodes: HasEpisodes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
         self._rollouts = rollouts
         self._feedback = feedback
         self._payloads = payloads
+        self._episodes = episodes
         self._logs = tuple(logs)
         self._certificate = certificate
         self._clock = clock
@@ -166,6 +177,7 @@ class Figures:
             await self._pairs(records),
             Counts() if self._payloads is None else await asyncio.to_thread(read_counts, self._payloads),
             self._propagated(),
+            await self._drifting(),
         )
 
     def _propagated(self) -> Mapping[str, Spread]:
@@ -189,6 +201,13 @@ class Figures:
                     _, diffs = await self._rollouts.differences(record.id)
                     found.extend(diff.totals for diff in diffs)
         return tuple(found)
+
+    async def _drifting(self) -> tuple[Incident, ...]:
+        """Episodes that are not over; none while the store is away."""
+        if self._episodes is not None:
+            with suppress(SluiceError):
+                return tuple(await self._episodes.open())
+        return ()
 
     async def _heard(self) -> Heard:
         """What was said of requests; nothing while the store is away."""
