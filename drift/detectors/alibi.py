@@ -2,16 +2,20 @@
 
 Its licence (Business Source License 1.1) grants no production use to companies, which is said once in the log. Its
 tests compare a window's kept rows with the reference's kept rows and take rows for independent; windows of neighbours
-are not, and alarm far more often than their p-values say. No p-value is believed beyond `LEAST`. Nothing missing
-reaches it: for tests of single features a missing number lies above all others, as an unseen level is a level of its
-own; for tests of whole rows it is in the middle. A feature with one value everywhere has not moved, whatever a test
-makes of so many ties (CVMDrift is certain that it has).
+are not, and alarm far more often than their p-values say. Whatever the hour, windows are compared with all of the
+reference. No p-value is believed beyond `LEAST`. Nothing missing reaches it: for tests of single features a missing
+number lies above all others, as an unseen level is a level of its own; for tests of whole rows it is in the middle. A
+feature with one value everywhere has not moved, whatever a test makes of so many ties (CVMDrift is certain that it
+has).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -26,10 +30,11 @@ from drift.baseline import Baseline
 from drift.calibration import log_e_of
 from drift.detectors.univariate import LEAST_VARIATION
 from drift.errors import NotInstalled, Unfit
+from drift.moves import Sizes
 from drift.reading import Layer, Moved, Reading, too_few
 from drift.schema import Floats, Rows
 from drift.side import Side
-from drift.window import Window
+from drift.window import Half, Window
 
 LEAST: Final = 1e-4
 """The smallest p-value that is believed."""
@@ -105,8 +110,11 @@ class Alibi:
         kept = window.inputs.kept
         if len(kept) < FEWEST_ROWS:
             return too_few(self.layer, self.test.value, len(kept), FEWEST_ROWS)
-        said = self.predict(_seen(self.test, self.side, kept)[1])
+        with _drawn_from(zlib.crc32(repr((window.baseline, window.rows, window.first_s, window.last_s)).encode())):
+            said = self.predict(_seen(self.test, self.side, kept)[1])
         p_values = np.nan_to_num(np.atleast_1d(np.asarray(said["p_val"], np.float64)), nan=1.0)
+        if self.test in WHOLE_ROWS:  # shares of permutations, of which the window itself is one (Phipson, Smyth 2010)
+            p_values = (1 + _PERMUTATIONS * p_values) / (1 + _PERMUTATIONS)
         distances = np.atleast_1d(np.asarray(said["distance"], np.float64))
         p_value = float(np.clip(p_values.size * p_values.min(), LEAST, 1.0))
         farthest = int(np.argmin(p_values))
@@ -117,12 +125,15 @@ class Alibi:
     def worth(self, window: Window) -> bool:
         """Whether any feature that it looks at moved by a twentieth beyond what calm windows did."""
         half = window.inputs
-        sizes, bounds = self.side.reference.sizes(half.sketch), self.side.calm.bounds(half.sketch.rows)
+        sizes, bounds = self._sizes(half), self.side.calm.bounds(half.sketch.rows)
         return bool((sizes.variation - bounds.variation >= LEAST_VARIATION).any())
+
+    def _sizes(self, half: Half) -> Sizes:
+        return self.side.expected(half.strata).sizes(half.sketch)
 
     def _moved(self, window: Window, p_values: Floats) -> tuple[Moved, ...]:
         """Features below Bonferroni's level; the score is -log10 of the p-value."""
-        sizes, all_names = self.side.reference.sizes(window.inputs.sketch), list(self.side.schema.features)
+        sizes, all_names = self._sizes(window.inputs), list(self.side.schema.features)
         found = []
         for at in np.argsort(p_values, kind="stable")[:_MOST_TOLD].tolist():
             if p_values[at] <= _LEVEL / p_values.size:
@@ -163,10 +174,9 @@ def _fitted(test: Test, reference: NDArray[Any], numeric: int) -> Predict:
         Test.LSDD: {"backend": "pytorch", "n_permutations": _PERMUTATIONS},
     })  # fmt: skip
     kind = getattr(_library(), test.value)
-    if test is Test.TABULAR and numeric == reference.shape[1]:
-        detector = kind(reference)
-    else:
-        detector = kind(reference, **options.get(test, {}))
+    said = {} if test is Test.TABULAR and numeric == reference.shape[1] else options.get(test, {})
+    with _drawn_from(0):
+        detector = kind(reference, **said)
 
     def predict(rows: NDArray[Any]) -> Mapping[str, Any]:
         said: Mapping[str, Any] = detector.predict(rows)["data"]
@@ -176,6 +186,18 @@ def _fitted(test: Test, reference: NDArray[Any], numeric: int) -> Predict:
         return {**said, "p_val": np.where(still, 1.0, said["p_val"])}
 
     return predict
+
+
+@contextmanager
+def _drawn_from(seed: int) -> Iterator[None]:
+    """What PyTorch draws meanwhile is drawn from this seed: who hears a window again hears the same."""
+    torch = sys.modules.get("torch")  # the library has imported it, or draws nothing from it
+    if torch is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @cache

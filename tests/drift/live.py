@@ -26,7 +26,7 @@ from registry.baselines import BaselineRecord, Baselines
 from registry.fake_store import FakeStore
 from tests.drift import samples
 
-LEASE_MS = 60_000
+LEASE_MS = 1_800_000
 MODEL = str(samples.MODEL)
 Columns = Mapping[str, NDArray[Any]]
 _DATATYPES = {"f": {4: "FP32", 8: "FP64"}}

@@ -12,11 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from drift import window
+from drift.baseline import Order, made
 from drift.flattening import tables_of
 from drift.progress import Course
 from drift.reading import Layer
 from drift.samples import Batch, Request, Totals
+from drift.tables import Table
 from drift.watched import Unwatched, Watched
+from registry.models import VersionNumber
 from tests.drift import samples
 from tests.drift.live import MODEL, Installation, drained, held, request, settings_of, tensors
 
@@ -57,6 +60,67 @@ async def test_an_embedding_of_a_megabyte_is_found(here: Installation) -> None:
     await _watched(here, request(1, 1_000.0, {"embedding": embedding}, rows=1))
     (found,) = here.findings()
     assert "'embedding' is in no row" in str(found)
+
+
+async def test_a_column_that_is_gone_is_found(here: Installation) -> None:
+    """By its name, in every request or in one of them."""
+    whole = [request(at, 1_000.0 + at) for at in range(6)]
+    without = tuple(one for one in whole[3].inputs if one.name != "country")
+    await _watched(here, *whole[:3], dataclasses.replace(whole[3], inputs=without), *whole[4:])
+    (found,) = here.findings()
+    assert (found.layer, [one.column for one in found.breaks]) == (Layer.SCHEMA, ["country"])
+    assert here.status().rows == 6 * _ROWS
+
+
+def _order() -> Order:
+    return Order(samples.MODEL, VersionNumber(1), window_rows=samples.ROWS)
+
+
+async def test_a_feature_that_never_moved_may_stay_and_may_not_move(here: Installation) -> None:
+    """A number and a level with one value in all of the reference: the same is calm, another is found."""
+
+    def table(rows: int, number: float, level: str, seed: int) -> Table:
+        same = {"flag": np.full(rows, number), "kind": np.full(rows, level, object)}
+        return Table({"x": np.random.default_rng(seed).normal(size=(rows, 2)), **same}, ordered=True)
+
+    def asked(at: int, number: float, level: str) -> Request:
+        return dataclasses.replace(request(at, 1_000.0 + at), inputs=tensors(table(_ROWS, number, level, at)))
+
+    await here.bring(made(_order(), table(4_000, 1.0, "a", 1_000), None, 1.0).blob)
+    await _watched(here, *(asked(at, 1.0, "a") for at in range(30)))
+    assert here.status().sentence == "Watched: calm."
+    assert here.findings() == []
+    await _watched(here, *(asked(at, 2.0, "b") for at in range(30, 60)))
+    named = {feature for one in here.status().layers for feature in one.features}
+    assert {"flag out of range", "kind unseen"} <= named
+    assert here.findings()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_an_embedding_of_a_megabyte_that_was_learned_of_is_watched(here: Installation) -> None:
+    """Calm ones are calm; such that point elsewhere are found, and such with a number that is none."""
+
+    def embeddings(rows: int, seed: int, shift: float = 0.0) -> NDArray[np.float32]:
+        rng = np.random.default_rng(seed)
+        points = rng.normal([shift, 0, 0, 0], size=(rows, 4))
+        axes = np.random.default_rng(1).normal(size=(4, 262_144)).astype(np.float32)
+        return np.asarray(points.astype(np.float32) @ axes)
+
+    def asked(at: int, values: NDArray[np.float32]) -> Request:
+        one = request(at, 1_000.0 + at, rows=1)
+        return dataclasses.replace(one, inputs=tensors(Table({"embedding": values})))
+
+    order = dataclasses.replace(_order(), window_rows=5)
+    await here.bring(made(order, Table({"embedding": embeddings(100, 2)}, ordered=True), None, 1.0).blob)
+    here.settings = settings_of(window={"rows": 5, "seconds": 2, "most_s": 500})
+    await _watched(here, *(asked(at, embeddings(1, 100 + at)) for at in range(20)))
+    assert here.status().sentence == "Watched: calm."
+    assert here.status().rows == 20
+    await _watched(here, *(asked(at, embeddings(1, 100 + at, shift=6.0)) for at in range(20, 80)))
+    assert Layer.MULTIVARIATE in {one.layer for one in here.findings()}
+    await _watched(here, *(asked(at, np.full((1, 262_144), np.nan, np.float32)) for at in range(80, 100)))
+    assert "embedding.present missing" in {name for one in here.status().layers for name in one.features}
 
 
 async def test_a_window_of_one_waits_in_words(here: Installation) -> None:
