@@ -8,7 +8,7 @@ import pytest
 
 from drift.reading import Layer
 from tests.drift.proof import __main__ as proof
-from tests.drift.proof import calm, costs, digits, employment
+from tests.drift.proof import calm, costs, digits, employment, hours
 from tests.drift.proof.digits import Cell, Shift
 
 _WHEEL = next(Path(__file__).parents[3].glob(".venv/data/nannyml-*.whl"), None)
@@ -46,11 +46,32 @@ def test_false_alarms_delays_and_costs_can_fail() -> None:
     assert [row.holds for row in found] == [False, True]
 
 
-def test_a_year_that_retrains_fails() -> None:
-    """However few windows alarmed."""
+def test_retraining_while_the_model_is_as_good_as_before_fails() -> None:
+    """However few windows alarmed; by rows on which it is worse, beyond their error, it may be called for."""
     year = employment.Year(2016, 10, 0.9, 0.0, 0.0, 1.0, 1.0)
-    verdicts = [next(proof.on_employment(employment.Outcome((year,), 1, times, 0.9))).holds for times in (0, 1)]
-    assert verdicts == [True, False]
+    as_good, worse = employment.Call(3, 9, 5, 0.89, 0.91), employment.Call(3, 9, 5, 0.8, 0.82)
+    found = [employment.Outcome((year,), 1, calls, 0.9) for calls in ((), (worse,), (worse, as_good))]
+    assert [next(proof.on_employment(one, "as filed")).holds for one in found] == [True, True, False]
+
+
+def test_a_call_rests_on_rows_since_both_had_moved() -> None:
+    """Inputs may have been suspected for long before answers moved."""
+    assert employment.both_since({Layer.UNIVARIATE: 7, Layer.MULTIVARIATE: 3, Layer.PREDICTION: 9}) == 9
+    assert employment.both_since({Layer.MULTIVARIATE: 12, Layer.PREDICTION: 9, Layer.SCHEMA: 1}) == 12
+
+
+def test_an_auc_of_few_rows_may_be_much_higher() -> None:
+    """And the bound of many is near to it; of a perfect one it is itself."""
+    few, many = employment.highest_auc(0.8, 20, 20), employment.highest_auc(0.8, 20_000, 20_000)
+    assert 1.0 > few > 0.95
+    assert 0.81 > many > 0.8
+    assert employment.highest_auc(1.0, 20, 20) == 1.0
+
+
+def test_a_rhythm_that_alarms_fails() -> None:
+    """And so does a shift that is found no sooner than by whoever takes all hours for alike."""
+    rows = [list(proof.on_hours([one] * 10)) for one in (hours.Seen(600, 0, 50, 2, 400), hours.Seen(600, 3, 3, 9, 9))]
+    assert [[row.holds for row in both] for both in rows] == [[True, True], [False, False]]
 
 
 def test_shifts_are_drawn_from_the_seed() -> None:
