@@ -24,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(INSTALLED) ## start everything with a real model and show it working (ARGS=--once stops after the table)
+demo: $(INSTALLED) ## start everything with a real model and show it working (ARGS=--once stops after the table; --drift: a shift, and what comes of it)
 	@$(VENV)/bin/sluice demo $(ARGS)
 
 test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
