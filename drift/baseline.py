@@ -153,6 +153,7 @@ def made(
     inputs: Table,
     outputs: Table | None,
     made_at_s: float,
+    *,
     embedded: Mapping[str, Embedding] = MappingProxyType({}),
 ) -> Baseline:
     """The baseline.

@@ -296,8 +296,8 @@ class ModelWatch:
         for number, parts in gathered.items():
             version = self.versions.get(number)
             if isinstance(version, Unwatched):
-                rows, last_s = sum(part.rows for part in parts), max(float(part.at_s.max()) for part in parts)
-                version.take(rows, last_s, one.blob or b"")
+                last_s = max(float(part.at_s.max()) for part in parts)
+                version.take(sum(part.rows for part in parts), last_s, one.blob or b"")
 
     @property
     def _counted(self) -> Keepers:

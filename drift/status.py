@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from types import MappingProxyType, UnionType
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
@@ -20,6 +19,7 @@ _LARGEST: Final = 1e300
 _MOST: Final = 2**63 - 1
 _PLAIN: Final = frozenset({int, float, str, bool})
 _Plain = TypeVar("_Plain")
+_KINDS: Final[dict[type, Mapping[str, Any]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +276,11 @@ def _made(kind: type[_Plain], plain: Mapping[str, Any]) -> _Plain:
     return kind(**{name: _fit(value, _members(kind)[name], name) for name, value in said.items()})
 
 
-@cache
 def _members(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind)
+    """What each member is to be: looked up once, for there are thousands of windows."""
+    if kind not in _KINDS:
+        _KINDS[kind] = get_type_hints(kind)
+    return _KINDS[kind]
 
 
 def _fit(value: object, kind: object, name: str) -> object:

@@ -166,7 +166,7 @@ def _made(order: "Order", files: _Files, typed: Typed | None, config: Path | Non
     from serving.commands.drift_encoders import encoded  # noqa: PLC0415
 
     encoder, embedded = encoded(typed, inputs, order.declared, settings_from(config, None))
-    return made(replace(order, encoders=(encoder,)), inputs, outputs, clock.time(), embedded)
+    return made(replace(order, encoders=(encoder,)), inputs, outputs, clock.time(), embedded=embedded)
 
 
 def _signature_of(control: "ControlClient", model: str, version: int) -> "Signature | None":

@@ -2,16 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from serving.errors import SluiceError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from drift.asking import Asked, Encoders, Server
     from drift.encoding import Embedding, Encoder
     from drift.schema import Declared
@@ -82,13 +84,10 @@ async def _encoded(
     return encoder, {encoder.column: np.concatenate(made)}
 
 
-async def _patiently(encoders: "Encoders", encoder: "Encoder", values: "Sequence[object]") -> "Embedding":
+async def _patiently(encoders: "Encoders", encoder: "Encoder", rows: "NDArray[Any]") -> "Embedding":
     """What it makes of these rows, asked again where it does not answer."""
-    import numpy as np  # noqa: PLC0415
-
     from drift.errors import Unencoded  # noqa: PLC0415
 
-    rows = np.asarray(values)
     for pause_s in _PAUSES_S:
         try:
             return await encoders.rows(encoder, rows)

@@ -24,7 +24,7 @@ _LENGTH: Final = "Inference-Header-Content-Length"
 def embedded(rows: NDArray[Any]) -> NDArray[np.float32]:
     """What it makes of rows: their mean, their deviation, and their first value; shape (rows, WIDTH)."""
     flat = rows.reshape(len(rows), -1).astype(np.float64)
-    return np.stack((flat.mean(axis=1), flat.std(axis=1), flat[:, 0]), axis=1).astype(np.float32)
+    return np.asarray(np.stack((flat.mean(axis=1), flat.std(axis=1), flat[:, 0]), axis=1), np.float32)
 
 
 def embedded_texts(rows: NDArray[Any]) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ def baseline() -> Baseline:
     price = np.random.default_rng(2).normal(size=4_000)
     order = Order(samples.MODEL, VersionNumber(1), window_rows=samples.ROWS, encoders=(ENCODER,))
     table = Table({"image": rows, "price": price}, ordered=True)
-    return made(order, table, None, 1.0, {ENCODER.column: embedded(rows)})
+    return made(order, table, None, 1.0, embedded={ENCODER.column: embedded(rows)})
 
 
 def request(seed: int, at_s: float, image: NDArray[np.float32] | None = None, *, version: int = 1) -> Request:

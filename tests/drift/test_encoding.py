@@ -46,7 +46,7 @@ def baseline(rows: int = 2_000) -> Baseline:
     rng = np.random.default_rng(5)
     table = Table({"image": images(rows, 7), "price": rng.normal(size=rows)}, ordered=True)
     order = Order(ModelName("demo"), VersionNumber(1), window_rows=100, encoders=(ENCODER,))
-    return made(order, table, None, 1.0, {ENCODER.column: embedded(table.columns["image"])})
+    return made(order, table, None, 1.0, embedded={ENCODER.column: embedded(table.columns["image"])})
 
 
 @given(
@@ -167,7 +167,7 @@ def test_what_no_baseline_can_be_made_of_is_refused(
     embeddings = {name: embedded(images(2_000)) for name in given}
     order = Order(ModelName("demo"), VersionNumber(1), None, declared, window_rows=100, encoders=(ENCODER,))
     with pytest.raises(Unfit, match=words):
-        made(order, Table(columns, ordered=True), None, 1.0, embeddings)
+        made(order, Table(columns, ordered=True), None, 1.0, embedded=embeddings)
 
 
 def test_the_signature_is_of_what_comes() -> None:
@@ -176,5 +176,5 @@ def test_the_signature_is_of_what_comes() -> None:
     declared = Declared(wide=frozenset({ENCODER.column}))
     order = Order(ModelName("demo"), VersionNumber(1), signature, declared, window_rows=100, encoders=(ENCODER,))
     table = Table({"image": images(2_000)}, ordered=True)
-    one = made(order, table, None, 1.0, {ENCODER.column: embedded(images(2_000))})
+    one = made(order, table, None, 1.0, embedded={ENCODER.column: embedded(images(2_000))})
     assert one.inputs.schema.features == ("image.embedding.present",)

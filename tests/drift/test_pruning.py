@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
@@ -36,8 +37,7 @@ async def deleted(here: Installation, value: int) -> None:
 
 def keys_of(here: Installation) -> set[str]:
     """Everything in Redis that names the model or one of its versions."""
-    found = here.client.keys(f"*{here.keys.namespace}*")
-    assert isinstance(found, list)
+    found = cast("list[bytes]", here.client.keys(f"*{here.keys.namespace}*"))
     return {one.decode().rpartition(":drift:")[2] for one in found if one.decode().endswith(f":{MODEL}")}
 
 
