@@ -80,7 +80,7 @@ async def test_without_tracing_what_callers_say_goes_on_untouched(tmp_path: Path
 async def test_without_tracing_metadata_goes_on_untouched(tmp_path: Path) -> None:
     """The same over gRPC."""
     async with noting_grpc(tmp_path) as (rig, keeper):
-        metadata = tuple(tuple(line.split(": ")) for line in (TRACED, STATE))
+        metadata = tuple((name, value) for name, _, value in (line.partition(": ") for line in (TRACED, STATE)))
         assert (await rig.infer(metadata=metadata)).code is grpc.StatusCode.OK
         assert {key: rig.triton.asked[0].metadata[key] for key, _ in metadata} == dict(metadata)
     assert not keeper.noted
