@@ -156,7 +156,7 @@ def _is(process: psutil.Process, what: str) -> bool:
 
 
 def _cpu_s(processes: Iterable[psutil.Process]) -> float:
-    return sum(times.user + times.system for times in (one.cpu_times() for one in processes))
+    return sum(float(times.user + times.system) for times in (one.cpu_times() for one in processes))
 
 
 def _between(before: Said, after: Said) -> tuple[int, int]:
