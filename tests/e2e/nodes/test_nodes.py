@@ -54,9 +54,8 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 @pytest.fixture(autouse=True)
 def _as_before(room: Operator) -> None:
     """Each test finds all pods, version 1 alone, and two servers of both versions, each on a node of its own."""
-    missing_pods = {"gateway": GATEWAYS - len(room.cluster.of("gateway")), "cpu": 2 - len(room.cluster.of("cpu"))}
-    for group, count in missing_pods.items():
-        for _ in range(count):
+    for group, count in {"gateway": GATEWAYS, "control": 1, "cpu": 2}.items():
+        for _ in range(count - len(room.cluster.of(group))):
             room.cluster.start_worker(group)
     until(lambda: all(map(room.cluster.is_ready, room.cluster.pods)), "all pods", WITHIN_S)
     room.restore()
