@@ -19,7 +19,6 @@ from drift.errors import DriftError
 from drift.signing import secrets_in
 from serving.control.client import ControlClient
 from serving.control.credentials import from_environment
-from serving.demo.train import use_one_thread
 from serving.errors import SettingsError, SluiceError
 from serving.sockets import open_listener, url_of
 from serving.trainer.app import HOOK, Secrets, create_app
@@ -51,7 +50,6 @@ def _serve(told: argparse.Namespace) -> None:
         told.trial, told.patience_s,
     )  # fmt: skip
     diary = Diary(setup.folder)
-    use_one_thread()
     listener = _listener(told)
     with ControlClient(told.control, credentials=credentials) as control:
         steps = Steps(

@@ -72,6 +72,7 @@ def retrained(training: Rows, held: Rows, window: Rows, ask: Asks, folder: Path)
         ask: the old version.
         folder: for the artifact.
     """
+    train.use_one_thread()
     fresh, held_back = split(window)
     trained_on = training + fresh
     model = train.fitted(_HIDDEN, trained_on.inputs, trained_on.labels)

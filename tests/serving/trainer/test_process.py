@@ -18,9 +18,10 @@ from serving.sockets import open_listener, url_of
 from tests.serving.processes import REPOSITORY, eventually
 from tests.serving.trainer.test_app import SECRET, message
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 _NOBODY = "http://127.0.0.1:9"
+_PATIENCE_S = 120.0
 
 
 def command(folder: Path, *words: str) -> list[str]:
@@ -48,10 +49,19 @@ def trainer(folder: Path) -> Iterator[str]:
         words = command(folder, "--socket", str(handed))
         process = subprocess.Popen(words, cwd=folder, env=environment(), pass_fds=(handed,))
         try:
+            assert eventually(lambda: lives(url), _PATIENCE_S)
             yield url
         finally:
             process.kill()
             process.wait(10)
+
+
+def lives(url: str) -> bool:
+    """Whether it answers by now."""
+    try:
+        return httpx.get(f"{url}/healthz", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def deliver(url: str) -> httpx.Response:
@@ -75,7 +85,7 @@ def test_what_was_heard_survives_a_kill(tmp_path: Path) -> None:
             assert (episode["id"], episode["step"]) == ("ep-1", "received")
             return str(episode["words"])
 
-        assert eventually(lambda: words().startswith("waits: nothing answers"), 30.0)
+        assert eventually(lambda: words().startswith("waits: nothing answers"), _PATIENCE_S)
 
 
 @pytest.mark.parametrize(
