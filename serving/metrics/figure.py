@@ -63,7 +63,7 @@ class Facts:
         rollouts: those in progress.
         pairs: what keepers found in the answers to their copies.
         payloads: what became of what the payload log was given, as far as this machine's disk shows it.
-        propagated: how long changes that operators asked for took to reach every gateway, by what was changed.
+        propagated: how long changes took to reach every gateway, by what was changed; rollbacks by evidence apart.
         episodes: of models' drift, that are not over.
     """
 

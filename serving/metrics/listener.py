@@ -176,14 +176,16 @@ class Figures:
             records,
             await self._pairs(records),
             Counts() if self._payloads is None else await asyncio.to_thread(read_counts, self._payloads),
-            self._propagated(),
+            self._propagated(rollbacks.stepped),
             await self._drifting(),
         )
 
-    def _propagated(self) -> Mapping[str, Spread]:
+    def _propagated(self, stepped: Spread) -> Mapping[str, Spread]:
         """How long changes took to reach every gateway, by what was changed."""
         policies = {"policy": self._service.propagated}
-        return policies if self._rollouts is None else {**policies, "rollout": self._rollouts.propagated}
+        if self._rollouts is None:
+            return policies
+        return {**policies, "rollout": self._rollouts.propagated, "step": stepped}
 
     async def _records(self) -> tuple[Record, ...]:
         """The rollouts in progress; none while the store is away."""

@@ -130,8 +130,8 @@ ROLLOUTS: Final = (
         "sluice_change_propagation_seconds",
         Kind.HISTOGRAM,
         ("changed",),
-        "How long after an operator asked for a change (of a policy, of a rollout) the last gateway ran it, since the "
-        "control room began; without those that nobody waited for so long.",
+        "How long after an operator asked for a change (of a policy, of a rollout), or a rollout took a step by "
+        "itself, the last gateway ran it, since the control room began; without those that nobody waited for so long.",
         lambda facts: (((changed,), spread) for changed, spread in facts.propagated.items()),
     ),
     Figure(

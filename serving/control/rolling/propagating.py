@@ -1,16 +1,16 @@
 """From a verdict to the last gateway: how long going back took, written into the ledger and counted for people.
 
 The walk does not wait for gateways. What it has published is waited for beside it, and what the ledger says of it in
-the end names whoever had not taken it up by then.
+the end names whoever had not taken it up by then. Its other steps are waited for as well, and only counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from router.rollout import BY_ITSELF, Fact, Seen, fact
 from serving.control.acknowledging import LONGEST_WAIT_S, Gateways, until_acknowledged
@@ -38,7 +38,7 @@ class Store(Gateways, Protocol):
 
 @dataclass(slots=True)
 class Propagation:
-    """Waits for gateways to take up what was published by a rollback.
+    """Waits for gateways to take up what was published by the conductor itself.
 
     Args:
         store: where their leases are, and the ledger.
@@ -51,7 +51,10 @@ class Propagation:
     """From the beginning of harm to the verdict."""
     propagated: Spread = NO_SPREAD
     """From the verdict to the last gateway, or to the end of the patience: the slowest must not be missing."""
+    stepped: Spread = NO_SPREAD
+    """From any other step to the last gateway, where there was one within the patience."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _counting: set[asyncio.Task[None]] = field(default_factory=set)
 
     def watch(self, moved: Moved, said: Fact, began_s: float, fence: int) -> None:
         """Waits beside all else.
@@ -65,18 +68,30 @@ class Propagation:
         if DETECTION in said.numbers:
             self.detected = self.detected.plus(said.numbers[DETECTION])
         published_s = self.clock() - began_s
-        task = asyncio.create_task(self._wait(moved, said.at_s, began_s, published_s, fence))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _beside(self._wait(moved, said.at_s, began_s, published_s, fence), self._tasks)
+
+    def count(self, moved: Moved, began_s: float) -> None:
+        """Waits likewise for a step that is no way back, and writes nothing of it.
+
+        Args:
+            moved: the step, which was published.
+            began_s: when it was decided, by the own clock.
+        """
+        _beside(self._count(moved, began_s), self._counting)
 
     @property
     def waits(self) -> bool:
-        """Whether something is still waited for."""
+        """Whether a rollback is still waited for."""
         return bool(self._tasks)
 
     async def close(self) -> None:
         """Waits no more."""
-        await end(list(self._tasks))
+        await end([*self._tasks, *self._counting])
+
+    async def _count(self, moved: Moved, began_s: float) -> None:
+        seen = await until_acknowledged(self.store, moved.answer, LONGEST_WAIT_S, self.clock)
+        if not seen.waiting:
+            self.stepped = self.stepped.plus(self.clock() - began_s)
 
     async def _wait(self, moved: Moved, now_s: float, began_s: float, published_s: float, fence: int) -> None:
         seen = await until_acknowledged(self.store, moved.answer, LONGEST_WAIT_S, self.clock)
@@ -93,6 +108,12 @@ class Propagation:
             await self.store.note(Beside(entries=(entry_of(record, said),), jobs=jobs_of(record, said), fence=fence))
         except SluiceError as error:  # the rollback stands; what is lost is how long it took
             _log.warning("how long the rollback of %s took is not in the ledger: %s", record.id, error)
+
+
+def _beside(waiting: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.create_task(waiting)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 def _words(seen: Acknowledged) -> str:

@@ -58,9 +58,11 @@ class Figures:
         propagated: how long after that the last gateway had gone back; where one had not, how long it was waited for.
         weights: of the rollouts in progress, by model, version and name.
         odds: of the same, by model, version and guardrail; none where nothing can be said yet.
+        stepped: how long after any other step of a rollout's own the last gateway had taken it.
     """
 
     detected: Spread = NO_SPREAD
     propagated: Spread = NO_SPREAD
     weights: Mapping[tuple[str, int, str], Weight] = field(default_factory=dict)
     odds: Mapping[tuple[str, int, str], Odds] = field(default_factory=dict)
+    stepped: Spread = NO_SPREAD

@@ -159,7 +159,7 @@ class Walker:
     def figures(self) -> Figures:
         """What people are shown of all of them."""
         judge, propagation = self.judge, self.propagation
-        return Figures(propagation.detected, propagation.propagated, judge.weights(), judge.odds())
+        return Figures(propagation.detected, propagation.propagated, judge.weights(), judge.odds(), propagation.stepped)
 
     def counts(self, rollout_id: str) -> Counts | None:
         """What was last counted of that rollout."""
@@ -324,10 +324,14 @@ class Walker:
             moved = await move(self._store, record, step, fence=at.fence)
             if moved.published and step.rollout.over:
                 self.propagation.watch(moved, step.facts[0], began_s, at.fence)
+            elif moved.published:
+                self.propagation.count(moved, began_s)
             await self._filed(record, step, at)
             return
         async with self._traffic.giving(record.model, before, step.policy):
-            await move(self._store, record, step, fence=at.fence)
+            moved = await move(self._store, record, step, fence=at.fence)
+        if moved.published:
+            self.propagation.count(moved, began_s)
         await self._filed(record, step, at)
 
     async def _filed(self, record: Record, step: Step, at: Tick) -> None:
@@ -338,10 +342,13 @@ class Walker:
 
     async def _flip(self, record: Record, step: Step, at: Tick, memory: Memory) -> None:
         """A step that waits for gateways: beside the ticks, so that no other rollout waits with it."""
+        began_s = self._clock()
         giving = partial(self._traffic.giving, record.model, policy_of(record.rollout), step.policy)
         try:
-            await move(self._store, record, step, fence=at.fence, giving=giving)
+            moved = await move(self._store, record, step, fence=at.fence, giving=giving)
             memory.abandons = 0
+            if moved.published:
+                self.propagation.count(moved, began_s)
         except (RolloutMoved, Deposed):
             return
         except SluiceError as error:

@@ -111,8 +111,8 @@ class Rollouts:
         self.propagated = Spread()
 
     def figures(self) -> Rollbacks:
-        """Nothing."""
-        return Rollbacks()
+        """Two steps of their own."""
+        return Rollbacks(stepped=Spread().plus(0.01).plus(0.02))
 
     async def active(self) -> tuple[Record, ...]:
         """The one."""
@@ -140,6 +140,7 @@ async def test_rollouts_their_copies_and_the_payload_log_are_looked_at(tmp_path:
     assert b'sluice_payloads_kept_total{reason="sample"} 9.0' in said
     assert b'sluice_change_propagation_seconds_count{changed="policy"} 1.0' in said
     assert b'sluice_change_propagation_seconds_count{changed="rollout"} 0.0' in said
+    assert b'sluice_change_propagation_seconds_count{changed="step"} 2.0' in said
     away = await Figures(Service(), rollouts=Rollouts(away=True), payloads=tmp_path / "missing").text()
     assert not any(name in away for name in (b"sluice_rollout_phase{", b"sluice_payloads_kept_total{"))
 

@@ -204,6 +204,7 @@ async def valkey_room(valkey: EmbeddedValkey) -> AsyncIterator[Room]:
     made = await room_on(store, gateway)
     await store.resign("tests")
     yield made
+    await made.walker.close()
     gateway.close()
     await store.close()
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from itertools import count
+from typing import Any
+
+import pytest
 
 from router.epoch import Head
+from router.phases import Phase
 from router.rollout import BY_ITSELF, Seen, fact
 from serving.control.publication import Answer, Beside
 from serving.control.rolling.moving import Moved
 from serving.control.rolling.propagating import Propagation
+from serving.control.rolling.spreads import NO_SPREAD
 from serving.leases import GatewayLease
 from serving.stream_counts import BOUNDS_S
+from tests.serving.control.rolling.rooms import FLIP, STEPS, fake_room
 from tests.serving.metrics.facts import rollout
 
 HEAD = Head(8, "d", "p")
@@ -47,3 +54,26 @@ async def test_a_gateway_that_does_not_go_back_counts_as_slow() -> None:
     [beside] = store.noted
     assert beside.entries[0].facts["numbers"]["waiting"] == 1
     assert "not yet: g1" in beside.entries[0].why
+
+
+@pytest.mark.parametrize("document", [STEPS, FLIP], ids=["canary", "flip"])
+async def test_every_step_of_its_own_is_counted(document: dict[str, Any]) -> None:
+    """As many as the epochs that it published; none of them is a rollback."""
+    room = await fake_room()
+    record = await room.walked(await room.start(document))
+    assert record.rollout.phase is Phase.PROMOTED
+    await room.follow()
+    await asyncio.gather(*room.walker.propagation._counting)
+    found = room.walker.figures()
+    assert sum(found.stepped.counts) == len(record.epochs) > 0
+    assert found.propagated == NO_SPREAD
+
+
+async def test_a_step_that_a_gateway_never_takes_is_not_counted() -> None:
+    """It would count as no longer than anybody waited; `sluice_gateway_epoch` shows who is behind. Nothing is noted."""
+    store = Late()
+    propagation = Propagation(store, partial(next, count(step=10.0)))
+    moved = Moved(rollout(), Answer(done=True, head=HEAD, members=frozenset({"g1"})), published=True)
+    propagation.count(moved, 0.0)
+    await asyncio.gather(*propagation._counting)
+    assert (propagation.stepped, store.noted) == (NO_SPREAD, [])
