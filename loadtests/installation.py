@@ -37,12 +37,14 @@ class Installation:
         control_url: where operators go.
         folder: where it runs.
         pid: of the command.
+        grpc_url: where predictions go over gRPC, host and port; empty where they may not.
     """
 
     http_url: str
     control_url: str
     folder: Path
     pid: int
+    grpc_url: str = ""
 
     def client(self, key: str = "") -> httpx.AsyncClient:
         """For the control API; shows this key, if there is one."""
@@ -57,7 +59,8 @@ def installation(folder: Path, settings: Mapping[str, Any]) -> Iterator[Installa
     Raises:
         Failed: it did not come up, or did not end.
     """
-    free: dict[str, Any] = {"listen": {"http_port": 0}, "control": {"port": 0}, "metrics": {"port": 0}}
+    listen = {"http_port": 0, "grpc_port": 0}
+    free: dict[str, Any] = {"listen": listen, "control": {"port": 0}, "metrics": {"port": 0}}
     free["drift"] = {"sidecar": {"metrics_port": 0}}
     (folder / "sluice.yaml").write_text(yaml.safe_dump({**free, **settings}))
     log = folder / "up.log"
@@ -72,7 +75,7 @@ def installation(folder: Path, settings: Mapping[str, Any]) -> Iterator[Installa
         )
     try:
         run = _ready(command, folder / ".sluice" / "run.json", log)
-        yield Installation(run["http_url"], run["control_url"], folder, command.pid)
+        yield Installation(run["http_url"], run["control_url"], folder, command.pid, run.get("grpc_url", ""))
     finally:
         _end(command)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
+from typing import NamedTuple
 
 from loadtests.load import summary
 from loadtests.load.plots import Axis, Series, lines, stacked
@@ -19,17 +20,26 @@ td:first-child,th:first-child{text-align:left}th{border-bottom:1px solid #bbb}ul
 .good{color:#00694a}.bad{color:#a63c00}.verdict{font-weight:600}.plot{width:100%;height:auto;margin:.6rem 0}
 .plot text{font:12px system-ui,sans-serif;fill:#333}.plot .title{font-weight:600;font-size:13px}.plot .unit{fill:#777;
 font-weight:400}.plot .tick{fill:#777}.plot .grid{stroke:#e4e4e4}.plot .line{stroke-width:1.6}
-.event line{stroke:#555;stroke-dasharray:4 3}
+.event line{stroke:#555;stroke-dasharray:4 3}.words td{text-align:left;white-space:normal}
 """
 
 
-def page(outcome: Outcome) -> str:
+class More(NamedTuple):
+    """What a page has beside the load test: another title, what else is wrong, a table below that, further plots."""
+
+    title: str = ""
+    problems: Sequence[str] = ()
+    below: str = ""
+    plots: Sequence[str] = ()
+
+
+def page(outcome: Outcome, more: More = More()) -> str:  # noqa: B008 - a value
     """The whole file."""
-    title = f"Load test of {outcome.spec.model}"
+    title = more.title or f"Load test of {outcome.spec.model}"
     parts = (
-        f"<h1>{escape(title)}</h1>", _asked(outcome), _verdict(outcome), _items("Notes", summary.notes(outcome)),
-        "<h2>Latency</h2>", _table(summary.table(outcome)), _failures(outcome), _plots(outcome), _happened(outcome),
-        _misplaced(outcome),
+        f"<h1>{escape(title)}</h1>", _asked(outcome), _verdict(outcome, more.problems), more.below,
+        _items("Notes", summary.notes(outcome)), "<h2>Latency</h2>", table(summary.table(outcome)),
+        _failures(outcome), _plots(outcome), *more.plots, _happened(outcome), _misplaced(outcome),
     )  # fmt: skip
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -48,15 +58,16 @@ def _asked(outcome: Outcome) -> str:
     return f'<p class="mild">{escape(words)}</p>'
 
 
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: Outcome, further: Sequence[str]) -> str:
     results = outcome.results
     figures = (
         f"{results.due:,} requests, {results.good:,} good answers, {results.rps:,.1f} a second, "
         f"{results.error_share:.3%} failed"
     )
-    if not outcome.problems:
+    problems = (*outcome.problems, *further)
+    if not problems:
         return f'<p class="verdict good" id="verdict">Good.</p><p>{escape(figures)}</p>' + _objectives(outcome)
-    each = "".join(f"<li>{escape(one)}</li>" for one in outcome.problems)
+    each = "".join(f"<li>{escape(one)}</li>" for one in problems)
     return f'<p class="verdict bad" id="verdict">Not good:</p><ul>{each}</ul><p>{escape(figures)}</p>' + _objectives(
         outcome
     )
@@ -70,14 +81,18 @@ def _failures(outcome: Outcome) -> str:
     if not outcome.results.errors:
         return ""
     told = [(words, f"{count:,}") for words, count in (outcome.told or {}).items()]
-    said = ("<h2>In the servers' words</h2>" + _table([("", "times"), *told])) if told else ""
-    return "<h2>Failures</h2>" + _table([("", "requests"), *summary.error_words(outcome.results.errors)]) + said
+    said = ("<h2>In the servers' words</h2>" + table([("", "times"), *told])) if told else ""
+    return "<h2>Failures</h2>" + table([("", "requests"), *summary.error_words(outcome.results.errors)]) + said
+
+
+def axis_of(outcome: Outcome) -> Axis:
+    """The time axis of its plots, with what happened to the traffic."""
+    line = outcome.results.timeline
+    return Axis(line.at_s.tolist(), float(line.at_s[-1]) + line.width_s, outcome.events)
 
 
 def _plots(outcome: Outcome) -> str:
-    line = outcome.results.timeline
-    end_s = float(line.at_s[-1]) + line.width_s
-    axis = Axis(line.at_s.tolist(), end_s, outcome.events)
+    line, axis = outcome.results.timeline, axis_of(outcome)
     answered = line.answered.clip(min=1e-9)
     versions = [(f"version {version}", each) for version, each in line.by_version.items()]
     split = [Series(name, (each / answered * 100).tolist()) for name, each in versions]
@@ -98,7 +113,7 @@ def _happened(outcome: Outcome) -> str:
     if not outcome.events:
         return ""
     rows = [(str(nth), f"{at_s:.2f} s", words) for nth, (at_s, words) in enumerate(outcome.events, start=1)]
-    return "<h2>What happened to the traffic</h2>" + _table([("", "at", "what"), *rows])
+    return "<h2>What happened to the traffic</h2>" + table([("", "at", "what"), *rows])
 
 
 def _misplaced(outcome: Outcome) -> str:
@@ -115,7 +130,8 @@ def _items(title: str, words: Iterable[str]) -> str:
     return f"<h2>{escape(title)}</h2><ul>{each}</ul>" if each else ""
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A table, its head first."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
     return f"<table><tr>{head}</tr>{body}</table>"

@@ -40,6 +40,10 @@ class Operator:
         shutil.copyfile(_ARTIFACT / "config.pbtxt", artifact / "config.pbtxt")
         shutil.copyfile(_ARTIFACT / "model.py", artifact / "1" / "model.py")
         (artifact / "1" / "number.txt").write_text(str(version))
+        await self.serve(version, artifact)
+
+    async def serve(self, version: int, artifact: Path) -> None:
+        """Registers and deploys a version from that folder."""
         registered = {"source": str(artifact), "number": version}
         for path, said in (
             (f"/registry/models/{MODEL}/versions", registered),

@@ -109,7 +109,7 @@ def flip_room(folder: Path, options: Mapping[str, Any] | None = None) -> Iterato
     (installation.folder / "sluice.yaml").write_text(yaml.safe_dump(settings))
     processes = [installation.start("up")]
     try:
-        run = installation.ready(processes[0])
+        run = installation.ready(processes[0], within_s=4 * PATIENCE_S)
         with httpx.Client(base_url=f"{run['control_url']}/api/v1", timeout=30) as api:
             place = run["http_url"].removeprefix("http://")
             room = Room(installation, processes, place, api, json.dumps(ROW).encode())

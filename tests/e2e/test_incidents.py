@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -45,6 +46,11 @@ def told(text: str, figure: str) -> float:
     )  # fmt: skip
 
 
+def have_died(room: Room, deaths: int) -> bool:
+    """Whether so many of version 1's servers have."""
+    return told(scraped(room), "sluice_pool_crashes") == deaths
+
+
 def test_servers_that_die_again_and_again(room: Room, tmp_path: Path) -> None:
     """One of two is killed, and whoever takes its place; the other one serves, and there is less in reserve."""
     calm, scrapes = Scrapes(), Scrapes()
@@ -57,7 +63,7 @@ def test_servers_that_die_again_and_again(room: Room, tmp_path: Path) -> None:
 
     for death in range(1, DEATHS + 1):
         killed(lambda: [one for one in servers(room, 1) if one.pid != spared.pid], "the other server")
-        until(lambda death=death: told(scraped(room), "sluice_pool_crashes") == death, f"{death} deaths")
+        until(partial(have_died, room, death), f"{death} deaths")
     until(lambda: told(scraped(room), "sluice_pool_replicas_ready") < REPLICAS, "a server less")
     for _ in range(_MINUTES):
         scrapes.note(text := scraped(room))

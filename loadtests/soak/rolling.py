@@ -1,0 +1,68 @@
+"""A rollout that goes to the candidate in steps, and back at once, again and again for as long as a block lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from loadtests.beside import Beside
+from loadtests.installation import Installation
+from loadtests.rollouts.operator import Operator
+from router.policy import WHOLE
+
+STABLE: Final = 1
+CANDIDATE: Final = 2
+SHARES: Final[Sequence[int]] = (WHOLE // 10, WHOLE // 2, WHOLE)
+"""After the first hundredth, of which the plan itself consists."""
+_PLAN: Final = {"candidate": CANDIDATE, "canary": {"needs": "minima", "steps": ["1%", "100%"], "hold": "1d"}}
+
+
+class BackAndForth(Beside):
+    """The rollouts of one installation; each change is waited for until all gateways run it.
+
+    Args:
+        up: the installation.
+        hold_s: how long each share stays, seconds.
+
+    Attributes:
+        rollouts: that were begun and taken back.
+        changes: of shares in them, by hand.
+    """
+
+    ends_within_s = 120.0
+
+    def __init__(self, up: Installation, hold_s: float) -> None:
+        super().__init__()
+        self._up = up
+        self._hold_s = hold_s
+        self.rollouts = 0
+        self.changes = 0
+
+    def goes_on(self) -> None:
+        """One rollout after the other."""
+        asyncio.run(self._all())
+
+    async def _all(self) -> None:
+        async with self._up.client() as control:
+            operator = Operator(control, self._up.folder)
+            while not self.over.is_set():
+                await self._one(operator)
+                await self._held()
+
+    async def _one(self, operator: Operator) -> None:
+        rollout = await operator.start(_PLAN, {"running"})
+        try:
+            for share in SHARES:
+                if await self._held():
+                    return
+                await operator.set_share(rollout, CANDIDATE, share)
+                self.changes += 1
+            await self._held()
+        finally:
+            await operator.roll_back(rollout)
+            self.rollouts += 1
+
+    async def _held(self) -> bool:
+        """Whether it is over before a share has stayed as long as it should."""
+        return await asyncio.to_thread(self.over.wait, self._hold_s)
