@@ -118,7 +118,8 @@ async def test_an_embedding_of_a_megabyte_that_was_learned_of_is_watched(here: I
     assert here.status().sentence == "Watched: calm."
     assert here.status().rows == 20
     await _watched(here, *(asked(at, embeddings(1, 100 + at, shift=6.0)) for at in range(20, 80)))
-    assert Layer.MULTIVARIATE in {one.layer for one in here.findings()}
+    assert here.status().rows == 80
+    assert Layer.MULTIVARIATE in {one.layer for one in here.findings()}, here.status()
     await _watched(here, *(asked(at, np.full((1, 262_144), np.nan, np.float32)) for at in range(80, 100)))
     assert "embedding.present missing" in {name for one in here.status().layers for name in one.features}
 
