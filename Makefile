@@ -19,7 +19,7 @@ DRIFT_DATA := $(VENV)/data/nannyml-0.13.1-py3-none-any.whl
 # Hundreds of processes are started by the tests: none of them should compile our modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-slow conformance fuzz bench bench-scale proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow proof-soak helm-check proof-drift metrics-files check audit clean
+.PHONY: help demo test test-slow test-nodes conformance fuzz bench bench-scale proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow proof-soak helm-check proof-drift metrics-files check audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,9 @@ test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
 test-slow: $(INSTALLED) $(DRIFT_DATA) ## the tests that take minutes: faults under load, properties on all of their examples
 	@$(VENV)/bin/pytest -m "(slow or hypothesis) and not alone" --hypothesis-profile=thorough $(BESIDE) $(ARGS) || test $$? = 5 # none of those
 	@$(VENV)/bin/pytest -m alone $(ARGS) || test $$? = 5
+
+test-nodes: $(INSTALLED) ## the chart's own containers on six Ray nodes of this machine, some of which are lost (takes root; beyond CI's time)
+	@$(VENV)/bin/pytest -m nodes $(ARGS)
 
 conformance: $(INSTALLED) ## the protocol's vectors against Triton alone and the gateway, answers side by side (ARGS=… goes to pytest)
 	@$(VENV)/bin/python -m tests.conformance $(ARGS)

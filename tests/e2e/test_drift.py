@@ -79,7 +79,7 @@ def up(models: Models, tmp_path: Path, heard: Receiver) -> Iterator[tuple[Instal
         "drift": {
             "samples": {"rows_per_s": 10_000},
             "window": {"rows": ROWS, "seconds": 1},
-            "webhooks": [{"url": f"{heard.origin}{HOOK}", "secret_file": "drift.secret"}],
+            "webhooks": [{"url": f"{heard.origin}{HOOK}", "secret_file": "drift.secret", "events": ["drift.finding"]}],
         },
     }
     (tmp_path / "sluice.yaml").write_text(yaml.safe_dump(settings))

@@ -110,7 +110,7 @@ class Cluster:
                 return False
             said = answer.json()["applications"].get("sluice", {})
             assert said.get("status") != "DEPLOY_FAILED", said
-            return said.get("status") == "RUNNING"
+            return bool(said.get("status") == "RUNNING")
         return False
 
     # What kubelet does.

@@ -162,7 +162,9 @@ class Container:
         with self._log.open("ab") as out:
             argv, environment = [*begin, *description.command], description.environment
             self._outside = child.spawn(argv, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=out)
-        self.first: psutil.Process = until(self._first_process, f"the first process of {description.name}")
+        first = until(self._first_process, f"the first process of {description.name}")
+        assert first is not None
+        self.first: psutil.Process = first
         self._cable = network.connect(self.first.pid, number)
         assert self._outside.stdin is not None
         with self._outside.stdin as told:

@@ -25,8 +25,7 @@ from tests.e2e.system import until
 _WHY_NOT = missing()
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.slow,
-    pytest.mark.alone,
+    pytest.mark.nodes,
     pytest.mark.timeout(900),
     pytest.mark.skipif(bool(_WHY_NOT), reason=f"nodes of their own cannot be made: {_WHY_NOT}"),
 ]
