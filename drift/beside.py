@@ -190,6 +190,7 @@ class Beside:
             since_s=first_s if chain.since_s is None else chain.since_s,
             episode=alarm.episode.identity if alarm.episode else "",
             changes=changes,
+            of_outputs=True,
         )
 
 

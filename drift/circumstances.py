@@ -13,12 +13,17 @@ from enum import IntEnum
 from typing import Final
 
 from drift.attribution import Arms, Blame, Evidence, Inputs, attribute
-from drift.incidents import Incident, Raised, Step, aged, judged
+from drift.incidents import Incident, Of, Raised, Step, aged, judged
 from drift.reading import Layer
 from drift.settings import WatchSettings
 from drift.status import LayerStatus, Status
 
-_INPUTS: Final = (Layer.UNIVARIATE, Layer.MULTIVARIATE)
+_LAYERS: Final[Mapping[Of, tuple[Layer, ...]]] = {
+    Of.INPUTS: (Layer.UNIVARIATE, Layer.MULTIVARIATE),
+    Of.OUTPUTS: (Layer.PREDICTION,),
+    Of.LABELS: (Layer.LABELS,),
+}
+"""By which a version is known to be calm; rates alone, which the gate looks at, say that of nobody."""
 _CLOSINGS: Final = 2
 """Of windows, after which one was heard that began later: the first to close may have begun before."""
 
@@ -106,10 +111,10 @@ class Circumstances:
     def evidence(self) -> Evidence:
         """What attribution goes by."""
         return Evidence(
-            schema=bool(self._moved(Layer.SCHEMA)),
+            schema=bool(self._moved(Of.SCHEMA)),
             inputs=self._inputs(),
-            outputs=self._blame(Layer.PREDICTION),
-            labels=self._blame(Layer.LABELS),
+            outputs=self._blame(Of.OUTPUTS),
+            labels=self._blame(Of.LABELS),
             arms=self._arms(),
             against=self.roles.against,
         )
@@ -143,36 +148,36 @@ class Circumstances:
         before = self.incident.windows.get(status.version, 0)
         return status.windows < before or status.windows >= before + _CLOSINGS  # fewer: it was begun anew
 
-    def _moved(self, *layers: Layer) -> frozenset[int]:
-        return frozenset(one.version for one in self.live if one.layer in layers)
+    def _moved(self, of: Of) -> frozenset[int]:
+        return frozenset(one.version for one in self.live if one.of is of)
 
-    def _known(self, version: int, *layers: Layer) -> Known:
-        """Of these layers of that version, what is worst."""
-        if version in self._moved(*layers):
+    def _known(self, version: int, of: Of) -> Known:
+        """Of that version, what is worst."""
+        if version in self._moved(of):
             return Known.MOVED
         status = next((one for one in self.statuses if one.version == version), None)
-        if status is None or (Layer.LABELS not in layers and not self._is_seen(status)):
+        if status is None or (of is not Of.LABELS and not self._is_seen(status)):
             return Known.UNSEEN
-        return max((_of_layer(one) for one in status.layers if one.layer in layers), default=Known.UNSEEN)
+        return max((_of_layer(one) for one in status.layers if one.layer in _LAYERS[of]), default=Known.UNSEEN)
 
-    def _blame(self, layer: Layer) -> Blame:
-        moved = self._moved(layer)
+    def _blame(self, of: Of) -> Blame:
+        moved = self._moved(of)
         if not moved:
             return Blame.NOWHERE
         if moved - self.roles.candidates:
             return Blame.OTHERS
         stable = self.roles.stable
-        calm = stable is not None and self._known(stable, layer) is Known.CALM
+        calm = stable is not None and self._known(stable, of) is Known.CALM
         return Blame.CANDIDATE if calm else Blame.DOUBT
 
     def _inputs(self) -> Inputs:
-        moved = self._moved(*_INPUTS)
+        moved = self._moved(Of.INPUTS)
         if not moved:
             return self._calm()
-        if all(one.segment is not None for one in self.live if one.layer in _INPUTS):
+        if all(one.segment is not None for one in self.live if one.of is Of.INPUTS):
             return Inputs.SEGMENT
         others = {one.version for one in self.statuses} - moved
-        calm = {one for one in others if self._known(one, *_INPUTS) is Known.CALM}
+        calm = {one for one in others if self._known(one, Of.INPUTS) is Known.CALM}
         if moved <= self.roles.candidates and self.roles.stable in calm:
             return Inputs.CANDIDATE
         return Inputs.PART if calm else Inputs.ALL
@@ -180,13 +185,13 @@ class Circumstances:
     def _calm(self) -> Inputs:
         """Where no inputs moved: whether those of stable, and of whoever else did, are calm."""
         wanted = {one.version for one in self.live} | ({self.roles.stable} - {None})
-        known = {self._known(one, *_INPUTS) for one in wanted if one is not None}
+        known = {self._known(one, Of.INPUTS) for one in wanted if one is not None}
         if Known.RISING in known:
             return Inputs.RISING
         return Inputs.CALM if known == {Known.CALM} else Inputs.UNSEEN
 
     def _arms(self) -> Arms:
-        found = [one.variation for one in self.live if one.layer is Layer.ARMS]
+        found = [one.variation for one in self.live if one.of is Of.ARMS]
         if not found:
             return Arms.ALIKE
         if self.roles.tolerance is None:

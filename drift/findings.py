@@ -51,6 +51,7 @@ class Finding:
         changes: features ranked by what they contributed, with histograms before and after.
         segment: in which alone it happened; None where it is everywhere.
         breaks: of the schema.
+        of_outputs: whether it is about answers alone, and not about inputs.
     """
 
     model: str
@@ -69,6 +70,7 @@ class Finding:
     changes: tuple[Change, ...] = ()
     segment: Segment | None = None
     breaks: tuple[Break, ...] = ()
+    of_outputs: bool = False
 
     def __str__(self) -> str:
         """'digits version 3, univariate: pixels[12] moved by 0.31 (total variation)'."""
@@ -100,6 +102,7 @@ def read(plain: Mapping[str, Any]) -> Finding:
         said = _measured(plain, "value", "threshold", "p_value", "log_sum", "log_alarm", "since_s")
         _check_texts(said, "model", "baseline", "statistic", "episode")
         said["version"] = int(said["version"])
+        said["of_outputs"] = bool(said.get("of_outputs", False))
         said["layer"] = Layer(said["layer"])
         said["span"] = Span(**{**_measured(said["span"], "first_s", "last_s"), "rows": int(said["span"]["rows"])})
         said["changes"] = tuple(map(_change, said["changes"]))

@@ -55,6 +55,19 @@ class Kind(StrEnum):
 TOLD: Final = frozenset({Kind.NOTIFY, Kind.RECOMMEND, Kind.ALERT, Kind.RETRAIN, Kind.ROLLBACK, Kind.PAUSED})
 
 
+class Of(StrEnum):
+    """What an alarm is about, whatever layer has raised it: the gate's rates are of inputs or of answers."""
+
+    SCHEMA = "schema"
+    INPUTS = "inputs"
+    OUTPUTS = "outputs"
+    ARMS = "arms"
+    LABELS = "labels"
+
+
+_OF: Final = {Layer.PREDICTION: Of.OUTPUTS, Layer.ARMS: Of.ARMS, Layer.LABELS: Of.LABELS}
+
+
 class Word(NamedTuple):
     """What an operator said: who, why, when (seconds since 1970), and until when it holds; 0 is for good."""
 
@@ -80,6 +93,7 @@ class Raised:
         finding: its id.
         version: which.
         layer: what was looked at.
+        of: what it is about.
         first_s: when the first row came that it rests on, seconds since 1970.
         last_s: when the last one did.
         rows: how many.
@@ -96,6 +110,7 @@ class Raised:
     finding: str
     version: int
     layer: Layer
+    of: Of
     first_s: float
     last_s: float
     rows: int
@@ -111,7 +126,7 @@ class Raised:
     @property
     def place(self) -> str:
         """By which an incident remembers it."""
-        return f"{self.version}/{self.layer.value}"
+        return f"{self.version}/{self.layer.value}/{self.of.value}"
 
     @property
     def variation(self) -> float:
@@ -225,6 +240,7 @@ def raised_of(finding_id: str, finding: Finding) -> Raised:
         finding=finding_id,
         version=finding.version,
         layer=finding.layer,
+        of=_about(finding),
         first_s=finding.span.first_s,
         last_s=finding.span.last_s,
         rows=finding.span.rows,
@@ -237,6 +253,12 @@ def raised_of(finding_id: str, finding: Finding) -> Raised:
         features=features,
         segment=finding.segment,
     )
+
+
+def _about(finding: Finding) -> Of:
+    if finding.breaks:
+        return Of.SCHEMA
+    return _OF.get(finding.layer, Of.OUTPUTS if finding.of_outputs else Of.INPUTS)
 
 
 def judged(incident: Incident, said: Attribution, act: Act, *, held: bool) -> Step | None:
@@ -339,10 +361,16 @@ def _attribution(plain: Mapping[str, Any] | None) -> Attribution | None:
 
 def _plain_raised(one: Raised) -> dict[str, Any]:
     said = dataclasses.asdict(one)
-    return {**said, "layer": one.layer.value, "features": [feature._asdict() for feature in one.features]}
+    return {
+        **said,
+        "layer": one.layer.value,
+        "of": one.of.value,
+        "features": [feature._asdict() for feature in one.features],
+    }
 
 
 def _raised(plain: Mapping[str, Any]) -> Raised:
     features = tuple(Feature(**one) for one in plain["features"])
     segment = Segment(**plain["segment"]) if plain["segment"] else None
-    return Raised(**{**plain, "layer": Layer(plain["layer"]), "features": features, "segment": segment})
+    layer, of = Layer(plain["layer"]), Of(plain["of"])
+    return Raised(**{**plain, "layer": layer, "of": of, "features": features, "segment": segment})

@@ -100,7 +100,8 @@ class Watch:
     def _finding(self, alarm: Alarm, reading: Reading, trail: Window) -> Finding:
         chain = alarm.chains.get(reading.layer, Chain())
         side, half = self.baseline.inputs, trail.inputs
-        if reading.layer is Layer.PREDICTION and self.baseline.outputs is not None and trail.outputs is not None:
+        of_outputs = self._is_of_outputs(reading)
+        if of_outputs and self.baseline.outputs is not None and trail.outputs is not None:
             side, half = self.baseline.outputs, trail.outputs
         changes = explaining.changes(side, half) if half.sketch.rows else ()
         segment = explaining.segment(side, half, changes[0].moved.feature) if changes else None
@@ -121,4 +122,10 @@ class Watch:
             changes=changes,
             segment=segment,
             breaks=reading.breaks,
+            of_outputs=of_outputs,
         )
+
+    def _is_of_outputs(self, reading: Reading) -> bool:
+        gates = [one for one in self.detectors if isinstance(one, Gate)]
+        rates = reading.layer is Layer.SCHEMA and any(gate.is_of_outputs(reading) for gate in gates)
+        return reading.layer is Layer.PREDICTION or rates

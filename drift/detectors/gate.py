@@ -108,6 +108,13 @@ class Gate:
             (rates.hits(half) > half.sketch.rows * rates.limits).any() for rates, half in self._sides(window)
         )
 
+    def is_of_outputs(self, reading: Reading) -> bool:
+        """Whether every rate that is exceeded is one of the outputs; a broken schema is nobody's rates."""
+        if self.outputs is None or reading.breaks or not reading.features:
+            return False
+        names = {f"{feature} {kind}" for feature in self.outputs.side.schema.features for kind in WHAT}
+        return all(one.feature in names for one in reading.features)
+
     def _sides(self, window: Window) -> list[tuple[_Rates, Half]]:
         pairs = [(self.inputs, window.inputs)]
         if self.outputs is not None and window.outputs is not None:

@@ -11,6 +11,7 @@ from drift.circumstances import Roles
 from drift.explaining import Segment
 from drift.incidents import Incident, Kind
 from drift.reading import Layer
+from drift.schema import Break, Broken
 from tests.drift.incidents import CANDIDATE, MODEL, NOW_S, ROLES, STABLE, finding, incident, known, status
 
 SEGMENT = Segment("country", "nl", 0.25, 0.6, 0.02)
@@ -101,6 +102,21 @@ def test_a_segment_is_one_only_where_all_say_so() -> None:
     assert known(incident(inside), moved, roles=Roles(STABLE)).evidence().inputs is Inputs.SEGMENT
     both = incident(inside, finding(STABLE, Layer.MULTIVARIATE))
     assert known(both, moved, roles=Roles(STABLE)).evidence().inputs is Inputs.ALL
+
+
+def test_rates_are_of_inputs_or_of_answers_and_break_nothing() -> None:
+    """What the gate counts is drift like any other; only a column that is gone, or another, is a broken schema."""
+    before = [status(STABLE, 10), status(CANDIDATE, 10)]
+    after = status(STABLE, 12), status(CANDIDATE, 12, Layer.SCHEMA)
+    answers = replace(finding(CANDIDATE, Layer.SCHEMA), of_outputs=True)
+    evidence = known(incident(answers, before=before), *after).evidence()
+    assert (evidence.schema, evidence.inputs, evidence.outputs) == (False, Inputs.CALM, Blame.CANDIDATE)
+    of_inputs = known(incident(finding(CANDIDATE, Layer.SCHEMA), before=before), *after).evidence()
+    assert (of_inputs.schema, of_inputs.inputs, of_inputs.outputs) == (False, Inputs.CANDIDATE, Blame.NOWHERE)
+    broken = replace(finding(CANDIDATE, Layer.SCHEMA), breaks=(Break(Broken.EXTRA, "colour", "'colour' is new."),))
+    both = incident(answers, broken, before=before)
+    assert len(both.raised) == 2
+    assert known(both, *after).evidence().schema
 
 
 def test_labels_need_no_windows() -> None:

@@ -53,6 +53,7 @@ def test_a_shift_is_found_within_windows_and_named_first() -> None:
     assert 15 * _MINUTE_S <= first.since_s <= 21 * _MINUTE_S
     assert first.span.last_s <= 26 * _MINUTE_S
     assert "x[2]" in str(first)
+    assert not any(one.of_outputs for one in told)
 
 
 def test_calm_windows_raise_nothing() -> None:
@@ -77,9 +78,8 @@ def test_predictions_that_move_alone_are_found_as_such() -> None:
         windows.append(samples.folded(samples.inputs(rng, samples.ROWS), answers, at * _MINUTE_S, at))
     told = _told(_run(windows))
     assert {one.layer for one in told} == {Layer.PREDICTION, Layer.SCHEMA}
-    assert {change.moved.feature for one in told if one.layer is Layer.PREDICTION for change in one.changes} == {
-        "scores[0]", "scores[1]",
-    }  # fmt: skip
+    assert {change.moved.feature for one in told for change in one.changes} == {"scores[0]", "scores[1]"}
+    assert all(one.of_outputs for one in told), "rates of answers, too, are of answers alone"
 
 
 _N = samples.ROWS

@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from drift.findings import Finding
-from drift.reading import Layer
 from router.commands import Command, Pause
 from router.phases import Phase
 from serving.control.drift_store import Found
@@ -126,7 +125,7 @@ class FindingsHeard:
 
     async def _follows(self, finding_id: str, finding: Finding, after: str, fence: int) -> Beside:
         """What is written of it, beside that it is heard."""
-        broken = finding.layer is Layer.SCHEMA and await self._incidents.may_pause(finding.model)
+        broken = bool(finding.breaks) and await self._incidents.may_pause(finding.model)
         paused = await self._pause(finding_id, finding) if broken else ""
         jobs = [Job(0, DRIFT, number) for number, hook in self._hooks.items() if hook.hears(FOUND)]
         entries = [entry_of(finding_id, finding, paused)]

@@ -16,7 +16,6 @@ from drift.attribution import Act, Evidence, attribute
 from drift.circumstances import Circumstances, Roles, windows_of
 from drift.findings import Finding
 from drift.incidents import Incident, Kind, Step, Word, alerted, raised_of
-from drift.reading import Layer
 from drift.settings import DriftSettings
 from drift.status import Status
 from router.policy import Policy
@@ -196,7 +195,7 @@ class Incidents:
     @staticmethod
     def _at_once(incident: Incident, finding: Finding, paused: str, *, held: bool) -> Sequence[Step]:
         """A broken schema waits for nobody."""
-        if finding.layer is not Layer.SCHEMA or held:
+        if not finding.breaks or held:
             return ()
         steps = [] if incident.alerted else [alerted(incident, replace(BROKEN, words=f"{BROKEN.words} {finding}"))]
         if paused:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from drift.attribution import Cause
 from drift.circumstances import Circumstances
-from drift.incidents import TOLD, Incident, Kind, Raised, Step
+from drift.incidents import TOLD, Incident, Kind, Of, Raised, Step
 from drift.reading import Layer
 from drift.webhooks import window_path
 from serving.control.incident_form import encode_incident
@@ -23,15 +23,17 @@ DECIDES: Final = "the attribution of drift"
 """Who decided it, where no operator did."""
 
 _LONGEST: Final = 1_000
-_INPUTS: Final = (Layer.MULTIVARIATE, Layer.UNIVARIATE)
-_SHOWS: Final[Mapping[Cause, tuple[Layer, ...]]] = {
-    Cause.INPUTS: (Layer.UNIVARIATE, Layer.MULTIVARIATE),
-    Cause.SEGMENT: (Layer.UNIVARIATE, Layer.MULTIVARIATE),
-    Cause.CANDIDATE: (Layer.PREDICTION, Layer.UNIVARIATE, Layer.MULTIVARIATE),
-    Cause.ARMS: (Layer.ARMS,),
-    Cause.LABELS: (Layer.UNIVARIATE, Layer.MULTIVARIATE, Layer.PREDICTION),
+_SHOWS: Final[Mapping[Cause, tuple[Of, ...]]] = {
+    Cause.INPUTS: (Of.INPUTS,),
+    Cause.SEGMENT: (Of.INPUTS,),
+    Cause.CANDIDATE: (Of.OUTPUTS, Of.INPUTS),
+    Cause.ARMS: (Of.ARMS,),
+    Cause.LABELS: (Of.INPUTS, Of.OUTPUTS),
+    Cause.UNKNOWN: (Of.OUTPUTS,),
 }
-"""Whose features explain a cause, the first that has any."""
+"""What explains a cause, the first that has any features."""
+_BEST: Final = (Layer.UNIVARIATE, Layer.PREDICTION, Layer.ARMS, Layer.MULTIVARIATE, Layer.SCHEMA)
+"""Whose features are shown, of several layers that are about the same."""
 
 
 class Hears(Protocol):
@@ -114,15 +116,15 @@ def data_of(incident: Incident, known: Circumstances, kind: Kind, words: str) ->
 def _shown(cause: Cause, live: Iterable[Raised]) -> Raised | None:
     """The alarm whose features explain the cause; None for none."""
     found = [one for one in live if one.features]
-    for layer in _SHOWS.get(cause, ()):
-        of_layer = [one for one in found if one.layer is layer]
-        if of_layer:
-            return max(of_layer, key=lambda one: one.log_sum - one.log_alarm)
+    for of in _SHOWS.get(cause, ()):
+        about = [one for one in found if one.of is of and one.layer in _BEST]
+        if about:
+            return min(about, key=lambda one: (_BEST.index(one.layer), one.log_alarm - one.log_sum))
     return None
 
 
 def _segment(live: Iterable[Raised]) -> dict[str, Any] | None:
-    found = next((one.segment for one in live if one.segment is not None and one.layer in _INPUTS), None)
+    found = next((one.segment for one in live if one.segment is not None and one.of is Of.INPUTS), None)
     if found is None:
         return None
     return {
@@ -135,7 +137,7 @@ def _segment(live: Iterable[Raised]) -> dict[str, Any] | None:
 
 
 def _harm(known: Circumstances) -> dict[str, Any]:
-    rose = [one.words for one in known.live if one.layer is Layer.LABELS]
+    rose = [one.words for one in known.live if one.of is Of.LABELS]
     if known.roles.against:
         rose.append("The verdict of the model's rollout is against its candidate.")
     none = "No labels say that errors rose, and no verdict of a rollout is against its candidate."
