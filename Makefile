@@ -19,7 +19,7 @@ DRIFT_DATA := $(VENV)/data/nannyml-0.13.1-py3-none-any.whl
 # Hundreds of processes are started by the tests: none of them should compile our modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-slow test-nodes conformance fuzz bench bench-scale proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow proof-soak helm-check proof-drift metrics-files check audit clean
+.PHONY: help demo test test-slow test-thorough test-nodes conformance fuzz bench bench-scale proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow proof-soak helm-check proof-drift metrics-files check audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,9 +30,12 @@ demo: $(INSTALLED) ## start everything with a real model and show it working (AR
 test: $(INSTALLED) ## the whole test suite (ARGS=… goes to pytest)
 	@$(VENV)/bin/pytest $(BESIDE) $(ARGS)
 
-test-slow: $(INSTALLED) $(DRIFT_DATA) ## the tests that take minutes: faults under load, properties on all of their examples
-	@$(VENV)/bin/pytest -m "(slow or hypothesis) and not alone" --hypothesis-profile=thorough $(BESIDE) $(ARGS) || test $$? = 5 # none of those
+test-slow: $(INSTALLED) $(DRIFT_DATA) ## the tests that take minutes: faults under load, rollouts that decide, drift that is found
+	@$(VENV)/bin/pytest -m "slow and not alone" --hypothesis-profile=thorough $(BESIDE) $(ARGS) || test $$? = 5 # none of those
 	@$(VENV)/bin/pytest -m alone $(ARGS) || test $$? = 5
+
+test-thorough: $(INSTALLED) ## properties on all of their examples; `make test` draws fewer
+	@$(VENV)/bin/pytest -m "hypothesis and not slow and not alone" --hypothesis-profile=thorough $(BESIDE) $(ARGS)
 
 test-nodes: $(INSTALLED) ## the chart's own containers on six Ray nodes of this machine, some of which are lost (takes root; beyond CI's time)
 	@$(VENV)/bin/pytest -m nodes $(ARGS)

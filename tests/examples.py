@@ -1,7 +1,6 @@
-"""On how many examples a property is tried: a quarter in a run of the whole suite, all of them in the slow set.
+"""On how many examples a property is tried: a quarter in `make test`, all of them in `make test-thorough`.
 
-`pytest --hypothesis-profile=thorough` tries all (`make test-slow` does); what fails there fails in a quarter of them
-sooner or later, for each run draws others. Where the environment has `CI` the draws are the same in every run, so that
+`pytest --hypothesis-profile=thorough` tries all; what fails there fails in a quarter of them sooner or later, for each run draws others. Where the environment has `CI` the draws are the same in every run, so that
 what changes in how a run ends is what changed in the code.
 """
 
