@@ -1,7 +1,8 @@
 """On how many examples a property is tried: a quarter in `make test`, all of them in `make test-thorough`.
 
-`pytest --hypothesis-profile=thorough` tries all; what fails there fails in a quarter of them sooner or later, for each run draws others. Where the environment has `CI` the draws are the same in every run, so that
-what changes in how a run ends is what changed in the code.
+`pytest --hypothesis-profile=thorough` tries all; what fails there fails in a quarter of them sooner or later, for each
+run draws others. Where the environment has `CI` the draws are the same in every run, so that what changes in how a run
+ends is what changed in the code.
 """
 
 from __future__ import annotations
