@@ -64,7 +64,7 @@ class Step(NamedTuple):
 
     Attributes:
         progress: after it.
-        findings: of each layer that joined the episode with it.
+        findings: of each layer that joined the episode with it, and of a schema that broke with it.
         seen: for the history.
     """
 

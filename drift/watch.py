@@ -40,7 +40,7 @@ class Heard(NamedTuple):
     Attributes:
         standing: after it.
         readings: of each detector.
-        findings: of each layer that joined the episode with it.
+        findings: of each layer that joined the episode with it, and of a schema that broke with it.
     """
 
     standing: Standing
@@ -83,24 +83,32 @@ class Watch:
             if not reading.waiting
         }
         alarm = standing.alarm.heard(said, window.first_s, window.last_s, self.rules)
-        findings = tuple(self._findings(standing.alarm, alarm, readings, trail))
+        findings = tuple(self._findings(standing, alarm, readings, trail))
         kept = trail if alarm.suspects or alarm.is_raised else None
         return Heard(Standing(alarm, kept), readings, findings)
 
-    def _findings(self, before: Alarm, after: Alarm, readings: tuple[Reading, ...], trail: Window) -> Iterator[Finding]:
-        """Of the layers that were not in an open episode before."""
-        episode = after.episode
+    def _findings(
+        self, standing: Standing, after: Alarm, readings: tuple[Reading, ...], trail: Window
+    ) -> Iterator[Finding]:
+        """Of the layers that the episode had not before, and of a schema that breaks where the trail had it whole.
+
+        Rates and breaks are one layer, and an episode that comes back keeps its layers: without the second rule nobody
+        would hear of a column that goes after either.
+        """
+        before, episode = standing.alarm.episode, after.episode
         if episode is None or not episode.is_open:
             return
-        told = before.episode.layers if before.episode and before.episode.identity == episode.identity else ()
+        told = before.layers if before and before.identity == episode.identity else ()
+        was_whole = standing.trail is None or not standing.trail.breaks
         for reading in readings:
-            if reading.layer in episode.layers and reading.layer not in told:
+            broke = was_whole and bool(reading.breaks)
+            if reading.layer in episode.layers and (reading.layer not in told or broke):
                 yield self._finding(after, reading, trail)
 
     def _finding(self, alarm: Alarm, reading: Reading, trail: Window) -> Finding:
         chain = alarm.chains.get(reading.layer, Chain())
         side, half = self.baseline.inputs, trail.inputs
-        of_outputs = self._is_of_outputs(reading)
+        of_outputs = self._is_of_outputs(reading, trail)
         if of_outputs and self.baseline.outputs is not None and trail.outputs is not None:
             side, half = self.baseline.outputs, trail.outputs
         changes = explaining.changes(side, half) if half.sketch.rows else ()
@@ -125,7 +133,7 @@ class Watch:
             of_outputs=of_outputs,
         )
 
-    def _is_of_outputs(self, reading: Reading) -> bool:
+    def _is_of_outputs(self, reading: Reading, trail: Window) -> bool:
         gates = [one for one in self.detectors if isinstance(one, Gate)]
-        rates = reading.layer is Layer.SCHEMA and any(gate.is_of_outputs(reading) for gate in gates)
+        rates = reading.layer is Layer.SCHEMA and any(gate.is_of_outputs(trail) for gate in gates)
         return reading.layer is Layer.PREDICTION or rates

@@ -108,12 +108,10 @@ class Gate:
             (rates.hits(half) > half.sketch.rows * rates.limits).any() for rates, half in self._sides(window)
         )
 
-    def is_of_outputs(self, reading: Reading) -> bool:
-        """Whether every rate that is exceeded is one of the outputs; a broken schema is nobody's rates."""
-        if self.outputs is None or reading.breaks or not reading.features:
-            return False
-        names = {f"{feature} {kind}" for feature in self.outputs.side.schema.features for kind in WHAT}
-        return all(one.feature in names for one in reading.features)
+    def is_of_outputs(self, window: Window) -> bool:
+        """Whether rates of the outputs are exceeded, and none of the inputs; a broken schema is nobody's rates."""
+        over = [bool((rates.log_es(half) > 0).any()) for rates, half in self._sides(window)]
+        return not window.breaks and over == [False, True]
 
     def _sides(self, window: Window) -> list[tuple[_Rates, Half]]:
         pairs = [(self.inputs, window.inputs)]

@@ -115,6 +115,40 @@ def test_a_missing_column_is_a_finding_at_once() -> None:
     assert "'price' is not there" in str(told[0])
 
 
+def _rates(at: int) -> Window:
+    """A third of the prices are missing."""
+    price = np.random.default_rng([4, at]).lognormal(3, 1, _N)
+    price[::3] = np.nan
+    return samples.changed(at, at_s=at * _MINUTE_S, price=price)
+
+
+def _broken(at: int) -> Window:
+    """There are no prices."""
+    rng = np.random.default_rng([5, at])
+    asked = {name: one for name, one in samples.inputs(rng, _N).columns.items() if name != "price"}
+    return samples.folded(Table(asked, ordered=True), samples.outputs(rng, _N), at * _MINUTE_S, at)
+
+
+def _of_schema(heard: list[Heard]) -> list[bool]:
+    """Of each finding of the schema, whether it is of a break."""
+    return [bool(one.breaks) for one in _told(heard) if one.layer is Layer.SCHEMA]
+
+
+def test_a_schema_that_breaks_after_its_rates_alarmed_is_told() -> None:
+    """Once, however long it stays so, and in the same episode."""
+    heard = _run([*(_rates(at) for at in range(4)), *(_broken(at) for at in range(4, 8))])
+    assert _of_schema(heard) == [False, True]
+    assert len({one.episode for one in _told(heard)}) == 1
+
+
+def test_a_schema_that_breaks_again_is_told_again() -> None:
+    """It was mended, the episode was over, and comes back within the cool-down with all of its layers."""
+    calm = [samples.calm(at, at_s=at * _MINUTE_S) for at in range(2, 8)]
+    heard = _run([_broken(0), _broken(1), *calm, _broken(8), _broken(9)])
+    assert _of_schema(heard) == [True, True]
+    assert len({one.episode for one in _told(heard)}) == 1
+
+
 def test_requests_without_a_single_column_are_a_finding() -> None:
     """Every column is missed."""
     window = samples.folded(Table({}), samples.outputs(np.random.default_rng(1), 3))

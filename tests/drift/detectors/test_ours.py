@@ -108,6 +108,43 @@ def test_rates_beyond_what_calm_windows_had_are_found() -> None:
     assert gate.worth(window)
 
 
+def _named_alike() -> Baseline:
+    """What is asked and what is answered are both called `price`."""
+    rng = np.random.default_rng(1)
+    asked, answered = (Table({"price": rng.lognormal(3, 1, 4_000)}, ordered=True) for _ in range(2))
+    order = Order(samples.MODEL, VersionNumber(1), window_rows=samples.ROWS)
+    return made(order, asked, answered, made_at_s=1_000.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "of_outputs"), [(0, 0, False), (30, 0, False), (0, 30, True), (30, 30, False)]
+)
+def test_rates_are_of_the_side_that_they_are_exceeded_on(asked: int, answered: int, of_outputs: bool) -> None:  # noqa: FBT001 (in a table)
+    """Whatever its columns are called; and of the inputs as soon as one of theirs is."""
+    baseline, rng = _named_alike(), np.random.default_rng(2)
+    prices = rng.lognormal(3, 1, (2, samples.ROWS))
+    prices[0, :asked] = prices[1, :answered] = np.nan
+    inputs, outputs = (Table({"price": one}) for one in prices)
+    window = windows.folded_in(baseline, inputs, outputs, samples.keys(samples.ROWS), 0.0)
+    gate = Gate.fit(baseline)
+    assert bool(gate.evaluate(window).features) is bool(asked or answered)
+    assert gate.is_of_outputs(window) is of_outputs
+
+
+def test_rates_that_no_window_shows_by_itself_have_a_side_too() -> None:
+    """Each of them is little over what is tolerated, and names no feature; all of them together are answers'."""
+    gate, trail = Gate.fit(samples.baseline()), None
+    for at in range(40):
+        rng = np.random.default_rng([3, at])
+        asked, answered = samples.inputs(rng, samples.ROWS), samples.outputs(rng, samples.ROWS)
+        answered.columns["scores"][:3] = np.nan
+        window = samples.folded(asked, answered, float(at), at)
+        assert gate.evaluate(window).features == ()
+        trail = window if trail is None else trail.merge(window)
+    assert trail is not None
+    assert gate.is_of_outputs(trail)
+
+
 def test_rates_of_calm_windows_are_no_evidence() -> None:
     """They may be missing now and then, as they were."""
     gate = Gate.fit(samples.baseline())
