@@ -6,7 +6,8 @@ only worth knowing. "Moved" is always against a version's own baseline. What is 
 nobody has looked at since is not blamed, and nobody is blamed because of it.
 
 Harm is what labels show, or a verdict of the model's rollout against its candidate. That answers moved is no harm: a
-model that is right answers otherwise when it is asked otherwise.
+model that is right answers otherwise when it is asked otherwise. Nothing is trained anew but for what labels show: a
+verdict may be against a candidate that is merely slow.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Inputs(StrEnum):
     """They moved in one segment alone."""
     CANDIDATE = "candidate"
     """A candidate's alone: what it was trained on is not what comes."""
+    DOUBT = "doubt"
+    """A candidate's; of stable it is not known."""
     PART = "part"
     """Of some, while another version knows such inputs."""
     ALL = "all"
@@ -225,7 +228,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(
         _said(Cause.INPUTS, Action.RETRAIN, "Inputs moved for all versions that were looked at, and it does harm."),
         inputs=frozenset({Inputs.ALL}),
-        harm=True,
+        labels=frozenset(Blame) - {Blame.NOWHERE},
     ),
     Row(
         _said(
@@ -247,6 +250,15 @@ TABLE: Final[tuple[Row, ...]] = (
             "The candidate errs more than at first, and whether stable does is not known: look at both.",
         ),
         labels=frozenset({Blame.DOUBT}),
+    ),
+    Row(
+        _said(
+            Cause.INPUTS,
+            Action.RECOMMEND,
+            "Inputs moved, and the rollout's verdict is against its candidate: look at both.",
+        ),
+        inputs=frozenset({Inputs.ALL, Inputs.DOUBT}),
+        harm=True,
     ),
     Row(
         _said(Cause.CANDIDATE, Action.ROLLBACK, "Only the candidate's answers moved, and inputs are calm."),
@@ -294,7 +306,7 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row(
         _said(Cause.INPUTS, Action.NOTIFY, "Inputs moved, and no harm is shown."),
-        inputs=frozenset({Inputs.PART, Inputs.ALL}),
+        inputs=frozenset({Inputs.DOUBT, Inputs.PART, Inputs.ALL}),
     ),
     Row(
         _said(Cause.UNKNOWN, Action.NOTIFY, "Answers moved, and neither inputs nor the candidate alone explain it."),

@@ -2,11 +2,13 @@
 
 Windows of two versions do not close at once, and the one that has less traffic closes later. So nobody is blamed before
 each version that is sampled has had a window that began after the last thing was found, two closings later, or the
-declared time is over; what was not looked at by then is unknown, and no calm.
+declared time is over; what was not looked at by then is unknown, and no calm. Labels come when they come and nobody
+waits for them: a version is calm by its labels only if some were heard since the errors of another began to rise.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -158,7 +160,14 @@ class Circumstances:
         status = next((one for one in self.statuses if one.version == version), None)
         if status is None or (of is not Of.LABELS and not self._is_seen(status)):
             return Known.UNSEEN
-        return max((_of_layer(one) for one in status.layers if one.layer in _LAYERS[of]), default=Known.UNSEEN)
+        layers = (one for one in status.layers if one.layer in _LAYERS[of])
+        heard = (one for one in layers if of is not Of.LABELS or self._is_heard(one))
+        return max(map(_of_layer, heard), default=Known.UNSEEN)
+
+    def _is_heard(self, labels: LayerStatus) -> bool:
+        """Whether some came since the first alarm of labels began: older ones say nothing of what came then."""
+        begun_s = min((one.since_s for one in self.live if one.of is Of.LABELS), default=-math.inf)
+        return labels.heard_s is not None and labels.heard_s > begun_s
 
     def _blame(self, of: Of) -> Blame:
         moved = self._moved(of)
@@ -180,7 +189,9 @@ class Circumstances:
         calm = {one for one in others if self._known(one, Of.INPUTS) is Known.CALM}
         if moved <= self.roles.candidates and self.roles.stable in calm:
             return Inputs.CANDIDATE
-        return Inputs.PART if calm else Inputs.ALL
+        if calm:
+            return Inputs.PART
+        return Inputs.DOUBT if moved <= self.roles.candidates else Inputs.ALL
 
     def _calm(self) -> Inputs:
         """Where no inputs moved: whether those of stable, and of whoever else did, are calm."""

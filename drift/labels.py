@@ -153,7 +153,7 @@ class Graded:
             {Layer.LABELS: Evidence(log_e, worth=news.rate > limit)}, before.looked_s, now_s, self._rules
         )
         said = Reading(Layer.LABELS, _NAME, news.rate, limit, _p_value(log_e), log_e)
-        layer = layer_status(said, alarm, self._rules.log_threshold)
+        layer = replace(layer_status(said, alarm, self._rules.log_threshold), heard_s=now_s)
         self.standing = replace(before, alarm=alarm, last=totals, looked_s=now_s, layer=layer)
         if is_new(alarm, before.alarm):
             span = Span(before.looked_s, now_s, news.count)

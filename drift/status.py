@@ -38,6 +38,7 @@ class LayerStatus:
         since_s: when that evidence began to rise, seconds since 1970; None while it does not.
         waiting: why nothing was measured; empty where it was.
         features: names of those that moved in the last window, the farthest first.
+        heard_s: of labels, which are looked at by themselves, when they last were, seconds since 1970; else None.
     """
 
     layer: str
@@ -51,6 +52,7 @@ class LayerStatus:
     since_s: float | None = None
     waiting: str = ""
     features: tuple[str, ...] = ()
+    heard_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,9 @@ def finding(
     )  # fmt: skip
 
 
-def layer_status(layer: Layer, log_sum: float = 0.5, waiting: str = "") -> LayerStatus:
+def layer_status(layer: Layer, log_sum: float = 0.5, waiting: str = "", heard_s: float | None = None) -> LayerStatus:
     """What one layer has added up."""
-    return LayerStatus(layer.value, "peak", 1.0, 3.1, 0.5, 0.0, log_sum, ALARM, None, waiting)
+    return LayerStatus(layer.value, "peak", 1.0, 3.1, 0.5, 0.0, log_sum, ALARM, None, waiting, (), heard_s)
 
 
 def status(
@@ -47,11 +47,14 @@ def status(
     rising: Sequence[Layer] = (),
     layers: Sequence[Layer] = LAYERS,
     last_s: float = NOW_S,
+    labelled_s: float | None = NOW_S,
     drifting: bool | None = None,
 ) -> Status:
     """How a version stands after so many windows: some layers are alarmed, others half way to it."""
     sums = dict.fromkeys(raised, ALARM + 1) | dict.fromkeys(rising, ALARM / 2)
-    told = tuple(layer_status(one, sums.get(one, 0.5)) for one in dict.fromkeys((*layers, *raised, *rising)))
+    heard_s = {Layer.LABELS: labelled_s}
+    every = dict.fromkeys((*layers, *raised, *rising))
+    told = tuple(layer_status(one, sums.get(one, 0.5), heard_s=heard_s.get(one)) for one in every)
     drifts = bool(raised) if drifting is None else drifting
     episode = EpisodeStatus(f"ep-{version}", last_s - 60, last_s, tuple(one.value for one in raised))
     return Status(

@@ -45,7 +45,15 @@ def every() -> Iterator[Evidence]:
         ({"inputs": Inputs.ALL, "outputs": Blame.CANDIDATE}, Cause.INPUTS, Action.NOTIFY),
         ({"inputs": Inputs.ALL, "labels": Blame.OTHERS}, Cause.INPUTS, Action.RETRAIN),
         ({"inputs": Inputs.ALL, "labels": Blame.DOUBT}, Cause.INPUTS, Action.RETRAIN),
-        ({"inputs": Inputs.ALL, "against": True}, Cause.INPUTS, Action.RETRAIN),
+        # A verdict alone, which may be that the candidate is slow, trains nothing anew.
+        ({"inputs": Inputs.ALL, "against": True}, Cause.INPUTS, Action.RECOMMEND),
+        ({"inputs": Inputs.ALL, "outputs": Blame.CANDIDATE, "against": True}, Cause.INPUTS, Action.RECOMMEND),
+        # The candidate's inputs moved, and stable is not cleared.
+        ({"inputs": Inputs.DOUBT}, Cause.INPUTS, Action.NOTIFY),
+        ({"inputs": Inputs.DOUBT, "against": True}, Cause.INPUTS, Action.RECOMMEND),
+        ({"inputs": Inputs.DOUBT, "labels": Blame.DOUBT}, Cause.CANDIDATE, Action.RECOMMEND),
+        ({"inputs": Inputs.DOUBT, "labels": Blame.CANDIDATE}, Cause.CANDIDATE, Action.RECOMMEND),
+        ({"inputs": Inputs.DOUBT, "labels": Blame.OTHERS}, Cause.LABELS, Action.RETRAIN),
         # A version of the model knows such inputs.
         ({"inputs": Inputs.PART}, Cause.INPUTS, Action.NOTIFY),
         ({"inputs": Inputs.PART, "against": True}, Cause.INPUTS, Action.RECOMMEND),
@@ -122,11 +130,12 @@ def test_nobody_goes_back_but_for_the_candidates_own_fault() -> None:
             assert cell.outputs is Blame.CANDIDATE or cell.arms is Arms.BEYOND
 
 
-def test_nothing_is_trained_anew_without_harm() -> None:
-    """That inputs or answers moved is no harm; and a segment's fault is not taught to the model."""
+def test_nothing_is_trained_anew_but_for_what_labels_show() -> None:
+    """Neither inputs nor answers that moved do, nor a verdict; and a segment's fault is not taught to the model."""
     for cell in every():
         if attribute(cell).action is Action.RETRAIN:
-            assert cell.harm
+            assert cell.labels in {Blame.OTHERS, Blame.DOUBT}
+            assert cell.labels is Blame.OTHERS or cell.inputs is Inputs.ALL
             assert cell.inputs is not Inputs.SEGMENT
 
 

@@ -12,6 +12,7 @@ from drift.explaining import Segment
 from drift.incidents import Incident, Kind
 from drift.reading import Layer
 from drift.schema import Break, Broken
+from drift.status import Status
 from tests.drift.incidents import CANDIDATE, MODEL, NOW_S, ROLES, STABLE, finding, incident, known, status
 
 SEGMENT = Segment("country", "nl", 0.25, 0.6, 0.02)
@@ -91,8 +92,20 @@ def test_inputs_of_all_moved_or_of_some() -> None:
     assert known(of_candidate, calm[0], theirs).evidence().inputs is Inputs.CANDIDATE
     assert known(of_stable, ours, calm[1]).evidence().inputs is Inputs.PART
     assert known(of_stable, ours, status(CANDIDATE, 11)).evidence().inputs is Inputs.ALL
-    assert known(of_candidate, status(STABLE, 11), theirs).evidence().inputs is Inputs.ALL
-    assert known(of_candidate, status(STABLE, 12, rising=[Layer.UNIVARIATE]), theirs).evidence().inputs is Inputs.ALL
+
+
+@pytest.mark.parametrize("stable", [status(STABLE, 11), status(STABLE, 12, rising=[Layer.UNIVARIATE])])
+@pytest.mark.parametrize("against", [False, True])
+def test_one_candidates_inputs_are_not_those_of_all(stable: Status, against: bool) -> None:  # noqa: FBT001 (both are tried)
+    """Where stable was not looked at, or is half way to an alarm: nothing is trained anew on the candidate's word."""
+    of_candidate = incident(
+        finding(CANDIDATE, Layer.MULTIVARIATE), finding(CANDIDATE, Layer.LABELS),
+        before=[status(STABLE, 10), status(CANDIDATE, 10)],
+    )  # fmt: skip
+    theirs = status(CANDIDATE, 12, Layer.MULTIVARIATE, Layer.LABELS)
+    evidence = known(of_candidate, stable, theirs, roles=replace(ROLES, against=against)).evidence()
+    assert (evidence.inputs, evidence.labels) == (Inputs.DOUBT, Blame.DOUBT)
+    assert attribute(evidence).action is Action.RECOMMEND
 
 
 def test_a_segment_is_one_only_where_all_say_so() -> None:
@@ -131,6 +144,23 @@ def test_labels_need_no_windows() -> None:
 
 
 @pytest.mark.parametrize(
+    ("heard_s", "blame", "action"),
+    [
+        (None, Blame.DOUBT, Action.RECOMMEND),
+        (NOW_S - 86_400, Blame.DOUBT, Action.RECOMMEND),
+        (NOW_S - 60, Blame.DOUBT, Action.RECOMMEND),
+        (NOW_S - 59, Blame.CANDIDATE, Action.ROLLBACK),
+    ],
+)
+def test_stables_old_labels_are_no_calm(heard_s: float | None, blame: Blame, action: Action) -> None:
+    """The errors of all may have risen since: only labels from after the candidate's began to rise clear stable."""
+    erred = incident(finding(CANDIDATE, Layer.LABELS))
+    stable = status(STABLE, 12, layers=[Layer.UNIVARIATE, Layer.LABELS], labelled_s=heard_s)
+    evidence = known(erred, stable, status(CANDIDATE, 12, Layer.LABELS)).evidence()
+    assert (evidence.labels, attribute(evidence).action) == (blame, action)
+
+
+@pytest.mark.parametrize(
     ("tolerance", "arms", "action"),
     [
         (None, Arms.UNDECLARED, Action.RECOMMEND),
@@ -160,12 +190,13 @@ def test_what_is_over_is_no_evidence() -> None:
     assert known(both, status(STABLE, 12), status(CANDIDATE, 12)).evidence().outputs is Blame.CANDIDATE
 
 
-def test_a_verdict_against_the_candidate_is_harm() -> None:
-    """As the rollout's own evidence has it."""
+def test_a_verdict_against_the_candidate_trains_nothing_anew() -> None:
+    """As the rollout's own evidence has it, which may be that the candidate is slow: that is for people to look at."""
     moved = incident(finding(STABLE, Layer.UNIVARIATE))
     now = known(moved, status(STABLE, 12, Layer.UNIVARIATE), roles=replace(ROLES, against=True))
     found = attribute(now.evidence())
-    assert (found.cause, found.action) == (Cause.INPUTS, Action.RETRAIN)
+    assert (found.cause, found.action) == (Cause.INPUTS, Action.RECOMMEND)
+    assert "verdict" in found.words
 
 
 def test_an_incident_ends_with_its_versions() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +81,7 @@ def test_few_labels_wait_for_more() -> None:
     graded.look(Labelled(FIRST + FEWEST, 52), 2_000.0)
     assert graded.standing.layer is not None
     assert graded.standing.layer.value == pytest.approx(2 / FEWEST)
+    assert graded.standing.layer.heard_s == 2_000.0
 
 
 def test_what_is_stored_goes_on() -> None:
@@ -91,6 +95,20 @@ def test_what_is_stored_goes_on() -> None:
     assert one.findings == other.findings != ()
     one.stored()
     assert (one.findings, one.fields(), one.is_stored) == ((), {}, True)
+
+
+def test_what_an_older_release_stored_goes_on_unheard() -> None:
+    """It did not say when labels were heard: the next look does, and nothing is counted anew."""
+    one = _graded()
+    _looked(one, [10] * 10, 100)
+    plain = json.loads(one.fields()["said"])
+    del plain["layer"]["heard_s"]
+    other = _graded({"said": json.dumps(plain).encode()})
+    assert other.standing.layer is not None
+    assert other.standing.layer.heard_s is None
+    assert replace(other.standing, layer=one.standing.layer) == one.standing
+    _looked(other, [10], 100, begin=10)
+    assert other.standing.layer.heard_s == 1_000.0 + 10 * _LOOK_S
 
 
 def test_totals_that_shrank_begin_anew() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from drift.errors import Damaged, Unfit
 from drift.keys import DriftKeys
 from drift.status import EpisodeStatus, LayerSeen, LayerStatus, Samples, Status, UnderWay, WindowSeen
 
-_LAYER = LayerStatus("univariate", "distance", 1.5, 2.0, 0.2, -0.1, 0.0, 9.0, 12.5, "", ("x[2]", "price"))
+_LAYER = LayerStatus("univariate", "distance", 1.5, 2.0, 0.2, -0.1, 0.0, 9.0, 12.5, "", ("x[2]", "price"), 11.5)
 _STATUS = Status(
     "digits", 3, "ab12", "Watched: calm.", 1_000.0, "f" * 64, learned=True, rows=500, windows=1, last_s=999.0,
     heard_s=998.0, under_way=UnderWay(3, 500, 999.0, 60.0), layers=(_LAYER,),
@@ -26,6 +27,13 @@ def test_both_come_back_from_json() -> None:
     assert status.read(json.loads(json.dumps(plain, allow_nan=False))) == _STATUS
     seen = {**_SEEN.plain(), "newer": 1}
     assert status.window_read(json.loads(json.dumps(seen, allow_nan=False))) == _SEEN
+
+
+def test_a_layer_of_an_older_release_was_heard_nobody_knows_when() -> None:
+    """It is read as it stands, without the time."""
+    plain = _STATUS.plain()
+    del plain["layers"][0]["heard_s"]
+    assert status.read(plain).layers == (replace(_LAYER, heard_s=None),)
 
 
 @pytest.mark.parametrize(
