@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from drift.incidents import Kind
 from drift.reading import Layer
+from tests.drift import samples
 from tests.drift.proof import __main__ as proof
 from tests.drift.proof import calm, costs, digits, employment, hours
 from tests.drift.proof.digits import Cell, Shift
+from tests.drift.proof.installation import WINDOW_S, Installation
 
 _WHEEL = next(Path(__file__).parents[3].glob(".venv/data/nannyml-*.whl"), None)
 
@@ -46,12 +49,59 @@ def test_false_alarms_delays_and_costs_can_fail() -> None:
     assert [row.holds for row in found] == [False, True]
 
 
-def test_retraining_while_the_model_is_as_good_as_before_fails() -> None:
-    """However few windows alarmed; by rows on which it is worse, beyond their error, it may be called for."""
-    year = employment.Year(2016, 10, 0.9, 0.0, 0.0, 1.0, 1.0)
-    as_good, worse = employment.Call(3, 9, 5, 0.89, 0.91), employment.Call(3, 9, 5, 0.8, 0.82)
-    found = [employment.Outcome((year,), 1, calls, 0.9) for calls in ((), (worse,), (worse, as_good))]
-    assert [next(proof.on_employment(one, "as filed")).holds for one in found] == [True, True, False]
+_YEAR = employment.Year(2016, 10, 0.9, 0.0, 0.0, 1.0, 1.0)
+_AS_GOOD, _WORSE = employment.Quality(0.89, 0.91), employment.Quality(0.8, 0.82)
+_NEEDED = employment.Call(3, 9, _WORSE, _WORSE)
+
+
+@pytest.mark.parametrize(
+    ("calls", "held"),
+    [
+        ((), [True, True]),
+        ((_NEEDED,), [True, True]),
+        ((_NEEDED, employment.Call(3, 9, _AS_GOOD, _WORSE)), [False, True]),
+        ((_NEEDED, employment.Call(3, 9, _WORSE, _AS_GOOD)), [True, False]),
+    ],
+)
+def test_retraining_while_the_model_is_as_good_as_before_fails(
+    calls: tuple[employment.Call, ...], held: list[bool]
+) -> None:
+    """By the rows that it was called for by, and by the year; where the model is worse it may be called for."""
+    shipped = employment.Outcome((_YEAR,), {}, calls, (), 0.9)
+    unlabelled = employment.Outcome((_YEAR,), {}, (), calls, 0.9)
+    for is_time in (True, False):
+        assert _verdicts(shipped, is_time=is_time)[:2] == held
+    assert _verdicts(unlabelled, is_time=True)[2:] == held
+
+
+def test_what_is_shown_and_not_judged_says_that_it_falls_short() -> None:
+    """The rule without labels in the file's order, which is none of time."""
+    call = employment.Call(3, 9, _AS_GOOD, _AS_GOOD)
+    rows = list(proof.on_employment(employment.Outcome((_YEAR,), {}, (), (call,), 0.9), "filed", is_time=False))
+    assert all(row.holds for row in rows)
+    assert [row.measured for row in rows if not row.bar][:2] == ["1: falls short, not judged"] * 2
+
+
+def _verdicts(found: employment.Outcome, *, is_time: bool) -> list[bool]:
+    return [row.holds for row in proof.on_employment(found, "some order", is_time=is_time) if row.bar]
+
+
+@pytest.mark.parametrize(("wrong", "wanted"), [(0.1, 0), (0.5, 1)])
+def test_an_installation_retrains_where_errors_rise(wrong: float, wanted: int) -> None:
+    """Told once, by what labels show of windows that are calm otherwise; and never while they show what is usual."""
+    here = Installation(samples.baseline())
+    windows = [samples.calm(at, employment.ROWS, at * WINDOW_S) for at in range(20)]
+    rates = [0.1, 0.1, 0.1, *[wrong] * (len(windows) - 3)]
+    heard = [here.hear(window, round(rate * window.rows)) for window, rate in zip(windows, rates, strict=True)]
+    calls = [one for each in heard for one in each.told if one.kind is Kind.RETRAIN]
+    assert len(calls) == wanted
+    assert all(employment.since(one.incident) >= 3 for one in calls)
+
+
+def test_a_window_that_is_too_small_is_refused() -> None:
+    """It would be heard together with the next one, and the labels of both would be taken for one's."""
+    with pytest.raises(ValueError, match="is not heard"):
+        Installation(samples.baseline()).hear(samples.calm(1, rows=10), 0)
 
 
 def test_a_call_rests_on_rows_since_both_had_moved() -> None:
