@@ -20,6 +20,10 @@ _SILENT = frozenset({None, 503})
 _SILENCES = 60
 
 
+class Cancelled(ControlError):  # noqa: N818 - named after what happened
+    """Somebody cancelled the operation: it is not to be begun again unless somebody wants it."""
+
+
 class OperationProblem(TypedDict):
     """Why an operation failed."""
 
@@ -261,7 +265,8 @@ class ModelsClient:
             tell: hears each new line on what it is doing.
 
         Raises:
-            ControlError: it failed or was cancelled.
+            Cancelled: somebody cancelled it.
+            ControlError: it failed.
         """
         before, now = None, begun
         while True:
@@ -311,7 +316,7 @@ def _done(operation: OperationAnswer) -> OperationAnswer:
     if problem is not None:
         raise ControlError(problem["detail"], problem["hint"], None, operation["problem"])
     if operation["state"] != "done":
-        raise ControlError(f"{operation['cancelled_by'] or 'somebody'} cancelled it", "begin it again if you want it")
+        raise Cancelled(f"{operation['cancelled_by'] or 'somebody'} cancelled it", "begin it again if you want it")
     return operation
 
 

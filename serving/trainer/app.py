@@ -23,6 +23,8 @@ from serving.trainer.worker import Worker
 HOOK: Final = "/hooks/retrain"
 
 _GRACE_S: Final = 5.0
+_SHOWN: Final = 100
+"""Episodes, the newest."""
 
 _log = structlog.get_logger(__name__)
 
@@ -74,7 +76,7 @@ def create_app(worker: Worker, model: str, secrets: Secrets, clock: Callable[[],
 
     @app.get("/status")
     async def status() -> dict[str, Any]:
-        return {"model": model, "episodes": [asdict(one) for one in worker.episodes]}
+        return {"model": model, "episodes": [asdict(one) for one in worker.episodes[-_SHOWN:]]}
 
     @app.get("/healthz")
     async def live() -> dict[str, str]:

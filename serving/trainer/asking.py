@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ def answers_of(
         credentials: that are shown.
 
     Raises:
-        ControlError: it does not answer; asking again later may help.
+        ControlError: it does not answer; with the HTTP status where the gateway refused, None where nobody answered.
     """
     place = urlsplit(url)
     encrypted = place.scheme == "https"
@@ -47,11 +48,18 @@ def answers_of(
         found = [
             _asked(client, model, version, rows[at : at + _AT_ONCE], headers) for at in range(0, len(rows), _AT_ONCE)
         ]
-    except (InferenceServerException, OSError) as error:
-        raise ControlError(f"version {version} of {model} does not answer: {error}", "see `sluice status`") from error
+    except (InferenceServerException, HTTPException, OSError) as error:
+        sentence = f"version {version} of {model} does not answer: {error}"
+        raise ControlError(sentence, "see `sluice status`", _status(error)) from error
     finally:
         client.close()
     return np.concatenate(found)
+
+
+def _status(error: Exception) -> int | None:
+    """Of the answer; None where there was none."""
+    said = error.status() if isinstance(error, InferenceServerException) else None
+    return int(said) if said and said.isdecimal() else None
 
 
 def _asked(

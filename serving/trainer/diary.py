@@ -2,19 +2,29 @@
 
 A record is on disk before the webhook is answered and before the next step begins. What a step needs to do the same
 thing again, such as the number that the new version is to have, is written before it is done for the first time.
+
+A record stays for good, for by it an episode that is told again is known. What takes room, the captured rows and the
+artifact, goes where nothing came of them; on the next start where that was missed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from serving.errors import StartFailed
+
+WINDOW: Final = "window.parquet"
+"""The captured rows."""
+ARTIFACT: Final = "model"
+"""The folder of the new version."""
 
 _RECORD: Final = "episode.json"
 
@@ -50,6 +60,7 @@ class Step(StrEnum):
 
 
 ENDS: Final = frozenset({Step.PROMOTED, Step.WENT_BACK, Step.DECLINED, Step.FAILED})
+_IN_VAIN: Final = ENDS - {Step.PROMOTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,8 @@ class Diary:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = [_read(file) for file in folder.glob(f"*/{_RECORD}")]
         self._episodes = {one.id: one for one in sorted(found, key=lambda one: one.received_s)}
+        for episode in found:
+            self._tidy(episode)
 
     @property
     def episodes(self) -> tuple[Episode, ...]:
@@ -128,24 +141,40 @@ class Diary:
         return episode_id in self._episodes
 
     def keep(self, episode: Episode) -> None:
-        """Writes it, and returns once it is on disk."""
+        """Writes it, and returns once it is on disk; what it needs no more is gone then."""
         folder = self.folder_of(episode)
         if not folder.exists():
             folder.mkdir(mode=0o700)
             _sync(self._folder)
         write(folder / _RECORD, json.dumps(asdict(episode), indent=2).encode())
         self._episodes[episode.id] = episode
+        self._tidy(episode)
+
+    def _tidy(self, episode: Episode) -> None:
+        """Removes what takes room where nothing came of it; what cannot be removed now is on the next start."""
+        if episode.step not in _IN_VAIN:
+            return
+        folder = self.folder_of(episode)
+        shutil.rmtree(folder / ARTIFACT, ignore_errors=True)
+        for file in (folder / WINDOW, _beside(folder / WINDOW)):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
 def write(file: Path, content: bytes) -> None:
     """Replaces a file as a whole; it is on disk when this returns."""
-    beside = file.with_name(f".{file.name}")
+    beside = _beside(file)
     with beside.open("wb") as out:
         out.write(content)
         out.flush()
         os.fsync(out.fileno())
     beside.replace(file)
     _sync(file.parent)
+
+
+def _beside(file: Path) -> Path:
+    """Where it is written before it is whole."""
+    return file.with_name(f".{file.name}")
 
 
 def _sync(folder: Path) -> None:

@@ -69,17 +69,18 @@ def retrained(training: Rows, held: Rows, window: Rows, ask: Asks, folder: Path)
         training: what the old version was trained on.
         held: rows of the same world that neither version is trained on.
         window: new rows with their labels.
-        ask: the old version.
+        ask: the old version; before anything is trained, for that is in vain where it does not answer any more.
         folder: for the artifact.
     """
-    train.use_one_thread()
     fresh, held_back = split(window)
+    right_on_held, right_on_held_back = (ask(rows.inputs) == rows.labels for rows in (held, held_back))
+    train.use_one_thread()
     trained_on = training + fresh
     model = train.fitted(_HIDDEN, trained_on.inputs, trained_on.labels)
     predictions = train.answered(model, held_back.inputs)
     said = verdict(
-        (ask(held.inputs) == held.labels, train.answered(model, held.inputs)[OUTPUT].ravel() == held.labels),
-        (ask(held_back.inputs) == held_back.labels, predictions[OUTPUT].ravel() == held_back.labels),
+        (right_on_held, train.answered(model, held.inputs)[OUTPUT].ravel() == held.labels),
+        (right_on_held_back, predictions[OUTPUT].ravel() == held_back.labels),
         {f"digit {digit}": held_back.labels == digit for digit in range(train.DIGITS)},
     )
     made_from = {"data_sha256": trained_on.fingerprint, "trained_on": len(trained_on), "new_rows": len(fresh)}

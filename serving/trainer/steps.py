@@ -27,18 +27,16 @@ from registry.models import ModelName, VersionNumber
 from registry.signature import Signature
 from serving.control.client import ControlClient
 from serving.control.drift_client import DriftClient
-from serving.control.models_client import ModelsClient, VersionAnswer
+from serving.control.models_client import Cancelled, ModelsClient, VersionAnswer
 from serving.control.rollouts_client import RolloutsClient
 from serving.errors import ControlError, SluiceError
 from serving.trainer import retraining
-from serving.trainer.diary import Diary, Episode, Step, write
+from serving.trainer.diary import ARTIFACT, WINDOW, Diary, Episode, Step, write
 from serving.trainer.retraining import DECLARED, INPUT
 from serving.trainer.rows import Rows, Unusable, labels_in, rows_in, window_in
 from serving.trainer.setup import Setup, rollout_of
 from serving.triton.signature import SIGNATURE
 
-_WINDOW: Final = "window.parquet"
-_ARTIFACT: Final = "model"
 _PREDICTIONS: Final = "predictions.npz"
 _BASELINE: Final = "baseline.bin"
 _REGISTRATION: Final = "registration.json"
@@ -112,7 +110,7 @@ class Steps:
         if not episode.window.startswith(_API):
             return self._at(episode, Step.DECLINED, "no rows were captured, so there is nothing to train on")
         answer = self._control.answer("GET", episode.window.removeprefix(_API), wait_s=_FETCH_S)
-        write(self._file(episode, _WINDOW), self._control.check(answer).content)
+        write(self._file(episode, WINDOW), self._control.check(answer).content)
         labelled, fewest = len(self._window(episode)), self._setup.fewest
         words = f"{labelled:,} captured rows have labels"
         if labelled >= fewest:
@@ -124,7 +122,7 @@ class Steps:
     def _train(self, episode: Episode) -> Episode:
         setup, window = self._setup, self._window(episode)
         stable = episode.stable or self._control.policy(setup.model)["policy"]["stable"]
-        folder = self._file(episode, _ARTIFACT)
+        folder = self._file(episode, ARTIFACT)
         shutil.rmtree(folder, ignore_errors=True)
         made = retraining.retrained(
             rows_in(setup.training, INPUT), rows_in(setup.held, INPUT), window, lambda rows: self._ask(stable, rows),
@@ -147,7 +145,7 @@ class Steps:
         write(self._file(episode, _BASELINE), blob)
         report = episode.report or {}
         body = {
-            "source": str(self._file(episode, _ARTIFACT).absolute()),
+            "source": str(self._file(episode, ARTIFACT).absolute()),
             "number": number,
             "parent": episode.stable if self._there(episode.stable) else None,
             "data": report["data"],
@@ -202,7 +200,7 @@ class Steps:
     def _baseline(self, episode: Episode, number: int) -> tuple[bytes, str]:
         """Of the captured rows, for those are what the new version is to be held against; its bytes and digest."""
         window = self._window(episode)
-        signature = _signature_in(self._file(episode, _ARTIFACT) / SIGNATURE)
+        signature = _signature_in(self._file(episode, ARTIFACT) / SIGNATURE)
         order = Order(
             ModelName(self._setup.model),
             VersionNumber(number),
@@ -220,7 +218,7 @@ class Steps:
 
     def _window(self, episode: Episode) -> Rows:
         """The captured rows with the labels that are known by now."""
-        return window_in(self._file(episode, _WINDOW), INPUT, labels_in(self._setup.labels))
+        return window_in(self._file(episode, WINDOW), INPUT, labels_in(self._setup.labels))
 
     def _free_number(self) -> int:
         model = self._setup.model
@@ -262,6 +260,8 @@ class Steps:
 
 def is_passing(error: ControlError) -> bool:
     """Whether it is worth asking again: nobody answered, somebody else is at it, or it was too much just now."""
+    if isinstance(error, Cancelled):
+        return False  # whoever did that does not want it
     if error.status is None and not error.problem:
         return True
     if error.problem.get("refusal") in _PASSING:

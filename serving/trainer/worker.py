@@ -68,7 +68,7 @@ class Worker:
         """Works until `end`."""
         while not self._over.is_set():
             self._news.clear()
-            if not self.tick():
+            if not self._ticked():
                 self._news.wait(LOOK_S)
 
     def end(self) -> None:
@@ -81,6 +81,14 @@ class Worker:
         moved = [self._advance(episode) for episode in self._due()]
         return any(moved)
 
+    def _ticked(self) -> bool:
+        """As `tick`; whatever goes wrong in it, the next one comes."""
+        try:
+            return self.tick()
+        except Exception:  # noqa: BLE001 - the thread's end would be the end of all episodes
+            _log.exception("a round broke off, for a mistake of the trainer's; the next one comes")
+            return False
+
     def _due(self) -> Iterator[Episode]:
         """Of each model the oldest episode that is not over, if it is not to wait any longer."""
         models = set()
@@ -92,27 +100,40 @@ class Worker:
                 yield episode
 
     def _advance(self, episode: Episode) -> bool:
+        tries = self._tries.get(episode.id, 0)
+        after = self._after(episode)
+        is_put_off = self._tries.get(episode.id, 0) > tries
         try:
-            after = self._steps.after(episode)
-        except ControlError as error:
-            after = self._put_off(episode, error) if is_passing(error) else self._failed(episode, error)
-        except (NotYet, OSError) as error:
-            after = self._put_off(episode, error)
-        except SluiceError as error:
-            after = self._failed(episode, error)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours ends this episode, and no other
-            _log.exception("it cannot go on, for a mistake of the trainer's", episode=episode.id)
-            after = self._failed(episode, SluiceError(f"A mistake of the trainer's: {error!r}.", "Its log says where."))
-        else:
-            self._tries.pop(episode.id, None)
-        if after == episode:
+            self._keep(episode, after)
+        except OSError as error:  # what is not on disk has not been done: it is done again
+            if not is_put_off:
+                self._put_off(episode, error)
             return False
-        with self._lock:
-            self._diary.keep(after)
+        if not is_put_off:
+            self._tries.pop(episode.id, None)
         if after.step is episode.step:
             return False
         _log.info("one step on", episode=after.id, step=after.step.value, words=after.words, version=after.number)
         return True
+
+    def _keep(self, before: Episode, after: Episode) -> None:
+        if after != before:
+            with self._lock:
+                self._diary.keep(after)
+
+    def _after(self, episode: Episode) -> Episode:
+        """The episode after its next step, or with the reason why there is none, or not yet."""
+        try:
+            return self._steps.after(episode)
+        except ControlError as error:
+            return self._put_off(episode, error) if is_passing(error) else self._failed(episode, error)
+        except (NotYet, OSError) as error:
+            return self._put_off(episode, error)
+        except SluiceError as error:
+            return self._failed(episode, error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours ends this episode, and no other
+            _log.exception("it cannot go on, for a mistake of the trainer's", episode=episode.id)
+            return self._failed(episode, SluiceError(f"A mistake of the trainer's: {error!r}.", "Its log says where."))
 
     def _put_off(self, episode: Episode, error: Exception) -> Episode:
         tries = self._tries.get(episode.id, 0)

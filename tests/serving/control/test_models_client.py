@@ -10,7 +10,7 @@ import pytest
 
 from serving.control import models_client
 from serving.control.client import ControlClient
-from serving.control.models_client import ModelsClient, OperationAnswer
+from serving.control.models_client import Cancelled, ModelsClient, OperationAnswer
 from serving.errors import ControlError
 
 BEGUN: dict[str, Any] = {
@@ -116,5 +116,5 @@ def test_how_it_failed_is_told() -> None:
             {}, {"state": "failed", "problem": {"refusal": "did-not-start", "detail": "it crashed", "hint": "mend"}}
         )
     assert caught.value.hint == "mend"
-    with pytest.raises(ControlError, match="bob cancelled it"):
+    with pytest.raises(Cancelled, match="bob cancelled it"):
         watched({}, {"state": "cancelled", "cancelled_by": "bob"})

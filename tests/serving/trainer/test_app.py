@@ -129,6 +129,14 @@ async def test_secrets_that_cannot_be_read_are_no_fault_of_the_sender(door: Door
     assert (await door.post(message())).status_code == 202
 
 
+async def test_the_newest_hundred_are_shown(door: Door) -> None:
+    """All are known for good, and that may be many."""
+    for nth in range(103):
+        door.worker.hear(Episode(f"ep-{nth}", "digits", "inputs", 1, "", NOW_S + nth))
+    shown = (await door.http.get("/status")).json()["episodes"]
+    assert [one["id"] for one in shown] == [f"ep-{nth}" for nth in range(3, 103)]
+
+
 async def test_it_says_that_it_lives(door: Door) -> None:
     """For whoever supervises it."""
     assert (await door.http.get("/healthz")).json() == {"status": "live"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from serving.errors import StartFailed
-from serving.trainer.diary import ENDS, Diary, Episode, Step
+from serving.trainer.diary import ARTIFACT, ENDS, WINDOW, Diary, Episode, Step
 from tests.serving.trainer.rooms import EPISODE
 
 
@@ -51,6 +53,28 @@ def test_a_record_that_nobody_can_read_is_said(tmp_path: Path, said: str) -> Non
     (tmp_path / "ep-1" / "episode.json").write_text(said)
     with pytest.raises(StartFailed, match=r"episode\.json cannot be read"):
         Diary(tmp_path)
+
+
+@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_came_to_nothing_takes_no_room(tmp_path: Path, step: Step, *, killed: bool) -> None:
+    """Rows and artifact go at the end, or on the next start after a kill in between; the record stays."""
+    folder = tmp_path / EPISODE.id
+    diary = Diary(tmp_path)
+    diary.keep(EPISODE)
+    (folder / ARTIFACT).mkdir()
+    for name in (WINDOW, f".{WINDOW}", f"{ARTIFACT}/model.pt2", "registration.json"):
+        (folder / name).write_bytes(b"x")
+    ended = EPISODE.at(step, "", 120.0)
+    if killed:
+        (folder / "episode.json").write_text(json.dumps(asdict(ended)))
+        diary = Diary(tmp_path)
+    else:
+        diary.keep(ended)
+    assert diary.episodes == (ended,)
+    left = {file.name for file in folder.iterdir()}
+    gone = {WINDOW, f".{WINDOW}", ARTIFACT} if step in {Step.WENT_BACK, Step.DECLINED, Step.FAILED} else set()
+    assert left == {"episode.json", "registration.json", WINDOW, f".{WINDOW}", ARTIFACT} - gone
 
 
 def test_only_ends_are_over() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from serving.control.models_client import Cancelled
 from serving.errors import ControlError
 from serving.trainer.diary import Diary, Episode, Step
 from serving.trainer.rows import Unusable
@@ -103,7 +104,8 @@ def test_what_may_be_well_later_is_tried_again(work: Work, error: Exception) -> 
 @pytest.mark.parametrize(
     "error",
     [
-        ControlError("it is not shown a key", "name one", 401), Unusable("none has a label.", "Send some."),
+        ControlError("it is not shown a key", "name one", 401), ControlError("version 1 does not answer", "", 404),
+        Cancelled("bob cancelled it", "begin it again if you want it"), Unusable("none has a label.", "Send some."),
         ControlError("the trial failed", "", None, {"refusal": "did-not-start"}), ValueError("a mistake"),
     ],
 )  # fmt: skip
@@ -144,6 +146,51 @@ def test_it_runs_in_a_thread_until_it_is_told_to_end(work: Work) -> None:
         worker.end()
         thread.join(5)
     assert not thread.is_alive()
+
+
+def test_a_full_disk_is_waited_for(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written down has not been done: it is done again after growing pauses, and then goes on."""
+    worker, steps, clock = work(*[Step.FETCHED] * 3)
+    with monkeypatch.context() as full:
+        full.setattr(Diary, "keep", no_room)
+        for pause_s in PAUSES_S[:2]:
+            assert not worker.tick()
+            clock.now_s += pause_s - 0.01
+            assert not worker.tick()
+            clock.now_s += 0.01
+    assert (only(worker).step, len(steps.asked)) == (Step.RECEIVED, 2)
+    assert worker.tick()
+    assert only(worker).step is Diary(tmp_path).episodes[0].step is Step.FETCHED
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("a mistake")])
+def test_its_thread_outlives_what_goes_wrong(work: Work, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever that is: there is no other thread, and it looks alive from outside."""
+    worker, _, _ = work()
+    kept, failed = Diary.keep, threading.Event()
+
+    def fails_once(diary: Diary, episode: Episode) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise error
+        kept(diary, episode)
+
+    monkeypatch.setattr("serving.trainer.worker.PAUSES_S", (0.0,))
+    monkeypatch.setattr("serving.trainer.worker.LOOK_S", 0.01)
+    monkeypatch.setattr(Diary, "keep", fails_once)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        assert eventually(lambda: only(worker).is_over)
+    finally:
+        worker.end()
+        thread.join(5)
+    assert failed.is_set()
+
+
+def no_room(*_: object) -> None:
+    """As a disk that is full."""
+    raise OSError(28, "No space left on device")
 
 
 def test_every_step_is_on_disk_before_the_next(work: Work, tmp_path: Path) -> None:
