@@ -121,7 +121,7 @@ class RollbackTarget:
         key = hashlib.sha256(event.key.encode()).hexdigest()
         before = await self._store.message_came(key)
         if before is not None:
-            return Came(done=False, already=True, words=f"Already done: {before}")
+            return _heard_before(event, before)
         came = await self._taken(event, event.action)
         await self._store.keep_message(key, came.words, KEPT_S)
         return came
@@ -131,7 +131,7 @@ class RollbackTarget:
             record = await self._store.rollout(told.rollout) if is_id(told.rollout) else None
             entries = [] if record is None else await self._entries(record.id)
             if record is not None and any(_is_ours(one, told) for one in entries):
-                return Came(done=False, already=True, words=f"Already done: the rollout {record.id} was taken back.")
+                return _heard_before(event, f"The rollout {record.id} was taken back.")
             why_not = _why_not(event, told, record, entries)
             if record is None or why_not:
                 return await self._nothing(event, told, why_not)
@@ -166,6 +166,13 @@ class RollbackTarget:
         }  # fmt: skip
         await self._store.note(Beside(entries=(LedgerEntry(DRIFT, WHO, words, facts),)))
         return Came(done=False, already=False, words=words)
+
+
+def _heard_before(event: Event, before: str) -> Came:
+    """It was sent again, or somebody replays it; the log has every time."""
+    words = f"Heard before: {before}"
+    _log.info("%s, %s: %s", event.key, event.id, words)
+    return Came(done=False, already=True, words=words)
 
 
 def _of_episode(told: ActionTold) -> str:

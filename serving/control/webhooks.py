@@ -135,6 +135,7 @@ class Webhooks:
 
         Raises:
             Unknown: there is none.
+            StoreDamaged: nobody can read what it tells.
         """
         job = _job(message)
         waiting, dead = await self._store.waiting_job(job), await self._store.dead_letter(job)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from serving.control.api.asked import JSON_ONLY, Body, Who, Why
 from serving.control.api.desk import desk_of
 from serving.control.api.idempotent import IdempotencyKey, IdempotentRoute
-from serving.control.errors import Unacceptable
+from serving.control.errors import StoreDamaged, Unacceptable
 from serving.control.rolling.hooks import message_id, message_of
 from serving.control.rolling.kept import DeadLetter, Tried, Waiting
 from serving.control.rolling.standing import StandingHook
@@ -50,7 +50,7 @@ class WaitingOut(BaseModel):
     """A delivery that waits."""
 
     id: str
-    type: str
+    type: Annotated[str, Field(description="empty where the ledger's entry cannot be read")]
     next: Annotated[datetime, Field(description="when it is tried next")]
     tries: Annotated[int, Field(description="in vain, so far")]
 
@@ -195,8 +195,14 @@ def _hook_out(one: StandingHook) -> HookOut:
 
 
 def _waiting_out(one: Waiting) -> WaitingOut:
-    kind, _ = message_of(one.job.partition("/")[0], one.entry)
-    return WaitingOut(id=message_id(one.job), type=kind, next=_at(one.next_ms), tries=one.tries)
+    return WaitingOut(id=message_id(one.job), type=_kind_of(one), next=_at(one.next_ms), tries=one.tries)
+
+
+def _kind_of(one: Waiting) -> str:
+    try:
+        return message_of(one.job.partition("/")[0], one.entry)[0]
+    except StoreDamaged:
+        return ""
 
 
 def _dead_out(one: DeadLetter) -> DeadOut:

@@ -26,6 +26,7 @@ from typing import Final, Protocol
 
 from drift.signing import signed
 from serving.control.errors import StoreDamaged
+from serving.control.publication import LedgerEntry
 from serving.control.publication_form import decode_entry
 from serving.control.rolling.kept import Attempt, Due
 from serving.control.rolling.outward import Event, shown_url
@@ -239,7 +240,7 @@ class Courier:
             return
         try:
             event, body = message_of(due.id.partition("/")[0], due.entry)
-        except (ValueError, KeyError, TypeError):
+        except StoreDamaged:
             await self._put_off(due, Attempt("", "", "its entry cannot be read"), fence)
             return
         if hook is None:
@@ -317,8 +318,17 @@ def message_of(entry_id: str, entry: str) -> tuple[str, bytes]:
     Args:
         entry_id: of it; the message's time is the entry's.
         entry: as the ledger has it. One of drift says in `event` which kind of message it is (`drift.webhooks.Kind`).
+
+    Raises:
+        StoreDamaged: nobody can read it.
     """
-    said = decode_entry(entry)
+    try:
+        return _message(entry_id, decode_entry(entry))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreDamaged(f"The ledger's entry {entry_id} cannot be read, so nobody knows what it tells.") from error
+
+
+def _message(entry_id: str, said: LedgerEntry) -> tuple[str, bytes]:
     usual = FOUND.partition(".")[2] if said.kind == DRIFT else Event.ENTERED.value
     event = f"{DRIFT if said.kind == DRIFT else 'rollout'}.{said.facts.get('event', usual)}"
     at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)

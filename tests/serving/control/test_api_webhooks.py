@@ -14,7 +14,7 @@ import pytest
 
 from serving.control.api.app import ControlApi
 from serving.control.publication import Beside, Job, LedgerEntry
-from serving.control.rolling.hooks import DRIFT, PAUSES_S, Courier
+from serving.control.rolling.hooks import DRIFT, PAUSES_S, Courier, message_id
 from serving.control.rolling.standing import SecretFile, Standing, StandingHooks
 from serving.control.webhooks import Webhooks
 from tests.serving.control.fronts import asking, front
@@ -112,6 +112,22 @@ async def test_deliveries_of_rollouts_are_shown_as_well(here: Here) -> None:
     (one,) = (await here.got())["waiting"]
     assert (one["type"], one["id"].endswith(f"_{record.id}_0")) == ("rollout.started", True)
     assert (await here.got(f"/{one['id']}"))["message"]["data"]["rollout"]["id"] == record.id
+
+
+@pytest.mark.parametrize("entry", ["{", "[]", "{}", '{"kind": "drift", "who": "a", "why": "b", "facts": 5}'])
+async def test_an_entry_that_nobody_can_read_hides_no_other(here: Here, entry: str) -> None:
+    """The list has it without its type; it alone is refused, in a sentence, and is put off when it is told."""
+    ids = (await here.asked("/test", to=""))["ids"]
+    jobs = here.room.store._jobs
+    job = next(iter(jobs))
+    jobs[job] = (entry, *jobs[job][1:])
+    waiting = {one["id"]: one["type"] for one in (await here.got())["waiting"]}
+    assert waiting == {message_id(job): "", **{one: "drift.test" for one in ids if one != message_id(job)}}
+    said = problem(await here.http.get(f"{PATH}/{message_id(job)}"), 503)
+    assert "cannot be read" in said["detail"]
+    await delivered(here.courier, here.room)
+    failed = [one["failed"] for one in (await here.got())["tried"] if one["id"] == message_id(job)]
+    assert failed == ["its entry cannot be read"]
 
 
 async def test_a_dead_letter_is_replayed_by_its_id(here: Here) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,6 +119,21 @@ async def test_a_genuine_message_takes_the_rollout_back_once(target: Target) -> 
     assert await target.rollbacks() == [WHO]
     (entry,) = [one.entry for one in await target.room.entries() if one.entry.facts.get("event") == "rolled_back"]
     assert entry.why == "episode ep1 of drift: Its answers moved."
+
+
+async def test_a_message_that_is_replayed_leaves_a_trace(target: Target, caplog: pytest.LogCaptureFixture) -> None:
+    """By the key that it had, and by the ledger where that was forgotten; the log and the answer say so."""
+    caplog.set_level(logging.INFO, "serving.control.rollback_target")
+    first = (await target.told()).json()
+    caplog.clear()
+    again = (await target.told(id_="msg_2")).json()
+    target.room.store._came.clear()
+    forgotten = (await target.told(id_="msg_3")).json()
+    assert again["words"] == f"Heard before: {first['words']}"
+    assert forgotten["words"] == f"Heard before: The rollout {target.record.id} was taken back."
+    assert [one.getMessage() for one in caplog.records] == [
+        f"drift.rollback/ep1, msg_2: {again['words']}", f"drift.rollback/ep1, msg_3: {forgotten['words']}"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("secret", [OLD, NEW])
