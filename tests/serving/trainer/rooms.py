@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import httpx
@@ -39,6 +40,7 @@ def asked(rows: int = ROWS) -> tuple[np.ndarray[Any, Any], list[str], list[int]]
     return pixels, [f"id-{number}" for number in range(rows)], [int(label) for label in labels]
 
 
+@cache
 def window() -> bytes:
     """The captured window as Parquet."""
     pixels, ids, _ = asked()

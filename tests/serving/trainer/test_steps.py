@@ -54,6 +54,12 @@ def setup(tmp_path: Path) -> Setup:
 
 
 @pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are killed here, not machines; some hundred syncs are most of the time where others write as well."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture(autouse=True)
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """In place of torch: a version that is right where the old one never is; how many rows it was given each time."""
     given: list[int] = []
