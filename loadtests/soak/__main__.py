@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import httpx
 import numpy as np
+import psutil
 
 from loadtests.installation import Failed, Installation, installation
 from loadtests.load.control import Control
@@ -52,6 +53,10 @@ _WHOLE: Final = 1_000_000
 _TELL_S: Final = 30.0
 _COMMAND_WITHIN_S: Final = 900.0
 _FALLS_SHORT, _NOT_RUN = 1, 2
+_COULD_NOT: Final = (
+    Failed, SluiceError, httpx.HTTPError, OSError, subprocess.SubprocessError, psutil.Error, KeyError, ValueError,
+)  # fmt: skip
+"""What says that the run could not be made: a command that hangs, a process that is gone, an answer of another form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         file.write_text(report.page(soak, found), encoding="utf-8")
         said = json.dumps(report.plain(soak, found), indent=2, allow_nan=False)
         file.with_suffix(".json").write_text(f"{said}\n", encoding="utf-8")
-    except (Failed, SluiceError, httpx.HTTPError, OSError) as error:
+    except _COULD_NOT as error:
         _say(f"error: {error or repr(error)}")
         return _NOT_RUN
     for one in found:

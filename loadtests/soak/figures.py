@@ -11,7 +11,7 @@ from loadtests.load.objectives import in_ms
 from loadtests.load.summary import Outcome
 from loadtests.rollback.figures import Figure
 from loadtests.soak.growth import Growth, growth
-from loadtests.soak.held import Watch
+from loadtests.soak.held import STORE, Watch
 from loadtests.soak.rolling import BackAndForth
 
 MIB: Final = 1024 * 1024
@@ -19,6 +19,8 @@ WARM_UP: Final = 0.25
 """Of the time: caches fill, connections are made, code is imported where it is first needed."""
 MOST_MEMORY: Final = 8 * MIB
 MOST_SHARE: Final = 0.03
+MOST_STORED: Final = 64 * MIB
+"""Of the store: streams of totals and samples fill up to their bounds, and what each rollout rested on is kept."""
 MOST_FILES: Final = 8.0
 MOST_CONNECTED: Final = 0.15
 """Of its open files: connections to servers are made when many requests come at once, and kept for the next time."""
@@ -63,9 +65,11 @@ def _load(soak: Soak) -> Iterator[Figure]:
     rate = f"{soak.outcome.spec.shape.peak:,.0f} requests a second for {results.seconds:,.0f} s"
     yield Figure(f"load: {soak.share:.0%} of it", f"{rate}, p99 {in_ms(results.latencies.quantile(0.99))}")
     rolled = soak.rolled
+    failed = f"; then one failed: {rolled.failed}" if rolled.failed else ""
     yield Figure(
-        "rollouts to the candidate and back (at least 1)", f"{rolled.rollouts}, with {rolled.changes} shares set",
-        rolled.rollouts > 0 and rolled.changes > 0,
+        "rollouts to the candidate and back (at least 1)",
+        f"{rolled.rollouts}, with {rolled.changes} shares set{failed}",
+        rolled.rollouts > 0 and rolled.changes > 0 and not failed,
     )  # fmt: skip
 
 
@@ -99,7 +103,8 @@ def _processes(soak: Soak) -> Iterator[Figure]:
 
 def memory(name: str, found: Growth) -> Figure:
     """Of one process; bytes."""
-    most = max(MOST_MEMORY, MOST_SHARE * found.level) if math.isfinite(found.level) else MOST_MEMORY
+    least = MOST_STORED if name == STORE else MOST_MEMORY
+    most = max(least, MOST_SHARE * found.level) if math.isfinite(found.level) else least
     return Figure(
         f"{name}: memory gained in {found.seconds:,.0f} s, by a robust line (at most {most / MIB:.1f} MiB)",
         f"{found.gained / MIB:+.2f} MiB, at {found.level / MIB:,.1f}", found.gained <= most,

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import httpx
+
 from loadtests.beside import Beside
-from loadtests.installation import Installation
+from loadtests.installation import Failed, Installation
 from loadtests.rollouts.operator import Operator
 from router.policy import WHOLE
 
@@ -15,7 +17,11 @@ STABLE: Final = 1
 CANDIDATE: Final = 2
 SHARES: Final[Sequence[int]] = (WHOLE // 10, WHOLE // 2, WHOLE)
 """After the first hundredth, of which the plan itself consists."""
-_PLAN: Final = {"candidate": CANDIDATE, "canary": {"needs": "minima", "steps": ["1%", "100%"], "hold": "1d"}}
+_PLAN: Final = {
+    "candidate": CANDIDATE, "automation": "observe",
+    "canary": {"needs": "minima", "steps": ["1%", "100%"], "hold": "1d"},
+}  # fmt: skip
+"""Evidence is judged as ever, and takes nothing back: both versions are one program, and the machine is full."""
 
 
 class BackAndForth(Beside):
@@ -28,6 +34,7 @@ class BackAndForth(Beside):
     Attributes:
         rollouts: that were begun and taken back.
         changes: of shares in them, by hand.
+        failed: why it went no further; empty where it did not fail.
     """
 
     ends_within_s = 120.0
@@ -38,10 +45,14 @@ class BackAndForth(Beside):
         self._hold_s = hold_s
         self.rollouts = 0
         self.changes = 0
+        self.failed = ""
 
     def goes_on(self) -> None:
-        """One rollout after the other."""
-        asyncio.run(self._all())
+        """One rollout after the other; what is measured beside it is worth a report though one fails."""
+        try:
+            asyncio.run(self._all())
+        except (Failed, httpx.HTTPError) as error:
+            self.failed = str(error) or repr(error)
 
     async def _all(self) -> None:
         async with self._up.client() as control:

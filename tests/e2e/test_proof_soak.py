@@ -21,21 +21,26 @@ PARTS = (
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_a_minute_of_the_soak(tmp_path: Path) -> None:
-    """No request fails and every version is right while rollouts go back and forth; each process has two figures."""
+    """No request fails and every version is right while rollouts go back and forth; each process has two figures.
+
+    A minute is too short for what fills up at first: memory alone may fall short here.
+    """
     page = tmp_path / "soak.html"
     sizes = ("--minutes", "1", "--of", "40%", "--each", "2", "--hold", "2", "--report", str(page))
     command = [sys.executable, "-m", "loadtests.soak", *sizes]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=580)
     told = done.stdout + done.stderr
-    assert done.returncode == 0, told
+    short = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert all(": memory gained in " in line for line in short), told
+    assert done.returncode == bool(short), told
     assert re.search(r"^ok   requests that failed, of [\d,]+ \(none\): 0$", done.stdout, re.MULTILINE), told
     assert "ok   answers that the wrong version gave, or nobody named (none): 0; " in done.stdout
     assert "ok   processes that ended meanwhile (none): none" in done.stdout
     for part in PARTS:
         for what in ("memory", "open files"):
-            assert f"ok   {part}: {what} gained in " in done.stdout
+            assert f" {part}: {what} gained in " in done.stdout
     report = json.loads(page.with_suffix(".json").read_text())
-    assert report["soak"]["good"]
+    assert report["soak"]["good"] is not bool(short)
     assert report["verified"]["epochs"] > 3
     assert set(report["soak"]["held"]) == set(PARTS)
     assert page.read_text().count("<svg") == 8

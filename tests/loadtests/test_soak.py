@@ -96,7 +96,13 @@ def test_many_values_are_thinned() -> None:
 )
 def test_the_bound_on_memory(level: float, gained: float, good: bool) -> None:  # noqa: FBT001 - a parameter
     """Eight MiB, or three hundredths where a process holds more than a quarter of a GiB; less is never too much."""
-    assert said.memory("Valkey", Growth(level * MIB, gained * MIB, 450.0)).good is good
+    assert said.memory("keeper", Growth(level * MIB, gained * MIB, 450.0)).good is good
+
+
+def test_the_store_may_fill_up() -> None:
+    """What it keeps is bounded, and not full after ten minutes; that it grows without end shows all the same."""
+    assert said.memory("Valkey", Growth(17 * MIB, 63 * MIB, 450.0)).good
+    assert not said.memory("Valkey", Growth(17 * MIB, 65 * MIB, 450.0)).good
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,8 @@ while True:
     kept.append(bytearray(os.urandom(500_000)) if sys.argv[1] == "memory" else open(os.devnull))
     time.sleep(0.02)
 """
-CALM = "import time; print('ready', flush=True); time.sleep(600)"
+SLEEPS = "import time; time.sleep(600)"
+CALM = f"print('ready', flush=True); {SLEEPS}"
 
 
 @contextmanager
@@ -181,7 +188,7 @@ def test_parts_are_found_by_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -
     parts = [words for part, words in PARTS.items() for _ in range(2 if part == WORKER else 1)]
     program = f"""
 import subprocess, sys
-started = [subprocess.Popen([sys.executable, "-c", {CALM!r}, *words.split()]) for words in {parts!r}]
+started = [subprocess.Popen([sys.executable, "-c", {SLEEPS!r}, *words.split()]) for words in {parts!r}]
 print("ready", flush=True)
 started[0].wait()
 """
@@ -194,6 +201,14 @@ started[0].wait()
             held.processes(above.pid, 3)
         for one in found.values():
             one.kill()
+
+
+def test_a_rollout_that_fails_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    """Nobody is at the API: what was measured meanwhile is still there for a report."""
+    with BackAndForth(Installation("http://127.0.0.1:1", "http://127.0.0.1:1", tmp_path, 0), 0.01) as rolled:
+        rolled._thread.join(60)
+    assert (rolled.rollouts, rolled.changes) == (0, 0)
+    assert rolled.failed
 
 
 # What is made of it.
@@ -244,10 +259,10 @@ def test_a_process_that_ended_or_a_rollout_that_never_was_is_no_good_run(tmp_pat
     """Whatever was measured until then."""
     soak = soaked(tmp_path)
     soak.watch.ended["Valkey"] = 1.0
-    soak.rolled.changes = 0
+    soak.rolled.changes, soak.rolled.failed = 0, "it is gone"
     bad = [(one.name, one.value) for one in figures(soak) if not one.good]
     assert bad == [
-        ("rollouts to the candidate and back (at least 1)", "3, with 0 shares set"),
+        ("rollouts to the candidate and back (at least 1)", "3, with 0 shares set; then one failed: it is gone"),
         ("processes that ended meanwhile (none)", "Valkey after 1 s"),
     ]
 
