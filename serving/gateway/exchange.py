@@ -262,7 +262,8 @@ class Exchange(Served[AnswerHead], Attempt):
 
     def _answer_whole(self, answer: AnswerHead, pieces: list[bytes]) -> None:
         way = self._way
-        self._failed = answer.code if self._spare is not None and pieces is self._spare.pieces else 0
+        spare = self._spare is not None and pieces is self._spare.pieces  # a generation that failed says 400, or 200
+        self._failed = max(answer.code, SERVER_ERROR) if spare or answer.code >= SERVER_ERROR else 0
         if way is not None and self._rewrites(answer):
             pieces = [with_versions(b"".join(pieces), way.model.versions)]
         self.reply.whole(answer, self._sluice_headers(), pieces)

@@ -21,7 +21,7 @@ from xxhash import xxh3_64_intdigest
 from drift.sampling import Allowance
 from router.policy import WHOLE
 from serving.captured import Kind
-from serving.errors import STATUS
+from serving.errors import STATUS, Refusal
 from serving.gateway.counters import Outcome, Role
 from serving.gateway.traceparent import NAME, STATE, Onward, context_in, onward
 from serving.noted import CopyNoted, Noted, Step, Traced
@@ -80,7 +80,9 @@ class Journal:
         traced, access = self._wanted(head, way.nonce)
         return Note(self, head, way, traced, access=access) if access or traced is not None else None
 
-    def refused(self, head: Asked, way: Way | None, signature: Signature | None, bad: Bad) -> None:
+    def refused(
+        self, head: Asked, way: Way | None, signature: Signature | None, bad: Bad, *, drawn: bool = False
+    ) -> None:
         """The gateway itself answered a request that has no note.
 
         Args:
@@ -88,10 +90,14 @@ class Journal:
             way: of the request, where it came that far.
             signature: what the gateway says of that way.
             bad: why.
+            drawn: whether it was decided before that it has none.
         """
         status = STATUS[bad.kind].http
-        traced, access = self._wanted(head, self._draw() if way is None else way.nonce)
-        failed = self.tells(status)
+        traced, access = None, False
+        if not drawn:
+            nonce = self._draw() if way is None else way.nonce
+            traced, access = self._wanted(head, nonce, may_trace=bad.kind is not Refusal.UNAUTHENTICATED)
+        failed = self.tells(status, bad)
         if access or failed or traced is not None:
             self.send(Noted(
                 time.time(), 0.0, **_said_by(head, way, signature), **_why(bad), status=status, traced=traced,
@@ -106,9 +112,14 @@ class Journal:
                 suppressed=self.suppressed(failed=True),
             ))  # fmt: skip
 
-    def tells(self, status: int) -> bool:
-        """Whether a request that ended with this status is told of as a failure: clients' own mistakes are none."""
-        if status < _SERVER_ERROR:
+    def tells(self, status: int, bad: Bad | None = None) -> bool:
+        """Whether a request that ended so is told of as a failure: clients' own mistakes are none.
+
+        Args:
+            status: that it ended with.
+            bad: why, where the gateway itself said no.
+        """
+        if status < _SERVER_ERROR or (bad is not None and bad.kind is Refusal.NOT_OFFERED):
             return False
         if self._errors_left.is_open(self.clock()):
             self._errors_left.take()
@@ -151,9 +162,12 @@ class Journal:
         )  # fmt: skip
         self._hand(Kind.COPIED, CopyNoted(upstream.model, _PROTOCOLS[grpc], step, traced).encode())
 
-    def _wanted(self, head: Asked, nonce: int) -> tuple[Traced | None, bool]:
-        """The request's span, where it is traced, and whether it stands in the access log."""
-        share = self._trace_ppm
+    def _wanted(self, head: Asked, nonce: int, *, may_trace: bool = True) -> tuple[Traced | None, bool]:
+        """The request's span, where it is traced, and whether it stands in the access log.
+
+        Whoever may not ask decides nothing, and takes no trace from those who may.
+        """
+        share = self._trace_ppm if may_trace else None
         traced = None if share is None else self._traced(head.fields, nonce, share)
         return traced, self._access_ppm > 0 and _drawn(_ACCESS, nonce, self._access_ppm)
 
@@ -253,7 +267,7 @@ class Note:
             return
         self._closed = True
         journal, status = self._journal, failed or self.code
-        told = journal.tells(failed)
+        told = journal.tells(failed, bad)
         journal.send(Noted(
             self._at_s, max(0.0, journal.clock() - self._began_s),
             **_said_by(self._head, self._way, self.signature or signature), **_why(bad), status=status,

@@ -53,11 +53,12 @@ class Signature(NamedTuple):
 class Served(Attempts[Answer], Generic[Answer]):
     """One request, its place and its answer."""
 
-    __slots__ = ("_bad", "_failed", "_in_flight", "_meter", "answered")
+    __slots__ = ("_bad", "_drawn", "_failed", "_in_flight", "_meter", "answered")
 
     def __init__(self, worker: Worker, head: Asked, body: Asks, reply: Tells) -> None:
         super().__init__(worker, head, body, reply)
         self._in_flight = False
+        self._drawn = False  # whether it was decided if it has a note
         self._meter: Meter | None = None  # of whoever asks, while it counts this request
         self.answered = False
         """Whether the client has all of its answer, or will never have."""
@@ -83,6 +84,7 @@ class Served(Attempts[Answer], Generic[Answer]):
         worker = self._worker
         if worker.notes is not None:
             self._note = worker.notes.note(self._head, way)
+            self._drawn = True
         if len(worker.in_flight) >= worker.config.max_in_flight:
             return FULL
         quarantine = worker.quarantine
@@ -114,7 +116,7 @@ class Served(Attempts[Answer], Generic[Answer]):
         self._failed, self._bad = STATUS[bad.kind].http, bad
         journal, way = self._worker.journal, self._way
         if journal is not None and self._note is None:
-            journal.refused(self._head, way, None if way is None else self._named(way), bad)
+            journal.refused(self._head, way, None if way is None else self._named(way), bad, drawn=self._drawn)
 
     def _count_failure(self, way: Way) -> None:
         if not self._head.synthetic:

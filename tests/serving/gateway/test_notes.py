@@ -13,15 +13,17 @@ from tritonclient.grpc import service_pb2 as pb
 
 from router.policy import WHOLE, Arm, Policy, Shadow
 from router.unit import FieldSource
+from serving.captured import Kind
 from serving.gateway.traceparent import context_in
 from serving.noted import Lost, Noted, Traced
+from tests.serving.gateway.callers import caller, lets_in
 from tests.serving.gateway.grpc.rig import Rig as GrpcRig
 from tests.serving.gateway.grpc.rig import request
 from tests.serving.gateway.grpc.rig import running as running_grpc
 from tests.serving.gateway.keeper import HeardKeeper, keeping
 from tests.serving.gateway.rig import Rig, eventually, running
 from tests.serving.gateway.upstream import CLOSES, HANGS, answers
-from tests.serving.gateway.wire import get, ok, post
+from tests.serving.gateway.wire import CHUNKED, chunks, get, ok, post
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -29,6 +31,7 @@ TRACED = f"traceparent: 00-{TRACE}-{PARENT}-01"
 UNTRACED = f"traceparent: 00-{TRACE}-{PARENT}-00"
 STATE = "tracestate: vendor=x"
 TRACING: dict[str, Any] = {"traces_per_s": 1e6}
+MARK = Noted(1.0, 0.0, "http", "infer", "mark")
 BUSY = answers(ok(b"{}", code="503 Service Unavailable"))
 CANARY = Policy(1, (Arm(2, WHOLE),))
 SHADOWED = Policy(1, (Arm(2, WHOLE),), shadows=(Shadow(3, salt="r1"),))
@@ -55,6 +58,16 @@ def told(request: Any) -> list[bytes]:  # noqa: ANN401
     return [*request.all("traceparent"), *request.all("tracestate")]
 
 
+async def nothing_but_a_mark(rig: Rig | GrpcRig, keeper: HeardKeeper) -> None:
+    """All that the worker has handed over by now has come, and it was nothing."""
+    await rig.rests()
+    capture = rig.worker.capture
+    assert capture is not None
+    capture.tell(Kind.NOTED, MARK.encode())
+    await eventually(lambda: MARK in keeper.noted)
+    assert keeper.noted == [MARK]
+
+
 async def the_one(keeper: HeardKeeper) -> Noted:
     """The only note that comes."""
     await eventually(lambda: keeper.noted)
@@ -73,8 +86,7 @@ async def test_without_tracing_what_callers_say_goes_on_untouched(tmp_path: Path
         answer = await rig.ask(post(headers=said))
         assert answer.code == 200
         assert told(rig.upstream.requests[0]) == [line.partition(": ")[2].encode() for line in said]
-        await rig.rests()
-    assert not keeper.noted
+        await nothing_but_a_mark(rig, keeper)
 
 
 async def test_without_tracing_metadata_goes_on_untouched(tmp_path: Path) -> None:
@@ -83,7 +95,7 @@ async def test_without_tracing_metadata_goes_on_untouched(tmp_path: Path) -> Non
         metadata = tuple((name, value) for name, _, value in (line.partition(": ") for line in (TRACED, STATE)))
         assert (await rig.infer(metadata=metadata)).code is grpc.StatusCode.OK
         assert {key: rig.triton.asked[0].metadata[key] for key, _ in metadata} == dict(metadata)
-    assert not keeper.noted
+        await nothing_but_a_mark(rig, keeper)
 
 
 @pytest.mark.parametrize("said", [[UNTRACED, STATE], []], ids=["the caller does not", "not drawn"])
@@ -92,7 +104,7 @@ async def test_what_nobody_traces_goes_on_untouched(tmp_path: Path, said: list[s
     async with noting(tmp_path, **TRACING, trace_share_ppm=WHOLE if said else 0) as (rig, keeper):
         await rig.ask(post(headers=said))
         assert told(rig.upstream.requests[0]) == [line.partition(": ")[2].encode() for line in said]
-    assert not keeper.noted
+        await nothing_but_a_mark(rig, keeper)
 
 
 async def test_a_traced_request_is_the_parent_of_what_the_model_does(tmp_path: Path) -> None:
@@ -296,6 +308,42 @@ async def test_what_a_client_gives_up_is_noted_as_given_up(tmp_path: Path) -> No
     assert (noted.status, noted.failed, [step.outcome for step in noted.steps]) == (0, False, ["cancelled"])
 
 
+async def test_a_generation_that_fails_is_told_as_a_failure(tmp_path: Path) -> None:
+    """Whatever its status: a model that says so in its answer has failed the client, with a note and without one."""
+    words = b'{"error":"There is no token 1."}'
+    said = [CHUNKED.replace(b"200 OK", b"400 Bad Request") + chunks(words), CHUNKED + chunks(words)]
+    async with noting(tmp_path, **TRACING) as (rig, keeper):
+        rig.upstream.script.extend(answers(one) for one in said for _ in range(2))
+        codes = [
+            (await rig.ask(post("/v2/models/m/generate", headers=head))).code for _ in said for head in ([], [TRACED])
+        ]
+        assert codes == [400, 400, 200, 200]
+        await eventually(lambda: len(keeper.noted) == 4)
+        state = rig.worker.routing.models["m"].stable.state
+        assert (state.requests, state.failed) == (4, 4)
+    assert [(one.failed, one.status) for one in keeper.noted] == [(True, 500)] * 4
+    assert [one.traced is not None for one in keeper.noted] == [False, True, False, True]
+
+
+async def test_a_model_that_gives_up_at_the_clients_deadline_has_failed(tmp_path: Path) -> None:
+    """There is no time to ask anybody else: its 504 is the client's, and a failure as it is over gRPC."""
+    async with noting(tmp_path) as (rig, keeper):
+        rig.upstream.usual = answers(ok(b"late", code="504 Gateway Timeout"))
+        assert (await rig.ask(post(headers=["sluice-timeout-ms: 99"]))).code == 504
+        noted = await the_one(keeper)
+        state = rig.worker.routing.models["m"].stable.state
+        assert (state.requests, state.failed) == (1, 1)
+    assert (noted.failed, noted.status) == (True, 504)
+
+
+async def test_what_is_not_offered_is_no_failure(tmp_path: Path) -> None:
+    """Nothing has failed, and whoever asks for it again and again fills no log."""
+    async with noting(tmp_path, access_ppm=WHOLE) as (rig, keeper):
+        assert (await rig.ask(get("/v2/trace/setting"), b"GET")).code == 501
+        noted = await the_one(keeper)
+    assert (noted.status, noted.access, noted.failed, noted.refused) == (501, True, False, "not-offered")
+
+
 # The access log.
 
 
@@ -325,6 +373,41 @@ async def test_a_long_answer_is_counted_in_full(tmp_path: Path) -> None:
 
 
 # What is lost.
+
+
+async def test_a_refused_request_over_the_bound_is_counted_once(tmp_path: Path) -> None:
+    """It was decided when it began that it is not traced: its refusal asks nobody again."""
+    async with noting(tmp_path, traces_per_s=0.001) as (rig, keeper):
+        rig.upstream.usual = CLOSES
+        for _ in range(2):
+            assert (await rig.ask(post(headers=[TRACED]))).code == 502
+        await eventually(lambda: len(keeper.noted) == 2)
+        assert rig.worker.notes_lost() == {"trace_rate": 1}
+    assert [one.traced is not None for one in keeper.noted] == [True, False]
+
+
+async def test_a_request_without_a_place_is_counted_once(tmp_path: Path) -> None:
+    """The same where the gateway is full."""
+    async with noting(tmp_path, traces_per_s=0.001, max_in_flight=0) as (rig, keeper):
+        for _ in range(2):
+            assert (await rig.ask(post(headers=[TRACED]))).code == 503
+        await eventually(lambda: len(keeper.noted) == 2)
+        assert rig.worker.notes_lost() == {"trace_rate": 1}
+    assert [one.traced is not None for one in keeper.noted] == [True, False]
+
+
+async def test_nobody_spends_traces_who_may_not_ask(tmp_path: Path) -> None:
+    """Strangers are refused without a span; they stand in the access log, and what is traced is left to callers."""
+    async with noting(tmp_path, traces_per_s=0.001, access_ppm=WHOLE) as (rig, keeper):
+        somebody = caller()
+        lets_in(rig.worker, somebody)
+        for _ in range(3):
+            assert (await rig.ask(post(headers=[TRACED]))).code == 401
+        assert (await rig.ask(post(headers=[TRACED, somebody.header]))).code == 200
+        await eventually(lambda: len(keeper.noted) == 4)
+        assert rig.worker.notes_lost() == {}
+    assert [one.traced is not None for one in keeper.noted] == [False, False, False, True]
+    assert all(one.access for one in keeper.noted)
 
 
 async def test_more_traces_than_may_be_are_counted(tmp_path: Path) -> None:
