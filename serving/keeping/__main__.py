@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import signal
 import sys
@@ -27,7 +28,12 @@ from serving.keeping.sampling import SampleSink
 from serving.keeping.sinks import Sink
 from serving.keeping.store import Store
 
+_log = logging.getLogger(__name__)
 _LAST_WRITE_S: Final = 0.5
+_NO_EXPORTER: Final = (
+    "no spans are sent (%s): tracing.endpoint is set, and this installation cannot send any; install "
+    "sluice-gateway[tracing], or build the image with its exporter (docs/tracing.md)"
+)
 
 
 def main() -> None:
@@ -48,7 +54,7 @@ async def run(config: KeeperConfig) -> None:
     Raises:
         OSError: the socket cannot be made, or the payload log's folder cannot.
         ValueError: the payload log's settings are none, or the rules of samples are not.
-        ImportError: spans are to be sent, and what sends them is not installed.
+        ImportError: payloads are to be kept, and what writes them is not installed.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -89,9 +95,12 @@ def _writers(config: KeeperConfig) -> Sequence[Writer]:
     if config.logs:
         writers.append(LineWriter(Path(config.logs), config.log_format, config.log_bytes))
     if config.traces:
-        from serving.keeping.spans import SpanWriter  # noqa: PLC0415 - brings OpenTelemetry, an extra
-
-        writers.append(SpanWriter(config.traces, config.gateway))
+        try:
+            from serving.keeping.spans import SpanWriter  # noqa: PLC0415 - brings OpenTelemetry, an extra
+        except ImportError as error:  # all else that a keeper does goes on
+            _log.error(_NO_EXPORTER, error)
+        else:
+            writers.append(SpanWriter(config.traces, config.gateway))
     return writers
 
 

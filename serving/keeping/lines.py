@@ -9,6 +9,8 @@ becomes `….log.1` in the place of the one before. What cannot be written is co
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import os
 from collections import Counter
@@ -137,8 +139,15 @@ def _append(path: Path, data: bytes, max_bytes: int) -> None:
     try:
         while data:
             data = data[os.write(opened, data) :]
-        full = os.fstat(opened).st_size >= max_bytes
+        if os.fstat(opened).st_size >= max_bytes:
+            _make_room(path, opened)
     finally:
         os.close(opened)
-    if full:
-        path.replace(path.with_suffix(".log.1"))
+
+
+def _make_room(path: Path, opened: int) -> None:
+    """Moves a full file away, unless another keeper has: what stands there now would take the full one's place."""
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed
+        if os.path.samestat(path.stat(), os.fstat(opened)):
+            path.replace(path.with_suffix(".log.1"))

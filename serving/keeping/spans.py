@@ -25,6 +25,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from requests import Session
 
+from serving.errors import Refusal
 from serving.noted import CopyNoted, Noted, Step, Traced
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class SpanWriter:
         self._spans = Spans(gateway)
         self._waiting: deque[Noted | CopyNoted] = deque()
         self._size = 0
+        self._going = 0  # spans that are being sent
         self._lost: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._closing = False
@@ -101,13 +103,18 @@ class SpanWriter:
         self._thread.join(_LAST_SEND_S)
         self._exporter.shutdown()
         self._thread.join(_LAST_SEND_S / 4)
+        with self._changed:
+            unsent = self._size + self._going
+        if unsent:
+            _log.error("%d spans were not sent before the end, and are lost", unsent)
 
     def _run(self) -> None:
         while batch := self._next():
             spans = [span for one in batch for span in self._spans.of(one)]
             sent = self._send(spans)
-            if not sent:
-                with self._changed:
+            with self._changed:
+                self._going = 0
+                if not sent:
                     self._lost["span_export"] += len(spans)
             self._say(sent=sent)
 
@@ -129,6 +136,7 @@ class SpanWriter:
                 batch.append(self._waiting.popleft())
                 spans += _size(batch[-1])
             self._size -= spans
+            self._going = spans
             return batch
 
     def _say(self, *, sent: bool) -> None:
@@ -174,7 +182,7 @@ class Spans:
         }  # fmt: skip
         if noted.synthetic:
             attributes["sluice.synthetic"] = True
-        failed = noted.status >= _SERVER_ERROR
+        failed = noted.status >= _SERVER_ERROR and noted.refused != Refusal.NOT_OFFERED.value
         status = Status(StatusCode.ERROR, noted.error or None) if failed else Status(StatusCode.UNSET)
         name = f"{noted.operation} {noted.model}".rstrip()
         return self._span(

@@ -58,6 +58,7 @@ class Collector:
         code: that messages are answered with; spans are kept where it is 200 alone.
         location: where a redirect leads.
         reads: while it is not set, no message is answered.
+        came: set once a message has come, answered or not.
     """
 
     url: str = ""
@@ -66,6 +67,7 @@ class Collector:
     code: int = 200
     location: str = ""
     reads: threading.Event = field(default_factory=threading.Event)
+    came: threading.Event = field(default_factory=threading.Event)
 
     def of(self, trace: str) -> list[Span]:
         """Those of one trace."""
@@ -90,6 +92,7 @@ def collecting() -> Iterator[Collector]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            collector.came.set()
             collector.reads.wait(60)
             collector.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             answer = ExportTraceServiceResponse().SerializeToString()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serving.keeping.lines import ACCESS, ERRORS, LineWriter
+from serving.keeping.lines import ACCESS, ERRORS, LineWriter, _append
 from serving.noted import CopyNoted, Noted, Step, Traced
 
 STEPS = (
@@ -89,6 +91,41 @@ async def test_a_full_file_makes_room(tmp_path: Path) -> None:
     assert kept == ["access.log", "access.log.1"]
     ids = [one["request_id"] for name in reversed(kept) for one in objects(tmp_path / name)]
     assert ids == ["r2", "r3", "r4"]
+
+
+async def test_a_full_file_that_another_keeper_has_moved_away_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found it full: what the second would move is the new file, and the full one would be gone."""
+    write, mine, theirs = os.write, b"mine" * 100, b"theirs" * 100
+
+    def writes(opened: int, data: bytes) -> int:
+        written = write(opened, data)
+        if data == mine:
+            _append(tmp_path / ACCESS, theirs, 400)
+            _append(tmp_path / ACCESS, b"new", 400)
+        return written
+
+    monkeypatch.setattr(os, "write", writes)
+    _append(tmp_path / ACCESS, mine, 400)
+    assert (tmp_path / "access.log.1").read_bytes() == mine + theirs
+    assert (tmp_path / ACCESS).read_bytes() == b"new"
+
+
+async def test_a_full_file_is_moved_away_by_one_keeper_alone(tmp_path: Path) -> None:
+    """While one is at it nobody else is; the next write makes room."""
+    writer = LineWriter(tmp_path, "json", 1)
+    (tmp_path / ACCESS).touch()
+    with (tmp_path / ACCESS).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writer.take(NOTED)
+        await writer.write()
+        assert names_in(tmp_path) == ["access.log"]
+    writer.take(NOTED)
+    await writer.write()
+    assert names_in(tmp_path) == ["access.log.1"]
+    assert len(objects(tmp_path / "access.log.1")) == 2
+    assert writer.lost() == {}
 
 
 async def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from serving.control.valkey import EmbeddedValkey
 from serving.diffs import diff_from, merged
 from serving.keeping.config import KeeperConfig
 from serving.keeping.store import Store
+from serving.noted import Noted, Traced
 from serving.pair_totals import pair_message_from
 from serving.store_keys import Keys
 from tests.serving.keeping.pairs import labels
@@ -127,3 +128,32 @@ def test_what_a_keeper_cannot_run_with_is_said_in_a_sentence(tmp_path: Path) -> 
         assert b"Traceback" not in ran.stderr
         assert b"password" not in ran.stderr
     assert "password" not in repr(KeeperConfig.from_json(line))
+
+
+def test_without_the_exporter_all_else_is_kept(tmp_path: Path) -> None:
+    """Spans are missing, and the log says so in a line; the access log is written."""
+    config = KeeperConfig("gw", str(tmp_path / "keeper"), traces="http://127.0.0.1:1", logs=str(tmp_path / "logs"))
+    block = (
+        "import runpy, sys; sys.modules['opentelemetry'] = None; "
+        "runpy.run_module('serving.keeping', run_name='__main__')"
+    )
+    with subprocess.Popen([sys.executable, "-c", block], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as keeper:
+        try:
+            assert keeper.stdin is not None
+            keeper.stdin.write(config.to_json().encode() + b"\n")
+            keeper.stdin.flush()
+            deadline_s = time.monotonic() + _WITHIN_S
+            while not Path(config.socket).is_socket() and keeper.poll() is None and time.monotonic() < deadline_s:
+                time.sleep(0.02)
+            with socket.socket(socket.AF_UNIX) as worker:
+                worker.connect(config.socket)
+                noted = Noted(1.0, 0.0, "http", "infer", "digits", access=True, traced=Traced(1, 2))
+                worker.sendall(framed(Kind.NOTED, noted.encode()))
+            keeper.send_signal(signal.SIGTERM)
+            _, said = keeper.communicate(timeout=_WITHIN_S)
+        finally:
+            keeper.kill()
+    assert keeper.returncode == 0, said.decode()
+    assert b"no spans are sent" in said
+    assert b"Traceback" not in said
+    assert "digits" in (tmp_path / "logs" / "access.log").read_text()

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from serving.keeping import spans
 from serving.keeping.spans import MOST_AT_ONCE, SpanWriter
 from serving.noted import CopyNoted, Noted, Step, Traced
 from tests.serving.collector import collecting
@@ -78,11 +79,13 @@ def test_a_request_that_failed_is_an_error_with_its_sentence() -> None:
         writer = SpanWriter(f"{collector.url}/v1/traces", "gw")
         writer.take(replace(NOTED, status=502, refused="broken-upstream", error="It broke off.", steps=()))
         writer.take(Noted(1.0, 0.0, "http", "infer", status=404, refused="unknown-model", error="No.", traced=TRACED))
-        until(lambda: len(collector.spans) == 2)
+        writer.take(replace(NOTED, status=501, refused="not-offered", error="Not here.", steps=()))
+        until(lambda: len(collector.spans) == 3)
         writer._finish()
-    failed, mistaken = collector.spans
+    failed, mistaken, not_offered = collector.spans
     assert (failed.error, failed.attributes["sluice.refused"]) == ("It broke off.", "broken-upstream")
     assert (mistaken.error, mistaken.name) == (None, "infer")
+    assert (not_offered.error, not_offered.attributes["sluice.status"]) == (None, 501)
     assert "sluice.model" not in mistaken.attributes
 
 
@@ -121,8 +124,9 @@ def test_the_queue_has_a_bound_and_nobody_waits_for_a_collector() -> None:
     assert len(collector.heads) == 1 + 3
 
 
-async def test_a_writer_that_ends_sends_what_it_has() -> None:
+async def test_a_writer_that_ends_sends_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """And takes nothing more."""
+    monkeypatch.setattr(spans, "_LAST_SEND_S", _WITHIN_S)
     with collecting() as collector:
         writer = SpanWriter(collector.url, "gw")
         for _ in range(10):
@@ -134,17 +138,19 @@ async def test_a_writer_that_ends_sends_what_it_has() -> None:
         assert writer.lost() == {"span_queue": 3}
 
 
-def test_a_collector_that_hangs_holds_up_no_end() -> None:
-    """The end does not wait for it; its thread is nobody's to wait for."""
+def test_a_collector_that_hangs_holds_up_no_end(caplog: pytest.LogCaptureFixture) -> None:
+    """The end does not wait for it, and says what was not sent; its thread is nobody's to wait for."""
     with collecting() as collector:
         collector.reads.clear()
         writer = SpanWriter(collector.url, "gw")
         writer.take(NOTED)
-        until(lambda: not writer._waiting)
+        assert collector.came.wait(_WITHIN_S)
+        writer.take_copy(COPIED)
         ends = threading.Thread(target=writer._finish)
         ends.start()
         ends.join(_WITHIN_S)
         assert not ends.is_alive()
+        assert "4 spans were not sent" in caplog.text
         collector.reads.set()
         writer._thread.join(_WITHIN_S)
 
