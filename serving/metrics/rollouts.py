@@ -131,7 +131,8 @@ ROLLOUTS: Final = (
         Kind.HISTOGRAM,
         ("changed",),
         "How long after an operator asked for a change (of a policy, of a rollout), or a rollout took a step by "
-        "itself, the last gateway ran it, since the control room began; without those that nobody waited for so long.",
+        "itself, the last gateway ran it, since the control room began; without those that nobody waited for so long. "
+        "A step is counted from its decision: waiting for its turn and being staged are part of it.",
         lambda facts: (((changed,), spread) for changed, spread in facts.propagated.items()),
     ),
     Figure(

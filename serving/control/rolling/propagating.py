@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 ACKNOWLEDGED: Final = "acknowledged"
 """What the ledger calls it."""
+MOST_COUNTED: Final = 16
+"""Steps that are waited for at once, to count them; rollbacks all are."""
 
 
 class Store(Gateways, Protocol):
@@ -71,13 +73,14 @@ class Propagation:
         _beside(self._wait(moved, said.at_s, began_s, published_s, fence), self._tasks)
 
     def count(self, moved: Moved, began_s: float) -> None:
-        """Waits likewise for a step that is no way back, and writes nothing of it.
+        """Waits likewise for a step that is no way back, and writes nothing of it; of many at once, for the first.
 
         Args:
             moved: the step, which was published.
             began_s: when it was decided, by the own clock.
         """
-        _beside(self._count(moved, began_s), self._counting)
+        if len(self._counting) < MOST_COUNTED:  # each of them asks the store again and again
+            _beside(self._count(moved, began_s), self._counting)
 
     @property
     def waits(self) -> bool:

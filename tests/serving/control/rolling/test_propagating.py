@@ -14,7 +14,7 @@ from router.phases import Phase
 from router.rollout import BY_ITSELF, Seen, fact
 from serving.control.publication import Answer, Beside
 from serving.control.rolling.moving import Moved
-from serving.control.rolling.propagating import Propagation
+from serving.control.rolling.propagating import MOST_COUNTED, Propagation
 from serving.control.rolling.spreads import NO_SPREAD
 from serving.leases import GatewayLease
 from serving.stream_counts import BOUNDS_S
@@ -77,3 +77,16 @@ async def test_a_step_that_a_gateway_never_takes_is_not_counted() -> None:
     propagation.count(moved, 0.0)
     await asyncio.gather(*propagation._counting)
     assert (propagation.stepped, store.noted) == (NO_SPREAD, [])
+
+
+async def test_so_many_steps_are_waited_for_at_once() -> None:
+    """Each asks the store again and again: what is over the bound is not counted, and there is room again later."""
+    propagation = Propagation(Late(), lambda: 0.0)
+    moved = Moved(rollout(), Answer(done=True, head=HEAD, members=frozenset({"g1"})), published=True)
+    for _ in range(MOST_COUNTED + 5):
+        propagation.count(moved, 0.0)
+    assert len(propagation._counting) == MOST_COUNTED
+    await propagation.close()
+    propagation.count(moved, 0.0)
+    assert len(propagation._counting) == 1
+    await propagation.close()
