@@ -116,6 +116,11 @@ def test_a_key_that_is_none() -> None:
     assert "'gateway'" in refusal(merged(VALUES, {"gateway": {"replicas": 3}}))
 
 
+def test_a_bound_that_would_trace_nothing() -> None:
+    """Whoever wants no traces names no collector; the gateway's settings refuse 0 as well."""
+    assert "requests_per_s" in refusal(merged(VALUES, {"settings": {"tracing": {"requests_per_s": 0}}}))
+
+
 @pytest.mark.parametrize("name", ["Big", "gateway", "control", "a-name-of-a-group-that-is-long", "9lives", "a_b"])
 def test_names_of_pools(name: str) -> None:
     """They become parts of names in Kubernetes, beside those that are taken."""
