@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from typing import Final
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from drift.asking import Encoders, Server
+from drift.asking import Encoders, Server, key_in
 from drift.errors import DriftError
 from drift.keys import DriftKeys
 from drift.metrics import registry_of
@@ -33,7 +32,6 @@ from registry.baselines import Baselines
 from registry.errors import RegistryError
 
 _LOG: Final = logging.getLogger(__name__)
-_KEY: Final = re.compile(r"[!-~]{1,8192}")
 REDIS_URL: Final = "SLUICE_REDIS__URL"
 """The variable with the store's address, where the file says none."""
 
@@ -100,28 +98,21 @@ def servers_of(installation: Installation) -> dict[str, Server]:
         DriftError: a file cannot be read, or holds no key.
     """
     drift, gateway = installation.drift, installation.gateway
-    found = {
-        one.name: Server(one.url, _key_in(one.key_file), ca_file=one.ca_file or "") for one in drift.encoders
-    }  # fmt: skip
     said = drift.sidecar
+    for file in (said.gateway_key_file, *(one.key_file for one in drift.encoders)):
+        if file is not None:
+            key_in(file)
+    found = {
+        one.name: Server(one.url, ca_file=one.ca_file or "", key_file=one.key_file or "") for one in drift.encoders
+    }  # fmt: skip
     if said.gateway_url is not None:
-        found[""] = Server(said.gateway_url, _key_in(said.gateway_key_file), "", said.gateway_ca_file or "", True)
+        found[""] = Server(
+            said.gateway_url, ca_file=said.gateway_ca_file or "", is_ours=True, key_file=said.gateway_key_file or ""
+        )  # fmt: skip
     elif gateway is not None:
         key = "" if gateway.key is None else gateway.key.get_secret_value()
         found[""] = Server(gateway.url, key, gateway.certificate or "", is_ours=True)
     return found
-
-
-def _key_in(file: str | None) -> str:
-    if file is None:
-        return ""
-    try:
-        key = Path(file).read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        raise DriftError(f"{file} holds no key that can be read: {error}.") from error
-    if not _KEY.fullmatch(key):
-        raise DriftError(f"{file} holds no key: it is one line without blanks.")
-    return key
 
 
 def _read(file: Path, environ: Mapping[str, str]) -> Installation:

@@ -2,8 +2,10 @@
 
 Time, bytes and requests under way are bounded for all encoders together. Requests to the installation's own gateway are
 marked synthetic, so that they are no samples and enter no verdict. An encoder that does not answer is `Unencoded`, and
-whoever asked decides when to ask again. One that answers other rows and fails on these is asked about them by halves,
-until the row is found that it fails on: that row has no embedding.
+whoever asked decides when to ask again. One that fails on some rows is asked about them by halves, until the row is
+found that it fails on. That row is to blame, and has no embedding, if the encoder answers another one right then: one
+that it answered before, or zeros. Where it never answered any, and refuses zeros too, nobody can tell: it does not
+answer, until the same row was refused so often that it is counted as missing, for others wait behind it.
 
 The room's one file that knows HTTP.
 """
@@ -11,6 +13,7 @@ The room's one file that knows HTTP.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import math
@@ -20,7 +23,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -48,6 +51,15 @@ _REFUSED: Final = frozenset({400, 413, 415, 422, 500})
 """What an encoder may answer because of the very rows that it was asked about."""
 _UNKNOWN: Final = frozenset({401, 403})
 _SOON: Final = frozenset({429, 502, 503, 504})
+_ONE_LINE: Final = re.compile(r"[!-~]{1,8192}")
+
+MOST_PASSES: Final = 10
+"""In which a row may be refused while nothing tells whether it is to blame; some three minutes of `inbox.PAUSES_S`."""
+_MOST_ENCODERS: Final = 256
+_MOST_DOUBTED: Final = 1_024
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,6 +72,7 @@ class Server:
         certificate: PEM file of the server's own certificate, which alone is trusted then, whatever name it is for.
         ca_file: PEM file of whom its certificate may come from; both empty for whom the system trusts.
         is_ours: whether it is a gateway of the installation, so that requests are marked synthetic.
+        key_file: that holds the key instead; read anew where the one that was shown does not let in.
     """
 
     url: str
@@ -67,13 +80,18 @@ class Server:
     certificate: str = ""
     ca_file: str = ""
     is_ours: bool = False
+    key_file: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
-        """What goes with each request."""
+        """What goes with each request.
+
+        Raises:
+            Unencoded: the key's file cannot be read, or holds none.
+        """
         said = {"accept-encoding": "identity"}
-        if self.key:
-            said["authorization"] = f"Bearer {self.key}"
+        if key := key_in(self.key_file) if self.key_file else self.key:
+            said["authorization"] = f"Bearer {key}"
         return {**said, "sluice-synthetic": "1"} if self.is_ours else said
 
     def context(self) -> ssl.SSLContext | bool:
@@ -95,6 +113,21 @@ class Server:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.check_hostname = False
         return context
+
+
+def key_in(file: str) -> str:
+    """The key in this file.
+
+    Raises:
+        Unencoded: it cannot be read, or holds none.
+    """
+    try:
+        key = Path(file).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise Unencoded(f"{file} holds no key that can be read: {error}.") from error
+    if not _ONE_LINE.fullmatch(key):
+        raise Unencoded(f"{file} holds no key: it is one line without blanks.")
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +162,11 @@ class _Pass:
     """One time that rows are encoded.
 
     Attributes:
-        answered: whether any request was answered well, so that one which is not must be the rows.
         refused: rows that have no embedding though they were sent.
+        said: why.
+        out: the embeddings so far.
     """
 
-    answered: bool = False
     refused: int = 0
     said: str = ""
     out: Embedding = field(default_factory=lambda: np.empty((0, 0), np.float32))
@@ -155,6 +188,8 @@ class Encoders:
         self._room = asyncio.Semaphore(at_once)
         self._timeout_s = timeout_s
         self._clients: dict[str, httpx.AsyncClient] = {}
+        self._answered: dict[Encoder, NDArray[Any]] = {}  # a row of each
+        self._doubted: dict[tuple[Encoder, bytes], int] = {}  # passes that failed on a row
 
     async def __aenter__(self) -> Self:
         return self
@@ -240,25 +275,42 @@ class Encoders:
         except Unfit as error:
             raise Unencoded(error.sentence) from error
         except _Refused as error:
-            if not found.answered:
-                await self._see(encoder, error)
-                found.answered = True
             if len(at) == 1:
+                await self._blame(encoder, rows[at], error)
                 found.refused, found.said = found.refused + 1, str(error)
                 return
             half = len(at) // 2
             await self._part(encoder, rows, at[:half], found)
             await self._part(encoder, rows, at[half:], found)
             return
-        found.answered = True
+        self._know(encoder, rows[at[:1]])
         found.out[at] = values.reshape(len(at), encoder.width)
 
-    async def _see(self, encoder: Encoder, refusal: _Refused) -> None:
-        """Whether it answers anything: a crashed one refuses all rows, and none of them is to blame."""
+    async def _blame(self, encoder: Encoder, row: NDArray[Any], refusal: _Refused) -> None:
+        """Passes where it is the row: a crashed encoder refuses all of them, at any moment, and none is to blame."""
+        known = self._answered.get(encoder)
+        probe = zeros(encoder) if known is None else known
         try:
-            await self._answer(encoder, zeros(encoder))
+            await self._answer(encoder, probe)
         except _Refused:
-            raise Unencoded(f"{encoder} answers nothing: {refusal}") from None
+            if known is None and encoder in self._answered:  # meanwhile, some other row
+                await self._blame(encoder, row, refusal)
+            elif known is not None or not self._is_given_up(encoder, row):
+                raise Unencoded(f"{encoder} answers nothing: {refusal}") from None
+        else:
+            self._know(encoder, probe)
+
+    def _is_given_up(self, encoder: Encoder, row: NDArray[Any]) -> bool:
+        """Whether that row was refused often enough, this time counted."""
+        doubted = encoder, hashlib.sha256(tensor_of(encoder.takes, encoder.datatype, row).data).digest()
+        passes = self._doubted.pop(doubted, 0) + 1
+        _put(self._doubted, doubted, passes, _MOST_DOUBTED)
+        return passes >= MOST_PASSES
+
+    def _know(self, encoder: Encoder, row: NDArray[Any]) -> None:
+        """That it answers this row."""
+        self._answered.pop(encoder, None)
+        _put(self._answered, encoder, row, _MOST_ENCODERS)
 
     async def _answer(self, encoder: Encoder, rows: NDArray[Any]) -> tuple[str, tuple[int, ...], NDArray[np.float32]]:
         """Datatype, shape and values of its output."""
@@ -292,14 +344,17 @@ class Encoders:
         where = self._servers.get(server)
         if where is None:
             raise Unencoded(*_nowhere(server))
+        client: httpx.AsyncClient | None = None
         try:
             async with self._room, asyncio.timeout(self._timeout_s):
                 client = self._client(server, where)
                 async with client.stream(method, path, **said) as answer:
                     yield answer
+                if answer.status_code in _UNKNOWN and where.key_file:
+                    await self._forget(server, client)  # the file may hold another key by now
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
-            if isinstance(error, httpx.ConnectError) and where.certificate:
-                await self._forget(server)  # the file may hold another one by now
+            if isinstance(error, httpx.ConnectError) and (where.certificate or where.ca_file):
+                await self._forget(server, client)  # and these others
             words = str(error) or type(error).__name__
             raise Unencoded(f"{_place(server)} does not answer: {words}.") from error
 
@@ -311,9 +366,18 @@ class Encoders:
             )  # fmt: skip
         return self._clients[server]
 
-    async def _forget(self, server: str) -> None:
-        if (client := self._clients.pop(server, None)) is not None:
+    async def _forget(self, server: str, client: httpx.AsyncClient | None) -> None:
+        """Unless somebody has made another one already."""
+        if client is not None and self._clients.get(server) is client:
+            del self._clients[server]
             await client.aclose()
+
+
+def _put(kept: dict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
+    """As the newest of so many."""
+    kept[key] = value
+    if len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 def _nowhere(server: str) -> tuple[str, str]:

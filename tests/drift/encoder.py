@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import struct
 import threading
 import time
@@ -47,6 +48,8 @@ class EncoderServer:
         binary: whether it takes tensors as bytes.
         status: of every answer to rows; 200 for embeddings.
         raw: in place of an answer to rows.
+        well_for: requests about rows that it still does well; of any others it answers 500. None for all.
+        refuses_zeros: whether it fails on rows that are all zero.
         hangs_s: before each answer.
         key: that is asked for; empty for none.
         asked: rows of each request that was answered well.
@@ -63,6 +66,8 @@ class EncoderServer:
     binary: bool = True
     status: int = 200
     raw: bytes | None = None
+    well_for: int | None = None
+    refuses_zeros: bool = False
     hangs_s: float = 0.0
     key: str = ""
     asked: list[int] = field(default_factory=list)
@@ -91,12 +96,8 @@ class EncoderServer:
         head = len(body) if length is None else int(length)
         said = json.loads(body[:head])["inputs"][0]
         rows = _values(said, body[head:])
-        if self.most is not None and len(rows) > max(self.most, 1):
-            return 400, _error(f"inference request batch-size must be <= {self.most}"), 0
-        if self.datatype != "BYTES" and (rows.astype(np.float64) >= POISON).any():
-            return 500, _error("in ensemble, CUDA error: something broke"), 0
-        if self.status != 200:
-            return self.status, _error("it is not well"), 0
+        if (refusal := self._refusal(rows)) is not None:
+            return refusal[0], _error(refusal[1]), 0
         if self.raw is not None:
             return 200, self.raw, 0
         made = embedded_texts(rows) if self.datatype == "BYTES" else embedded(rows)
@@ -108,6 +109,21 @@ class EncoderServer:
         output["parameters"] = {"binary_data_size": made.nbytes}
         answer = json.dumps({"model_name": "embedder", "outputs": [output]}).encode()
         return 200, answer + made.tobytes(), len(answer)
+
+    def _refusal(self, rows: NDArray[Any]) -> tuple[int, str] | None:
+        """Status and words."""
+        values = np.zeros((len(rows), 1)) if self.datatype == "BYTES" else rows.reshape(len(rows), -1)
+        if self.most is not None and len(rows) > max(self.most, 1):
+            return 400, f"inference request batch-size must be <= {self.most}"
+        if (values >= POISON).any():
+            return 500, "in ensemble, CUDA error: something broke"
+        if self.refuses_zeros and not values.any(axis=1).all():
+            return 400, "a picture of nothing"
+        with self.lock:
+            self.well_for = None if self.well_for is None else self.well_for - 1
+            if self.well_for is not None and self.well_for < 0:
+                return 500, "in ensemble, CUDA error: it is lost"
+        return None if self.status == 200 else (self.status, "it is not well")
 
 
 def _values(said: Mapping[str, Any], raw: bytes) -> NDArray[Any]:
@@ -131,8 +147,11 @@ def _error(words: str) -> bytes:
 
 
 @contextmanager
-def encoder_server(**said: Any) -> Iterator[EncoderServer]:  # noqa: ANN401 - its attributes
-    """One for as long as the block lasts."""
+def encoder_server(
+    tls: ssl.SSLContext | None = None,
+    **said: Any,  # noqa: ANN401 - its attributes
+) -> Iterator[EncoderServer]:
+    """One for as long as the block lasts; in the clear where no TLS is given."""
     there = EncoderServer(**said)
 
     class Handler(BaseHTTPRequestHandler):
@@ -176,7 +195,9 @@ def encoder_server(**said: Any) -> Iterator[EncoderServer]:  # noqa: ANN401 - it
             """Callers that give up are part of the tests."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    there.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    there.url = f"http{'' if tls is None else 's'}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

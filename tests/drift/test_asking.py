@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from drift.asking import AT_ONCE, Asked, Encoders, Server
+from drift.asking import AT_ONCE, MOST_PASSES, Asked, Encoders, Server
 from drift.encoding import Encoder
 from drift.errors import Unencoded, Unfit
 from tests.drift.encoder import POISON, WIDTH, EncoderServer, embedded, encoder_server
+from tests.serving.certificates import Authority
 
 ENCODER = Encoder("image", (4, 4), "embedder", 3, "", "image", "FP32", (4, 4), "embedding", WIDTH)
 
@@ -81,6 +83,50 @@ async def test_one_row_that_it_fails_on_is_no_encoder_that_is_away(there: Encode
         assert np.isnan(await encoders.rows(ENCODER, rows)).all()
 
 
+@pytest.mark.parametrize("well_for", [0, 1, 3, 7])
+async def test_an_encoder_that_dies_in_the_middle_makes_no_row_missing(there: EncoderServer, well_for: int) -> None:
+    """However many it has answered: all are asked again, and have their embeddings then."""
+    rows = images(600)
+    there.well_for = well_for
+    async with asking(there) as encoders:
+        for _ in range(MOST_PASSES + 1):
+            with pytest.raises(Unencoded, match="embedder version 3 answers nothing: 500, in ensemble, CUDA error"):
+                await encoders.rows(ENCODER, rows)
+        there.well_for = None
+        assert not np.isnan(await encoders.rows(ENCODER, rows)).any()
+
+
+async def test_one_that_died_after_it_was_well_is_waited_for_however_long(there: EncoderServer) -> None:
+    """What it answered once it would answer now."""
+    async with asking(there) as encoders:
+        await encoders.rows(ENCODER, images(5))
+        there.status, there.refuses_zeros = 500, True
+        for _ in range(MOST_PASSES + 1):
+            with pytest.raises(Unencoded, match="answers nothing"):
+                await encoders.rows(ENCODER, images(1, seed=2))
+
+
+async def test_a_row_is_found_by_an_encoder_that_refuses_zeros(there: EncoderServer) -> None:
+    """By what it has answered before, though now nothing else is asked."""
+    there.refuses_zeros = True
+    async with asking(there) as encoders:
+        await encoders.rows(ENCODER, images(5))
+        assert np.isnan(await encoders.rows(ENCODER, np.full((1, 4, 4), POISON, np.float32))).all()
+
+
+async def test_no_row_stops_an_encoder_for_good(there: EncoderServer) -> None:
+    """The first one ever, and zeros are refused as well: it is missing in the end, and the others are encoded."""
+    there.refuses_zeros = True
+    rows = images(3)
+    rows[0, 1, 1] = POISON
+    async with asking(there) as encoders:
+        for _ in range(MOST_PASSES - 1):
+            with pytest.raises(Unencoded, match="answers nothing"):
+                await encoders.rows(ENCODER, rows)
+        found = await encoders.rows(ENCODER, rows)
+    assert np.isnan(found).all(axis=1).tolist() == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -136,6 +182,41 @@ async def test_it_is_asked_with_a_key_that_is_shown_to_nobody_else(there: Encode
     async with Encoders({"": Server(there.url, certificate=str(tmp_path / "none"))}) as encoders:
         with pytest.raises(Unencoded, match="holds no certificate that can be read"):
             await encoders.rows(ENCODER, images(5))
+
+
+async def test_a_key_that_was_changed_is_read_anew(there: EncoderServer, tmp_path: Path) -> None:
+    """From its file, once the old one does not let in; a file that is gone is a sentence."""
+    file = tmp_path / "key"
+    file.write_text("old\n", encoding="ascii")
+    there.key = "old"
+    async with Encoders({"": Server(there.url, key_file=str(file))}) as encoders:
+        await encoders.rows(ENCODER, images(5))
+        there.key = "new"
+        with pytest.raises(Unencoded, match="does not let in"):
+            await encoders.rows(ENCODER, images(5))
+        file.write_text("new\n", encoding="ascii")
+        assert len(await encoders.rows(ENCODER, images(5))) == 5
+        there.key = "newer"
+        with pytest.raises(Unencoded, match="does not let in"):
+            await encoders.rows(ENCODER, images(5))
+        file.unlink()
+        with pytest.raises(Unencoded, match="holds no key that can be read"):
+            await encoders.rows(ENCODER, images(5))
+
+
+async def test_an_authority_that_was_changed_is_read_anew(tmp_path: Path) -> None:
+    """From its file, once the server's certificate comes from another."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    old, new = (Authority(tmp_path / name).issue() for name in ("old", "new"))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(new.certificate, new.key)
+    with encoder_server(tls) as there:
+        async with Encoders({"": Server(there.url, ca_file=str(old.authority))}) as encoders:
+            with pytest.raises(Unencoded, match="certificate verify failed"):
+                await encoders.rows(ENCODER, images(5))
+            old.authority.write_bytes(new.authority.read_bytes())
+            assert len(await encoders.rows(ENCODER, images(5))) == 5
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_the_sidecar_is_told_what_it_understands(case: str, tmp_path: Path, monk
     )
     assert {str(Path(file).parent) for file in files if file is not None} <= mounts
     assert (told.redis_ca_file is not None) == ("ssl_ca_certs" in told.store_url)
-    monkeypatch.setattr(sidecar, "_key_in", lambda file: "" if file is None else "a key")
+    monkeypatch.setattr(sidecar, "key_in", lambda _: "a key")
     gateway = sidecar.servers_of(told)[""]
     has_tls = bool(settings_of(case).tls.certificate)
     assert gateway.is_ours
