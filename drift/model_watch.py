@@ -29,7 +29,7 @@ from drift.status import Samples, Status
 from drift.store import Entry, VersionStep
 from drift.watched import NOT_FOLDED, Unwatched, Watched, nothing_known
 from registry.baselines import BaselineRecord
-from registry.errors import RegistryError, StoreUnavailable
+from registry.errors import RegistryError, StoreDamaged, StoreUnavailable
 
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 32
@@ -110,6 +110,8 @@ class ModelWatch:
         self._read: list[str] = []
         self._stored_s = 0.0
         self._pruned_s = 0.0
+        self._unread: set[int] = set()
+        self._unread_s = 0.0
         self._gone: frozenset[int] = frozenset()
         self._pause_s = 0.0
         self._told: list[Finding] = []
@@ -214,14 +216,24 @@ class ModelWatch:
             raise Deleted
 
     async def _renew(self, records: Mapping[int, BaselineRecord], now_s: float) -> None:
-        """Has each version held against the baseline that it has now, if need be against one that it has learned."""
+        """Has each version held against the baseline that it has now, if need be against one that it has learned.
+
+        One that could not be had is looked for again now and then: brought once more, it has the same digest.
+        """
+        again = self._sought(now_s)
         for number, version in list(self.versions.items()):
             if isinstance(version, Unwatched) and version.is_ready and number not in self._learnings:
                 self._learnings[number] = asyncio.create_task(self._learn(number, version, now_s))
             record = records.get(number)
-            if version.digest != ("" if record is None else record.digest):
+            if version.digest != ("" if record is None else record.digest) or number in again:
                 await self._save(now_s)
                 self.versions[number] = await self._loaded(number, record)
+
+    def _sought(self, now_s: float) -> Collection[int]:
+        if 0 <= now_s - self._unread_s < _PRUNE_S:
+            return ()
+        found, self._unread, self._unread_s = self._unread, set(), now_s
+        return found
 
     async def _loaded(self, number: int, record: BaselineRecord | None) -> Version:
         fields = dict(await self._store.state(self.model, number))
@@ -231,9 +243,11 @@ class ModelWatch:
             found, blob = await self._kept.read(self.model, number)
             baseline = await asyncio.to_thread(baselines.read, blob)
             return await asyncio.to_thread(Watched, baseline, self._settings, fields, found.digest)
-        except StoreUnavailable:
-            raise
         except (*NOT_FOLDED, RegistryError) as error:
+            if _is_away(error):
+                raise
+            if isinstance(error, RegistryError):
+                self._unread.add(number)
             why = f"its baseline cannot be used. {_in_words(error)}"
             return Unwatched(self.model, number, self._settings, fields, why, record.digest)
 
@@ -349,14 +363,20 @@ class ModelWatch:
                 self.model, number, made.blob, rows=made.inputs.sketch.rows, learned=True, made_at_s=now_s,
                 who=f"drift sidecar {self.sidecar}", why="learned from live requests", elsewhere=True,
             )  # fmt: skip
-        except (StoreUnavailable, Unavailable) as error:
-            _LOG.warning("a baseline of %s version %d waits to be learned: %s", self.model, number, error)
         except (*NOT_FOLDED, RegistryError) as error:
-            version.refuse(_in_words(error))
+            if _is_away(error):
+                _LOG.warning("a baseline of %s version %d waits to be learned: %s", self.model, number, error)
+            else:
+                version.refuse(_in_words(error))
         else:
             version.rest()
         finally:
             self._learnings.pop(number, None)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether waiting helps: what a store has lost does not come back by that."""
+    return isinstance(error, StoreUnavailable | Unavailable) and not isinstance(error, StoreDamaged)
 
 
 def _in_words(error: Exception) -> str:

@@ -60,6 +60,7 @@ class BaselineStore(RedisStore):
         super().__init__(url, errors, timeout_s)
         self.keys = keys
         self._told_unreadable: set[str] = set()
+        self._told_odd: set[str] = set()
 
     async def keep_baseline(self, record: BaselineRecord, blob: bytes, entry: AuditEntry) -> Kept:
         """Keeps it in the place of the one that is there, unless the version was deleted."""
@@ -115,15 +116,44 @@ class BaselineStore(RedisStore):
         return found
 
     async def numbers(self, model: ModelName) -> Numbers:
-        """Numbers of versions that are there, and of those that were deleted."""
+        """Numbers of versions that are there, and of those that were deleted.
+
+        One whose state cannot be read is there: what is known of it elsewhere must not go by mistake.
+        """
         async with self._boundary():
             said = await reply(self._redis.hgetall(self.keys.of(model, "states")))
-            found = {VersionNumber(int(number)): decode_standing(text.decode()) for number, text in said.items()}
-        gone = frozenset(number for number, standing in found.items() if standing.state is State.GONE)
-        return Numbers(frozenset(found) - gone, gone)
+        there, gone = set[VersionNumber](), set[VersionNumber]()
+        for field, text in said.items():
+            if (number := _number(field)) is None:
+                self._tell_odd(model, field, "it is no version's number")
+            else:
+                (gone if self._is_gone(model, field, text) else there).add(number)
+        return Numbers(frozenset(there), frozenset(gone))
+
+    def _is_gone(self, model: ModelName, field: bytes, text: bytes) -> bool:
+        try:
+            return decode_standing(text.decode()).state is State.GONE
+        except ValueError as error:
+            self._tell_odd(model, field, error)
+            return False
+
+    def _tell_odd(self, model: ModelName, field: bytes, why: object) -> None:
+        """Once."""
+        name = f"{model}/{field.decode(errors='replace')}"
+        if name not in self._told_odd:
+            self._told_odd.add(name)
+            _LOG.error("the state of %.200s cannot be read, so it is none that was deleted: %.200s", name, why)
 
     async def baseline_blob(self, model: ModelName, number: VersionNumber) -> bytes | None:
         """The bytes that are kept; None where there are none."""
         async with self._boundary():
             blob: bytes | None = await reply(self._redis.hget(self.keys.of(model, "baselines"), str(int(number))))
             return blob
+
+
+def _number(field: bytes) -> VersionNumber | None:
+    """The version's number; None where it is none."""
+    try:
+        return VersionNumber(int(field))
+    except (ValueError, RegistryError):
+        return None

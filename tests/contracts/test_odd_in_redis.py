@@ -18,6 +18,7 @@ from serving.control.api.drift_shapes import status_out
 from serving.control.store import Store, connect
 from serving.control.valkey import EmbeddedValkey
 from tests.contracts.test_baselines_in_store import kept, registered
+from tests.registry.made import DIGITS
 from tests.serving.drifting import FINDING, STATUS
 
 
@@ -59,6 +60,22 @@ async def test_a_status_with_an_odd_member_is_said_to_be_odd(store: Store, odd: 
     assert all("cannot be read" in one.sentence for one in found if one != STATUS)
     shown = [status_out(one).model_dump_json() for one in found]
     assert len(shown) == 9
+
+
+@pytest.mark.parametrize("odd", [b"", b"\xff", b"dead 1", b"gone", b"gone x"])
+async def test_a_state_that_nobody_can_read_is_none_of_a_deleted_version(
+    registry: RegistryStore, odd: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It counts as there, said once; so nothing goes by mistake, and the others' numbers are known."""
+    for value in (1, 2):
+        await registered(registry, value)
+    states = registry.keys.of(DIGITS, "states")
+    await registry._redis.hset(states, mapping={"2": odd, "3": "gone 4", "0": "gone 5", "x": "gone 6"})
+    baselines = Baselines(registry)
+    for _ in range(2):
+        assert await baselines.numbers("digits") == (frozenset({1, 2}), frozenset({3}))
+    assert caplog.text.count("the state of digits/2 cannot be read") == 1
+    assert caplog.text.count("it is no version's number") == 2
 
 
 @pytest.mark.parametrize(

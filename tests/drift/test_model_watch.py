@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
+from drift import learning
 from drift.baseline import Baseline
 from drift.model_watch import Held, Lost, ModelWatch
 from drift.progress import Course
@@ -17,7 +19,8 @@ from drift.settings import WatchSettings
 from drift.status import WindowSeen
 from drift.store import VersionStep
 from drift.window import read as window_read
-from registry.models import VersionNumber
+from registry.errors import StoreDamaged
+from registry.models import ModelName, VersionNumber
 from tests.drift import samples
 from tests.drift.live import (
     LEASE_MS,
@@ -255,6 +258,30 @@ async def test_a_baseline_that_meets_a_defect_is_a_sentence(
     assert here.status(1).rows == 50
 
 
+async def test_a_baseline_whose_bytes_are_lost_is_a_sentence(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are watched, and so is it once the same bytes are there again."""
+    await here.bring(dataclasses.replace(samples.baseline(), version=VersionNumber(2)).blob, version=2)
+    there = here.registry.baseline_blob
+
+    async def lost(model: ModelName, number: VersionNumber) -> bytes | None:
+        return None if number == 2 else await there(model, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.registry, "baseline_blob", lost)
+        here.keeper.write(request(0, 1_000.0, version=2), request(1, 1_000.0))
+        watch = await drained(here, await held(here))
+        words = "Not watched: its baseline cannot be used. The store has lost the bytes of"
+        assert here.status(2).sentence.startswith(words)
+        assert here.status(1).rows == 50
+        await drained(here, watch, 1_100.0)
+        assert here.status(2).sentence.startswith(words)
+    here.keeper.write(request(2, 1_002.0, version=2))
+    await drained(here, watch, 1_200.0)
+    assert here.status(2).rows == 50
+
+
 async def test_a_new_baseline_begins_anew(here: Installation) -> None:
     """What was known by the old one is gone, and its window under way with it."""
     calm(here, 5)
@@ -303,6 +330,32 @@ async def test_a_defect_that_learning_meets_is_said_once(here: Installation, mon
     calm(here, 41)
     await _learned(here, await drained(here, await held(here)))
     assert here.status().sentence.startswith("Not watched: no baseline could be learned. It is odd: IndexError")
+
+
+async def test_a_damaged_registry_is_said_once_and_learning_is_not_begun_again(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was learned cannot be kept, and waiting does not help."""
+    learned, times = learning.learned, []
+
+    def counted(*said: Any) -> Baseline:  # noqa: ANN401 - passed on
+        times.append(1)
+        return learned(*said)
+
+    async def damaged(*_: object) -> None:
+        raise StoreDamaged("The store holds what this release cannot read.")
+
+    monkeypatch.setattr("drift.learning.learned", counted)
+    monkeypatch.setattr(here.registry, "keep_baseline", damaged)
+    here.settings = settings_of(learn_rows=2_000)
+    await here.kept.drop(MODEL, 1, who="test")
+    calm(here, 42)
+    watch = await drained(here, await held(here))
+    await _learned(here, watch)
+    for _ in range(3):
+        await watch.tick(await records(here), 1_000.0)
+    assert here.status().sentence.startswith("Not watched: no baseline could be learned. The store holds what")
+    assert len(times) == 1
 
 
 async def test_what_nothing_can_be_learned_of_is_said(here: Installation) -> None:
