@@ -104,10 +104,8 @@ class _Seen(NamedTuple):
     numeric: int
 
     def part(self, at: _Places) -> Part:
-        """These rows, which are few."""
-        rows = self.rows.part(at)
-        sums = np.zeros(0, np.int64) if self.projection is None else self.projection.sums(rows)
-        return Part(self.binning.sketch(rows), sums)
+        """These rows, which may be all of a large reference's day."""
+        return Part(self.binning.sketch(self.rows.part(at)), self.sums(at))
 
     def counted(self, at: _Places) -> Part:
         """These rows' counts without sums, which take longer."""
@@ -115,7 +113,7 @@ class _Seen(NamedTuple):
         return Part(self.binning.sketch(self.rows.part(at)), sums)
 
     def sums(self, at: _Places) -> NDArray[np.int64]:
-        """Of the projection's parts over these rows, which are many."""
+        """Of the projection's parts over these rows, so many at once."""
         if self.projection is None:
             return np.zeros(0, np.int64)
         total, rows = np.zeros(PARTS, np.int64), self.rows.part(at)

@@ -149,9 +149,10 @@ def cuts(clock: Clock, read: Read, size: int, features: int) -> Iterator[Strata]
         features: of a row.
     """
     days, hours = read
-    seen = np.zeros((int(days.max() - days.min()) + 1, 24), np.int64)
-    np.add.at(seen, (days - days.min(), hours % 24), 1)
-    weekdays = (days.min() + np.arange(len(seen)) + _FIRST_WEEKDAY) % 7
+    there, row_of = np.unique(days, return_inverse=True)  # few, though one row's date may be of the year 9999
+    seen = np.zeros((len(there), 24), np.int64)
+    np.add.at(seen, (row_of.reshape(days.shape), hours % 24), 1)
+    weekdays = (there + _FIRST_WEEKDAY) % 7
     least = fewest_rows(len(days), size, features)
     for kind in _KINDS:
         groups = [_blocks(seen[(weekdays >= first) & (weekdays < end)], least) for first, end in kind]
@@ -169,7 +170,7 @@ def _blocks(seen: Whole, least: int) -> list[int]:
     """The hours at which blocks begin; what is left at the end belongs to the last one. None where one takes more.
 
     Args:
-        seen: rows of each hour of each day, shape (days, 24).
+        seen: rows of each hour of each day that has any, shape (days, 24).
         least: rows that a block has.
     """
     begins, begin = [], 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from drift import baseline as baselines
 from drift import window as windows
@@ -18,6 +19,8 @@ from drift.detectors.multivariate import Multivariate
 from drift.detectors.univariate import Univariate
 from drift.errors import Damaged, Unfit
 from drift.packing import unpack
+from drift.projection import Projection
+from drift.schema import Rows
 from drift.side import Part
 from drift.sketches import Sketch
 from drift.tables import Table
@@ -149,6 +152,20 @@ def test_all_parts_as_they_are_make_the_whole() -> None:
     assert np.allclose(whole.reference.shares, side.whole.reference.shares)
     assert np.allclose(whole.mean, side.whole.mean)
     assert whole.reference.rows == pytest.approx(side.sketch.rows)
+
+
+def test_no_more_rows_are_projected_at_once_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many a stratum has of one day: their angles would take gigabytes."""
+    seen, sums = [], Projection.sums
+
+    def counted(self: Projection, rows: Rows) -> NDArray[np.int64]:
+        seen.append(len(rows))
+        return sums(self, rows)
+
+    monkeypatch.setattr("drift.measuring._AT_ONCE", 25)
+    monkeypatch.setattr(Projection, "sums", counted)
+    made(_order(strata=True), hours.reference(np.random.default_rng(1), days=6), None, 0.0)
+    assert max(seen) == 25
 
 
 def test_rows_that_are_kept_are_known_by_their_hours() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -67,6 +68,21 @@ def test_every_part_of_a_cut_week_has_days_and_rows_enough(
         kinds = len(np.unique(strata.of_hour.reshape(7, 24), axis=0))
         assert kinds > before
         before = kinds
+
+
+def test_a_day_far_off_takes_no_more_than_its_rows() -> None:
+    """Of the year 9999: the days between are not counted, and the week is cut as it was."""
+    at_s = _moments(1, 21, 500)
+    far = Clock().read(np.append(at_s, 253_000_000_000.0))
+    tracemalloc.start()
+    try:
+        found = list(cuts(Clock(), far, 20, 3))
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    usual = list(cuts(Clock(), Clock().read(at_s), 20, 3))
+    assert len(found) == len(usual) == 2
+    assert [one.of_hour.tolist() for one in found] == [one.of_hour.tolist() for one in usual]
 
 
 def test_the_more_rows_the_narrower_the_parts() -> None:
