@@ -90,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = json.dumps(report.plain(soak, found), indent=2, allow_nan=False)
         file.with_suffix(".json").write_text(f"{said}\n", encoding="utf-8")
     except _COULD_NOT as error:
-        _say(f"error: {error or repr(error)}")
+        said = "" if isinstance(error, KeyError) else str(error)  # which is but the key
+        _say(f"error: {said or repr(error)}")
         return _NOT_RUN
     for one in found:
         _say(f"{'ok  ' if one.good else 'FAIL'} {one.name}: {one.value}")
