@@ -19,7 +19,7 @@ DRIFT_DATA := $(VENV)/data/nannyml-0.13.1-py3-none-any.whl
 # Hundreds of processes are started by the tests: none of them should compile our modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-slow test-thorough test-nodes conformance fuzz bench bench-scale proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow proof-soak helm-check proof-drift metrics-files check audit clean
+.PHONY: help demo test test-slow test-thorough test-long test-nodes conformance fuzz bench bench-scale proof-flips proof-rollouts proof-rollback proof-access proof-listing proof-verdicts proof-shadow proof-soak helm-check proof-drift metrics-files check audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,9 @@ test-slow: $(INSTALLED) $(DRIFT_DATA) ## the tests that take minutes: faults und
 
 test-thorough: $(INSTALLED) ## properties on all of their examples; `make test` draws fewer
 	@$(VENV)/bin/pytest -m "hypothesis and not slow and not alone" --hypothesis-profile=thorough $(BESIDE) $(ARGS)
+
+test-long: $(INSTALLED) ## small runs of the proofs that do not fit into a change's time: verdicts in simulation, the soak
+	@$(VENV)/bin/pytest -m long $(ARGS)
 
 test-nodes: $(INSTALLED) ## the chart's own containers on six Ray nodes of this machine, some of which are lost (takes root; beyond CI's time)
 	@$(VENV)/bin/pytest -m nodes $(ARGS)

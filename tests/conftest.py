@@ -55,8 +55,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
 
 _TOGETHER = ("tests/e2e/", "tests/serving/control/importing/")
 """What starts Ray runs one by one; and tests that ask one MLflow server run where it is."""
-_BY_FILE = "tests/e2e/fidelity/"
-"""It starts a Triton, and no Ray."""
+_BY_FILE = ("tests/e2e/fidelity/", "tests/e2e/test_triton.py", "tests/e2e/test_trials.py")
+"""They start Tritons, and no Ray."""
 
 
 class Rooms(LoadScopeScheduling):  # type: ignore[misc]  # it has no types of its own

@@ -17,8 +17,7 @@ PARTS = (
 
 
 @pytest.mark.e2e
-@pytest.mark.slow
-@pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_minute_of_the_soak(tmp_path: Path) -> None:
     """No request fails and every version is right while rollouts go back and forth; each process has two figures.

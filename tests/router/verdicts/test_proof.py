@@ -75,8 +75,7 @@ def test_a_gateway_cuts_off_where_several_in_a_row_fail() -> None:
     assert braking.cut(rng, Pods(factor=200)).braked > 0
 
 
-@pytest.mark.slow
-@pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.timeout(1_800)
 def test_verdicts_hold(capsys: pytest.CaptureFixture[str]) -> None:
     """The protocol with fewer rollouts: no row fails."""
