@@ -20,13 +20,14 @@ from typing import Final
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from drift.asking import Encoders, Server, key_in
+from drift.asking import Encoders
 from drift.errors import DriftError
 from drift.keys import DriftKeys
 from drift.metrics import registry_of
 from drift.settings import Installation, SidecarSettings
 from drift.sidecar import Sidecar
 from drift.store import Store
+from drift.wire import Server, key_in
 from registry import store as registry_store
 from registry.baselines import Baselines
 from registry.errors import RegistryError

@@ -14,10 +14,11 @@ from serving.errors import SluiceError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from drift.asking import Asked, Encoders, Server
+    from drift.asking import Asked, Encoders
     from drift.encoding import Embedding, Encoder
     from drift.schema import Declared
     from drift.tables import Table
+    from drift.wire import Server
     from serving.settings import Settings
 
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -119,7 +120,7 @@ def _only(inputs: "Table", declared: "Declared") -> str:
 
 def _server(typed: Typed, settings: "Settings") -> "Server":
     """Where it is, and what is shown there."""
-    from drift.asking import Server  # noqa: PLC0415
+    from drift.wire import Server  # noqa: PLC0415 - brings httpx
 
     if typed.server:
         found = next((one for one in settings.drift.encoders if one.name == typed.server), None)

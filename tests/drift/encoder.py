@@ -16,10 +16,26 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from drift.asking import Encoders
+from drift.encoding import Encoder
+from drift.wire import Server
+
 WIDTH: Final = 3
 POISON: Final = 1e6
 """A value at which the encoder fails."""
+ENCODER = Encoder("image", (4, 4), "embedder", 3, "", "image", "FP32", (4, 4), "embedding", WIDTH)
+"""What it says it is, unless it is told otherwise."""
 _LENGTH: Final = "Inference-Header-Content-Length"
+
+
+def images(rows: int, seed: int = 1) -> NDArray[np.float32]:
+    """Calm ones, shape (rows, 4, 4)."""
+    return np.random.default_rng(seed).normal(size=(rows, 4, 4)).astype(np.float32)
+
+
+def asking(there: EncoderServer, timeout_s: float = 10.0, **said: str) -> Encoders:
+    """Whoever asks it, as if it were the installation's own gateway."""
+    return Encoders({"": Server(there.url, said.get("key", ""), is_ours=True)}, timeout_s=timeout_s)
 
 
 def embedded(rows: NDArray[Any]) -> NDArray[np.float32]:
@@ -188,13 +204,13 @@ def encoder_server(
         def log_message(self, *_: object) -> None:
             """Nothing: it is a test's."""
 
-    class Server(ThreadingHTTPServer):
+    class Listener(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
             """Callers that give up are part of the tests."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Listener(("127.0.0.1", 0), Handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     there.url = f"http{'' if tls is None else 's'}://127.0.0.1:{server.server_address[1]}"

@@ -10,21 +10,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from drift.asking import Encoders, Server
+from drift.asking import Encoders
 from drift.baseline import Baseline, Order, made
-from drift.encoding import Encoder
 from drift.inbox import PAUSES_S
 from drift.model_watch import Held, ModelWatch
 from drift.samples import Answer, Request, Role
 from drift.tables import Table
 from drift.watched import Watched
+from drift.wire import Server
 from registry.models import VersionNumber
 from serving.control.valkey import EmbeddedValkey
 from tests.drift import samples
-from tests.drift.encoder import POISON, WIDTH, EncoderServer, embedded, encoder_server
+from tests.drift.encoder import ENCODER, POISON, EncoderServer, embedded, encoder_server
 from tests.drift.live import LEASE_MS, MODEL, Installation, records, tensors
 
-ENCODER = Encoder("image", (4, 4), "embedder", 3, "", "image", "FP32", (4, 4), "embedding", WIDTH)
 _LIMIT_S = 60.0
 
 

@@ -23,15 +23,9 @@ from drift.tables import Table
 from drift.watched import folded
 from registry.models import ModelName, VersionNumber
 from registry.signature import Signature, TensorSpec
-from tests.drift.encoder import WIDTH, embedded
+from tests.drift.encoder import ENCODER, WIDTH, embedded, images
 
-ENCODER = Encoder("image", (4, 4), "embedder", 3, "", "image", "FP32", (4, 4), "embedding", WIDTH)
 OF = {1: (ENCODER,)}
-
-
-def images(rows: int, seed: int = 1) -> NDArray[np.float32]:
-    """Calm ones."""
-    return np.random.default_rng(seed).normal(size=(rows, 4, 4)).astype(np.float32)
 
 
 def part(columns: dict[str, NDArray[Any]], version: int = 1, seed: int = 1) -> Part:
