@@ -22,7 +22,8 @@ from drift.detectors.arms import FEWEST_ROWS, Arms
 from drift.errors import Damaged, DriftError
 from drift.findings import Finding, Span
 from drift.flattening import Part
-from drift.progress import episode_status, is_new, layer_status, rules_of
+from drift.in_hand import InHand
+from drift.progress import is_new, layer_status, rules_of
 from drift.progress_form import alarm_of, alarm_plain, blob_of, window_of
 from drift.reading import Layer, Reading
 from drift.settings import WatchSettings
@@ -54,7 +55,7 @@ class Standing:
     layer: LayerStatus | None = None
 
 
-class Beside:
+class Beside(InHand[Standing]):
     """One candidate beside stable.
 
     Args:
@@ -72,17 +73,10 @@ class Beside:
         self._arms, self._settings = arms, settings
         self._rules = rules_of(settings, 1)
         subject = f"{baseline.model} version {candidate} beside {int(baseline.version)} {baseline.digest}"
-        self.standing = _read(fields, subject) or Standing(Alarm(subject))
-        self._stored: Standing | None = None
-        self._findings: list[Finding] = []
+        super().__init__(_read(fields, subject) or Standing(Alarm(subject)), None)
         self._answered_s = math.inf
         self.is_over = False
         """Whether the candidate has answered nothing for so long that nothing more is expected of it."""
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether nothing is to be stored."""
-        return self.standing is self._stored
 
     def take_part(self, part: Part) -> None:
         """Adds answers of the candidate."""
@@ -130,23 +124,7 @@ class Beside:
 
     def status(self, about: Status) -> Status:
         """How both arms stand beside what is known of the candidate by itself."""
-        layer, episode = self.standing.layer, episode_status(self.standing.alarm)
-        layers = about.layers if layer is None else (*about.layers, layer)
-        if not self.standing.alarm.is_raised:
-            return replace(about, layers=layers, episode=about.episode or episode)
-        sentence = f"{about.sentence} It answers otherwise than version {int(self.baseline.version)}."
-        return replace(about, layers=layers, sentence=sentence, episode=about.episode if about.is_drifting else episode)
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Those that are not stored."""
-        return tuple(self._findings)
-
-    def stored(self) -> tuple[Finding, ...]:
-        """What was to be stored is: the findings among it."""
-        told = self.findings
-        self._stored, self._findings = self.standing, []
-        return told
+        return self._status(about, f"It answers otherwise than version {int(self.baseline.version)}.")
 
     def _is_full(self, ours: Window, theirs: Window) -> bool:
         return max(ours.rows, theirs.rows) >= self._settings.window.rows

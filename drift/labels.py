@@ -20,7 +20,8 @@ from drift.alarm import Alarm, Chain, Evidence
 from drift.baseline_form import reading
 from drift.errors import Damaged
 from drift.findings import Finding, Span
-from drift.progress import episode_status, is_new, layer_status, rules_of
+from drift.in_hand import InHand
+from drift.progress import is_new, layer_status, rules_of
 from drift.progress_form import alarm_of, alarm_plain
 from drift.reading import Layer, Reading
 from drift.settings import WatchSettings
@@ -81,7 +82,7 @@ class Standing:
     layer: LayerStatus | None = None
 
 
-class Graded:
+class Graded(InHand[Standing]):
     """One version in hand, as `drift.watched` has its rows.
 
     Args:
@@ -95,14 +96,8 @@ class Graded:
         self._model, self._version = model, version
         self._rules = rules_of(settings, 1)
         subject = f"labels of {model} version {version}"
-        self.standing = _read(fields, subject) or Standing(Alarm(subject))
-        self._stored = self.standing
-        self._findings: list[Finding] = []
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether nothing is to be stored."""
-        return self.standing is self._stored
+        standing = _read(fields, subject) or Standing(Alarm(subject))
+        super().__init__(standing, standing)
 
     def look(self, totals: Labelled, now_s: float) -> None:
         """Hears what came since the last look, if that is enough; totals that shrank begin anew.
@@ -125,25 +120,9 @@ class Graded:
         """What is to be stored now; nothing where nothing changed."""
         return {} if self.is_stored else {_SAID: json.dumps(_plain(self.standing), sort_keys=True).encode()}
 
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Those that are not stored."""
-        return tuple(self._findings)
-
-    def stored(self) -> tuple[Finding, ...]:
-        """What was to be stored is: the findings among it."""
-        told = self.findings
-        self._stored, self._findings = self.standing, []
-        return told
-
     def status(self, about: Status) -> Status:
         """What labels say beside what is known of the version's rows."""
-        layer, alarm = self.standing.layer, self.standing.alarm
-        layers = about.layers if layer is None else (*about.layers, layer)
-        if not alarm.is_raised:
-            return replace(about, layers=layers, episode=about.episode or episode_status(alarm))
-        episode = about.episode if about.is_drifting else episode_status(alarm)
-        return replace(about, layers=layers, episode=episode, sentence=f"{about.sentence} It errs more than at first.")
+        return self._status(about, "It errs more than at first.")
 
     def _hear(self, news: Labelled, totals: Labelled, now_s: float) -> None:
         before = self.standing
