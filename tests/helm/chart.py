@@ -152,6 +152,16 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Sluice"}},
             }
         },
+        "traces": {"settings": {"tracing": {"endpoint": "http://collector.otel.svc:4318", "share": "10%"}}},
+        "traces with headers": {
+            "settings": {"tracing": {"endpoint": "https://otel.example.com:4318"}},
+            "tracing": {
+                "env": {"OTEL_EXPORTER_OTLP_TIMEOUT": "5", "OTEL_RESOURCE_ATTRIBUTES": 'team=ml,a=b"c'},
+                "envSecret": "otel",
+                "caSecret": {"name": "otel", "key": "ca.pem"},
+            },
+            "registry": {"address": "s3://models/a", "envSecret": "s3"},
+        },
         "no budgets": {"gateways": {"budget": {"enabled": False}}, "poolDefaults": {"budget": {"enabled": False}}},
         "no drift": {"drift": {"enabled": False}},
         "drift with encoders": {

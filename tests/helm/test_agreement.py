@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import pytest
 import yaml
+from opentelemetry.sdk import environment_variables
 from typer.main import get_command
 
 from drift import __main__ as sidecar
@@ -47,6 +48,7 @@ from tests.helm.chart import (
     settings_text,
     taken,
     the_service,
+    values_of,
 )
 from tests.test_repository import PROJECT, pins
 
@@ -276,6 +278,47 @@ def test_the_sidecar_gets_to_the_store_and_the_gateways_and_no_further() -> None
             assert {room(pods(case)[one]) for one in taken(case, store["to"][0]["podSelector"])} == {"valkey"}
         else:
             assert [one["to"][0]["ipBlock"]["cidr"] for one in rest] == ["10.0.0.9/32", "10.0.1.0/24"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_variables_of_the_exporter_are_the_gateways(case: str) -> None:
+    """Its keeper, which inherits them, is the one process that sends spans; secrets among them are only named."""
+    given = values_of(case).get("tracing", {})
+    for pod in pods(case).values():
+        one = container(pod)
+        variables = {v["name"]: v["value"] for v in one.get("env", []) if v["name"].startswith("OTEL_")}
+        secrets = [source["secretRef"]["name"] for source in one.get("envFrom", [])]
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+        if room(pod) != "gateway" or not given:
+            assert variables == {}
+            assert given.get("envSecret") not in secrets
+            assert "tracing-ca" not in volumes
+            continue
+        file = variables.pop("OTEL_EXPORTER_OTLP_CERTIFICATE")
+        assert variables == given["env"]
+        assert secrets == [given["envSecret"]]
+        [mount] = (m for m in one["volumeMounts"] if m["name"] == "tracing-ca")
+        secret = volumes["tracing-ca"]["secret"]
+        assert secret["secretName"] == given["caSecret"]["name"]
+        assert [f"{mount['mountPath']}/{item['path']}" for item in secret["items"]] == [file]
+        assert "OTEL_EXPORTER_OTLP_HEADERS" not in str(objects(case))
+
+
+def test_the_exporter_knows_what_it_is_given() -> None:
+    """Every name that the chart itself sets, refuses or shows is one of OpenTelemetry's own."""
+    texts = [(CHART / name).read_text() for name in ("values.yaml", "templates/_pods.tpl", "templates/_helpers.tpl")]
+    named = set(re.findall(r"\bOTEL_[A-Z_]+\b", "".join(texts)))
+    assert "OTEL_EXPORTER_OTLP_CERTIFICATE" in named
+    assert named <= set(vars(environment_variables))
+
+
+def test_gateways_get_to_any_collector() -> None:
+    """No policy of the chart bounds their way out, so none has to name where a collector is."""
+    for case in CASES:
+        for policy in of_kind(case, "NetworkPolicy").values():
+            bounds = policy["spec"]["policyTypes"] != ["Ingress"]
+            rooms = {room(pods(case)[name]) for name in taken(case, policy["spec"]["podSelector"])}
+            assert not bounds or rooms == {"drift"}
 
 
 def test_the_sidecars_metrics_are_read_without_a_key() -> None:

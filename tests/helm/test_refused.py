@@ -17,6 +17,7 @@ pytestmark = pytest.mark.helm
 SCHEMA: Final[Mapping[str, Any]] = json.loads((CHART / "values.schema.json").read_text())
 VALUES: Final[Mapping[str, Any]] = yaml.safe_load((CHART / "values.yaml").read_text())
 WRONG_TEXT: Final = "no\n such/thing: {here}"
+COLLECTOR: Final[Mapping[str, Any]] = {"settings": {"tracing": {"endpoint": "https://otel.example.com:4318"}}}
 Place = tuple[str | int, ...]
 
 BY_THE_CHART: Final[Mapping[str, frozenset[str]]] = {
@@ -127,6 +128,12 @@ def test_names_of_pools(name: str) -> None:
     assert f"'{name}'" in refusal(merged(VALUES, {"pools": {name: {}}}))
 
 
+@pytest.mark.parametrize("name", ["AWS_REGION", "SLUICE_REDIS__URL", "OTEL_", "otel_service_name", "OTEL SERVICE"])
+def test_names_of_variables(name: str) -> None:
+    """A gateway is given OpenTelemetry's variables and no others, whose names are written as those are."""
+    assert f"'{name}'" in refusal(merged(VALUES, {"tracing": {"env": {name: "1"}}}))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_right_is_taken(case: str) -> None:
     """No case of the matrix is refused."""
@@ -153,6 +160,22 @@ def test_what_is_right_is_taken(case: str) -> None:
         (
             {"ray": {"autoscaling": {"enabled": True}}, "pools": {"cpu": {"replicas": 3, "maxReplicas": 2}}},
             "pools.cpu: with ray.autoscaling, replicas lie between",
+        ),
+        ({"tracing": {"envSecret": "otel"}}, "tracing: no span is sent without a collector"),
+        (
+            {**COLLECTOR, "tracing": {"env": {"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "authorization=x"}}},
+            "tracing.env: what is in OTEL_EXPORTER_OTLP_TRACES_HEADERS may be a secret",
+        ),
+        (
+            {**COLLECTOR, "tracing": {"env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:4318"}}},
+            "tracing.env: OTEL_EXPORTER_OTLP_ENDPOINT would not be read",
+        ),
+        (
+            {
+                **COLLECTOR,
+                "tracing": {"env": {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/ca"}, "caSecret": {"name": "otel"}},
+            },
+            "tracing.env and tracing.caSecret: both say",
         ),
     ],
 )

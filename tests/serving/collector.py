@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from tests.serving.certificates import Files
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,8 @@ class Collector:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """A collector on a free port of this machine."""
+def collecting(shows: Files | None = None) -> Iterator[Collector]:
+    """A collector on a free port of this machine; over TLS where it has a certificate to show."""
     collector = Collector()
     collector.reads.set()
 
@@ -92,6 +96,8 @@ def collecting() -> Iterator[Collector]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers["Content-Encoding"] == "gzip":
+                body = gzip.decompress(body)
             collector.came.set()
             collector.reads.wait(60)
             collector.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
@@ -109,7 +115,11 @@ def collecting() -> Iterator[Collector]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    collector.url = f"http://127.0.0.1:{server.server_port}"
+    if shows is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(shows.certificate, shows.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    collector.url = f"http{'' if shows is None else 's'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

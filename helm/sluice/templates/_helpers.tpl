@@ -117,6 +117,19 @@ matchExpressions:
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $t := $v.tracing -}}
+{{- if and (or $t.env $t.envSecret $t.caSecret.name) (not $v.settings.tracing.endpoint) -}}
+{{- fail "tracing: no span is sent without a collector: say where it is as settings.tracing.endpoint" -}}
+{{- end -}}
+{{- range $name := keys $t.env | sortAlpha -}}
+{{- if hasSuffix "_HEADERS" $name -}}
+{{- fail (printf "tracing.env: what is in %s may be a secret: make it a key of a Secret, and name that as tracing.envSecret" $name) -}}
+{{- else if hasSuffix "_ENDPOINT" $name -}}
+{{- fail (printf "tracing.env: %s would not be read: say where the collector is as settings.tracing.endpoint" $name) -}}
+{{- else if and $t.caSecret.name (has $name (list "OTEL_EXPORTER_OTLP_CERTIFICATE" "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE")) -}}
+{{- fail (printf "tracing.env and tracing.caSecret: both say whom the collector's certificate must come from: leave %s out" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- if not $v.pools -}}
 {{- fail "pools: without a group of pods no version finds a place: name at least one" -}}
 {{- end -}}

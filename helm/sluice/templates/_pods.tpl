@@ -21,6 +21,8 @@ object-store-memory: "104857600"
 {{- $of := .of -}}
 {{- $gpus := int ($of.gpus | default 0) -}}
 {{- $registers := has $room (list "control" "pool") -}}
+{{- /* Spans are sent by the process that a gateway has beside its workers, and by nobody else. */}}
+{{- $traces := eq $room "gateway" -}}
 metadata:
   labels:
     {{- include "sluice.labels" $root | nindent 4 }}
@@ -108,9 +110,17 @@ spec:
             secretKeyRef: {{- toYaml $v.redis.external.urlSecret | nindent 14 }}
         {{- end }}
         {{- end }}
-      {{- if and $registers $v.registry.envSecret }}
+        {{- if $traces }}
+        {{- range $name, $value := $v.tracing.env }}
+        - {name: {{ $name }}, value: {{ $value | quote }}}
+        {{- end }}
+        {{- if $v.tracing.caSecret.name }}
+        - {name: OTEL_EXPORTER_OTLP_CERTIFICATE, value: /etc/sluice-tracing/ca.crt}
+        {{- end }}
+        {{- end }}
+      {{- with (or (and $registers $v.registry.envSecret) (and $traces $v.tracing.envSecret)) }}
       envFrom:
-        - secretRef: {name: {{ $v.registry.envSecret }}}
+        - secretRef: {name: {{ . }}}
       {{- end }}
       ports: {{- include "sluice.ports" . | nindent 8 }}
       {{- include "sluice.probes" . | nindent 6 }}
@@ -145,6 +155,9 @@ spec:
         {{- end }}
         {{- if and (ne $room "head") (eq $v.redis.mode "external") $v.redis.external.caSecret.name }}
         - {name: redis-ca, mountPath: /etc/sluice-redis, readOnly: true}
+        {{- end }}
+        {{- if and $traces $v.tracing.caSecret.name }}
+        - {name: tracing-ca, mountPath: /etc/sluice-tracing, readOnly: true}
         {{- end }}
         {{- if and $registers (not $v.registry.address) }}
         - {name: artifacts, mountPath: /var/lib/sluice-artifacts}
@@ -186,6 +199,13 @@ spec:
         secretName: {{ $v.redis.external.caSecret.name }}
         defaultMode: 0440
         items: [{key: {{ $v.redis.external.caSecret.key }}, path: ca.crt}]
+    {{- end }}
+    {{- if and $traces $v.tracing.caSecret.name }}
+    - name: tracing-ca
+      secret:
+        secretName: {{ $v.tracing.caSecret.name }}
+        defaultMode: 0440
+        items: [{key: {{ $v.tracing.caSecret.key }}, path: ca.crt}]
     {{- end }}
     {{- if and $registers (not $v.registry.address) }}
     - name: artifacts

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from serving.keeping import spans
 from serving.keeping.spans import MOST_AT_ONCE, SpanWriter
 from serving.noted import CopyNoted, Noted, Step, Traced
+from tests.serving.certificates import Authority
 from tests.serving.collector import collecting
 
 _WITHIN_S = 60.0
@@ -71,6 +73,26 @@ def test_a_request_its_attempts_and_its_copy_are_one_trace(monkeypatch: pytest.M
     assert request.resource["service.instance.id"] == "gw-1"
     assert request.resource["deployment.environment"] == "test"
     assert collector.heads[0]["authorization"] == "Bearer x"
+
+
+def test_a_collector_behind_a_certificate_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is believed where OpenTelemetry's variable names who issued it, and gets nothing where it does not."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # of this machine, which the library would put first
+        monkeypatch.delenv(name, raising=False)
+    issued = Authority(tmp_path).issue("127.0.0.1")
+    with collecting(issued) as collector:
+        doubtful = SpanWriter(collector.url, "gw-1")
+        doubtful.take(NOTED)
+        doubtful._finish()
+        until(lambda: doubtful.lost() == {"span_export": 3})
+        assert not collector.spans
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(issued.authority))
+        writer = SpanWriter(collector.url, "gw-1")
+        writer.take(NOTED)
+        until(lambda: len(collector.spans) == 3)
+        writer._finish()
+    assert collector.heads[0]["content-encoding"] == "gzip"
 
 
 def test_a_request_that_failed_is_an_error_with_its_sentence() -> None:
