@@ -18,6 +18,7 @@ from tests.serving.gateway.grpc.rig import request
 from tests.serving.gateway.grpc.rig import running as running_grpc
 from tests.serving.gateway.keeper import HeardKeeper, keeping
 from tests.serving.gateway.rig import Rig, eventually, running
+from tests.serving.gateway.speakers import HEAD as EVENTS
 from tests.serving.gateway.upstream import CLOSES, HANGS, answers
 from tests.serving.gateway.wire import CHUNKED, chunks, ok, post
 
@@ -239,6 +240,27 @@ async def test_streams_are_not_captured(tmp_path: Path) -> None:
         await eventually(lambda: keeper.captured)
         await eventually(lambda: not rig.worker.shadows)
         assert len(keeper.captured) == 1
+
+
+@pytest.mark.parametrize("policy", [SHADOWED, Policy(STABLE)], ids=["copied", "alone"])
+async def test_generations_that_fail_are_not_captured(policy: Policy, tmp_path: Path) -> None:
+    """They are failures, of whatever status, and yet neither what was asked nor the model's words leave the worker."""
+    words = b'{"error":"There is no token 1."}'
+    whole = [CHUNKED + chunks(words), CHUNKED.replace(b"200 OK", b"400 Bad Request") + chunks(words)]
+    streamed = EVENTS + chunks(b"data: {}\n\n", b"data: " + words + b"\n\n")
+    async with (
+        keeping(tmp_path) as keeper,
+        running(policy=policy, replicas=BOTH, keeper_socket=str(keeper.path), payload_share_ppm=WHOLE) as rig,
+    ):
+        await in_contact(rig, keeper)
+        rig.upstream.script.extend(answers(one) for one in (*whole, streamed))
+        for operation in ("generate", "generate", "generate_stream", "infer"):
+            await rig.ask(post(f"/v2/models/m/{operation}"))
+        await eventually(lambda: keeper.captured)
+        await eventually(lambda: not rig.worker.shadows)
+        state = rig.worker.routing.models["m"].stable.state
+        assert (state.requests, state.failed) == (4, 3)
+        assert [(one.first.code, one.first.outcome) for one in keeper.captured] == [(200, "ok")]
 
 
 async def test_terms_are_told_at_once_and_at_each_change(tmp_path: Path) -> None:
