@@ -11,15 +11,14 @@ known here. What decodes badly is refused with ValueError, whatever it is.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple
 
+from serving.handed import ENCODER, MOST, number, object_of, seconds, text, told
 from serving.totals import OUTCOMES
 
 LONGEST: Final = 32 * 1024 * 1024
@@ -30,9 +29,6 @@ Protocol = Literal["http", "grpc"]
 _PROTOCOLS: Final = ("http", "grpc")
 _LENGTH: Final = 4
 _PREFIX: Final = _LENGTH + 1
-_MOST: Final = 2**63
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False)
-_Value = TypeVar("_Value")
 
 
 class Kind(IntEnum):
@@ -132,10 +128,10 @@ class Answered:
     size: int
 
     def __post_init__(self) -> None:
-        _number(self.version, "a version", least=1)
-        _number(self.code, "a status code", most=999)
-        _number(self.size, "a size")
-        _seconds(self.took_s)
+        number(self.version, "a version", least=1)
+        number(self.code, "a status code", most=999)
+        number(self.size, "a size")
+        seconds(self.took_s)
         _bytes(self.headers, self.body)
         if self.outcome not in OUTCOMES:
             raise ValueError(f"{self.outcome!r} is no way for an attempt to end: {', '.join(OUTCOMES)} are")
@@ -184,14 +180,14 @@ class Captured:
     copies: tuple[Answered, ...] = ()
 
     def __post_init__(self) -> None:
-        for text in (self.model, self.request_id):
-            _text(text)
+        for name in (self.model, self.request_id):
+            _text(name)
         _text(self.salt, least=0)
-        _number(self.nonce, "a nonce", most=2**64 - 1)
-        _number(self.epoch, "an epoch")
-        _number(self.assigned, "a version", least=1)
-        _number(self.stable, "a version", least=1)
-        _seconds(self.at_s)
+        number(self.nonce, "a nonce", most=2**64 - 1)
+        number(self.epoch, "an epoch")
+        number(self.assigned, "a version", least=1)
+        number(self.stable, "a version", least=1)
+        seconds(self.at_s)
         _bytes(self.headers, self.request)
         if self.protocol not in _PROTOCOLS:
             raise ValueError(f"{self.protocol!r} is no protocol: {' and '.join(_PROTOCOLS)} are")
@@ -203,7 +199,7 @@ class Captured:
     def encode(self) -> bytes:
         """The payload of its frame; `decode` reads it."""
         answers = (self.first, *self.copies)
-        head = _ENCODER.encode({
+        head = ENCODER.encode({
             "model": self.model, "request_id": self.request_id, "nonce": self.nonce, "epoch": self.epoch,
             "at_s": self.at_s, "protocol": self.protocol, "assigned": self.assigned, "stable": self.stable,
             "salt": self.salt, "segment": dict(self.segment), "lengths": _lengths(self.headers, self.request),
@@ -219,7 +215,7 @@ class Captured:
         Raises:
             ValueError: it is something else.
         """
-        return _told(_captured, payload)
+        return told(_captured, payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +231,7 @@ class ModelTerms:
     comparison: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _number(self.epoch, "an epoch")
+        number(self.epoch, "an epoch")
         if not isinstance(self.comparison, Mapping | None):
             raise ValueError("rules of comparison are a JSON object")  # noqa: TRY004 (bad input, not a bad call)
 
@@ -253,7 +249,7 @@ class Terms:
     def encode(self) -> bytes:
         """The payload of its frame; `decode` reads it."""
         models = {name: {"epoch": one.epoch, "comparison": one.comparison} for name, one in self.models.items()}
-        return _ENCODER.encode({"models": models}).encode()
+        return ENCODER.encode({"models": models}).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Terms:
@@ -262,7 +258,7 @@ class Terms:
         Raises:
             ValueError: it is something else.
         """
-        return _told(_terms, payload)
+        return told(_terms, payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,9 +287,9 @@ class ShadowShed:
     def __post_init__(self) -> None:
         _text(self.model)
         _text(self.salt, least=0)
-        _number(self.version, "a version", least=1)
-        _number(self.offered, "a total")
-        _number(self.sent, "a total")
+        number(self.version, "a version", least=1)
+        number(self.offered, "a total")
+        number(self.sent, "a total")
         object.__setattr__(self, "shed", _counts(self.shed))
 
 
@@ -331,7 +327,7 @@ class Shed:
             for one in self.shadows
         ]  # fmt: skip
         said = {"worker": self.worker, "boot": self.boot, "shadows": shadows, "dropped": dict(self.dropped)}
-        return _ENCODER.encode(said).encode()
+        return ENCODER.encode(said).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Shed:
@@ -340,7 +336,7 @@ class Shed:
         Raises:
             ValueError: it is something else.
         """
-        return _told(_shed, payload)
+        return told(_shed, payload)
 
 
 def _lengths(headers: bytes, body: bytes | None) -> list[int | None]:
@@ -352,17 +348,9 @@ def _head_of(answer: Answered) -> list[Any]:
     return [answer.version, answer.outcome, answer.code, answer.took_s, answer.size, lengths]
 
 
-def _told(read: Callable[[bytes], _Value], payload: bytes) -> _Value:
-    """What is read from it; whatever is wrong with it is a ValueError."""
-    try:
-        return read(payload)
-    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"what a worker handed over is damaged: {error!r}") from error
-
-
 def _captured(payload: bytes) -> Captured:
     blobs = _Blobs(payload)
-    said = _object(blobs.take(int.from_bytes(blobs.take(_LENGTH), "big")))
+    said = object_of(blobs.take(int.from_bytes(blobs.take(_LENGTH), "big")))
     headers, request = blobs.pair(said["lengths"])
     first, *copies = [_answered(one, blobs) for one in said["answers"]]
     blobs.end()
@@ -378,12 +366,12 @@ def _answered(said: Sequence[Any], blobs: _Blobs) -> Answered:
 
 
 def _terms(payload: bytes) -> Terms:
-    models = _object(payload)["models"]
+    models = object_of(payload)["models"]
     return Terms({_text(name): ModelTerms(one["epoch"], one["comparison"]) for name, one in models.items()})
 
 
 def _shed(payload: bytes) -> Shed:
-    said = _object(payload)
+    said = object_of(payload)
     shadows = tuple(
         ShadowShed(one["model"], one["version"], one["salt"], one["offered"], one["sent"], one["shed"])
         for one in said["shadows"]
@@ -399,7 +387,7 @@ class _Blobs:
         self._at = 0
 
     def take(self, length: int) -> bytes:
-        _number(length, "a length")
+        number(length, "a length")
         begin, self._at = self._at, self._at + length
         if self._at > len(self._payload):
             raise ValueError(f"what a worker handed over ends at {len(self._payload)} bytes, before {self._at}")
@@ -415,28 +403,10 @@ class _Blobs:
             raise ValueError(f"what a worker handed over has {len(self._payload) - self._at} bytes too many")
 
 
-def _object(raw: bytes) -> dict[str, Any]:
-    said = json.loads(raw)
-    if not isinstance(said, dict):
-        raise ValueError("what a worker hands over begins with a JSON object")  # noqa: TRY004 (bad input, not a bad call)
-    return said
-
-
-def _text(value: object, *, least: int = 1, most: int | None = None) -> str:
-    if type(value) is not str or len(value) < least or (most is not None and len(value) > most):
-        raise ValueError(f"{str(value)[:LONGEST_VALUE]!r} is no text of {least} characters or more that fits here")
-    value.encode()  # half a surrogate pair is no text: that is a ValueError, too
-    return value
-
-
-def _number(value: object, what: str, *, least: int = 0, most: int = _MOST) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{value!r:.40} is not {what}: a whole number from {least} to {most}")
-
-
-def _seconds(value: object) -> None:
-    if type(value) not in {int, float} or not 0 <= value < math.inf:  # type: ignore[operator]
-        raise ValueError(f"{value!r:.40} is no time: it takes seconds, 0 or more")
+def _text(value: object, *, least: int = 1, most: int = MOST) -> str:
+    found = text(value, least=least, most=most)
+    found.encode()  # half a surrogate pair is no text: that is a ValueError, too
+    return found
 
 
 def _bytes(headers: object, body: object) -> None:
@@ -447,5 +417,5 @@ def _bytes(headers: object, body: object) -> None:
 def _counts(said: Mapping[str, int]) -> Mapping[str, int]:
     for name, count in said.items():
         _text(name)
-        _number(count, "a total")
+        number(count, "a total")
     return MappingProxyType(dict(said))

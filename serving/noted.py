@@ -11,12 +11,12 @@ Plain values and JSON: what spans and lines are made of them is the keeper's bus
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
+from serving.handed import ENCODER, number, object_of, seconds, text, told
 from serving.totals import OUTCOMES
 
 ROLES: Final = ("first", "repeat", "fallback", "shadow", "synthetic")
@@ -24,9 +24,6 @@ ROLES: Final = ("first", "repeat", "fallback", "shadow", "synthetic")
 _LONGEST: Final = 1_024
 _LARGEST_TRACE: Final = 2**128
 _LARGEST_SPAN: Final = 2**64
-_MOST: Final = 2**63
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False)
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +46,10 @@ class Traced:
     state: str = ""
 
     def __post_init__(self) -> None:
-        _number(self.trace, "the id of a trace", least=1, most=_LARGEST_TRACE - 1)
-        _number(self.span, "the id of a span", least=1, most=_LARGEST_SPAN - 1)
-        _number(self.parent, "the id of a span", most=_LARGEST_SPAN - 1)
-        _text(self.state)
+        number(self.trace, "the id of a trace", least=1, most=_LARGEST_TRACE - 1)
+        number(self.span, "the id of a span", least=1, most=_LARGEST_SPAN - 1)
+        number(self.parent, "the id of a span", most=_LARGEST_SPAN - 1)
+        text(self.state, most=_LONGEST)
 
 
 class Step(NamedTuple):
@@ -136,11 +133,11 @@ class Noted:
 
     def __post_init__(self) -> None:
         for name in ("at_s", "took_s"):
-            _seconds(getattr(self, name))
+            seconds(getattr(self, name))
         for name in ("version", "assigned", "epoch", "status", "bytes_in", "bytes_out", "suppressed"):
-            _number(getattr(self, name), name)
+            number(getattr(self, name), name)
         for name in ("protocol", "operation", "model", "reason", "unit", "request_id", "refused", "error"):
-            _text(getattr(self, name))
+            text(getattr(self, name), most=_LONGEST)
         for name in ("synthetic", "access", "failed"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} is true or false")
@@ -149,7 +146,7 @@ class Noted:
 
     def encode(self) -> bytes:
         """The payload of its frame; `decode` reads it."""
-        return _ENCODER.encode([
+        return ENCODER.encode([
             self.at_s, self.took_s, self.protocol, self.operation, self.model, self.version, self.assigned,
             self.reason, self.unit, self.request_id, self.epoch, self.status, self.refused, self.error,
             self.synthetic, self.bytes_in, self.bytes_out, self.steps, _ids(self.traced), self.access, self.failed,
@@ -163,7 +160,7 @@ class Noted:
         Raises:
             ValueError: it is something else.
         """
-        return _told(_noted, payload)
+        return told(_noted, payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +183,13 @@ class CopyNoted:
     traced: Traced
 
     def __post_init__(self) -> None:
-        _text(self.model)
-        _text(self.protocol)
+        text(self.model, most=_LONGEST)
+        text(self.protocol, most=_LONGEST)
         _check(self.step)
 
     def encode(self) -> bytes:
         """The payload of its frame; `decode` reads it."""
-        return _ENCODER.encode([self.model, self.protocol, self.step, _ids(self.traced)]).encode()
+        return ENCODER.encode([self.model, self.protocol, self.step, _ids(self.traced)]).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> CopyNoted:
@@ -201,7 +198,7 @@ class CopyNoted:
         Raises:
             ValueError: it is something else.
         """
-        return _told(_copied, payload)
+        return told(_copied, payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +216,13 @@ class Lost:
 
     def __post_init__(self) -> None:
         for name, count in self.counts.items():
-            _text(name)
-            _number(count, "a count")
+            text(name, most=_LONGEST)
+            number(count, "a count")
         object.__setattr__(self, "counts", MappingProxyType(dict(self.counts)))
 
     def encode(self) -> bytes:
         """The payload of its frame; `decode` reads it."""
-        return _ENCODER.encode(dict(self.counts)).encode()
+        return ENCODER.encode(dict(self.counts)).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Lost:
@@ -234,19 +231,11 @@ class Lost:
         Raises:
             ValueError: it is something else.
         """
-        return _told(_lost, payload)
+        return told(_lost, payload)
 
 
 def _ids(traced: Traced | None) -> list[Any] | None:
     return None if traced is None else [f"{traced.trace:x}", f"{traced.span:x}", f"{traced.parent:x}", traced.state]
-
-
-def _told(read: Callable[[bytes], _Value], payload: bytes) -> _Value:
-    """What is read from it; whatever is wrong with it is a ValueError."""
-    try:
-        return read(payload)
-    except (KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        raise ValueError(f"what a worker noted is damaged: {error!r:.200}") from error
 
 
 def _noted(payload: bytes) -> Noted:
@@ -265,10 +254,7 @@ def _copied(payload: bytes) -> CopyNoted:
 
 
 def _lost(payload: bytes) -> Lost:
-    said = json.loads(payload)
-    if not isinstance(said, dict):
-        raise ValueError("what was lost is told as a JSON object")  # noqa: TRY004 (bad input, not a bad call)
-    return Lost(said)
+    return Lost(object_of(payload))
 
 
 def _step(said: list[Any]) -> Step:
@@ -284,25 +270,10 @@ def _traced(said: list[str] | None) -> Traced | None:
 
 def _check(step: Step) -> None:
     for value in (step.at_s, step.took_s):
-        _seconds(value)
-    _number(step.span, "the id of a span", most=_LARGEST_SPAN - 1)
+        seconds(value)
+    number(step.span, "the id of a span", most=_LARGEST_SPAN - 1)
     for value in (step.version, step.code):
-        _number(value, "a number")
-    _text(step.place)
+        number(value, "a number")
+    text(step.place, most=_LONGEST)
     if step.role not in ROLES or step.outcome not in OUTCOMES:
         raise ValueError(f"an attempt is no {step.role!r:.40}, and does not end {step.outcome!r:.40}")
-
-
-def _text(value: object) -> None:
-    if type(value) is not str or len(value) > _LONGEST:
-        raise ValueError(f"{value!r:.40} is no text of at most {_LONGEST} characters")
-
-
-def _number(value: object, what: str, *, least: int = 0, most: int = _MOST) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{value!r:.40} is not {what}: a whole number from {least} to {most}")
-
-
-def _seconds(value: object) -> None:
-    if type(value) not in {int, float} or not 0 <= value < math.inf:  # type: ignore[operator]
-        raise ValueError(f"{value!r:.40} is no time: it takes seconds, 0 or more")
