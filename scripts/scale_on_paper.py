@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from serving.control.acknowledging import _LOOK_S as WAIT_S
+from serving.control.conductor import _TICK_S as DUTY_S
 from serving.control.rolling.loops import ACTIVE_S
 from serving.control.rolling.stream import LOOK_BACK_S
 from serving.endpoint import Endpoint, Load, encode_leased
@@ -34,7 +35,7 @@ DOCUMENT: Final = ROOT / "docs" / "scale.md"
 BEGINS: Final = "<!-- on paper: python -m scripts.scale_on_paper -->"
 ENDS: Final = "<!-- on paper: to here -->"
 
-LOOK_COMMANDS: Final = 10
+LOOK_COMMANDS: Final = 13
 """Of a gateway worker that looks and finds nothing new, its lease renewed: counted by a test."""
 HOLD_COMMANDS: Final = 4
 """Of a server that renews its lease: counted by a test."""
@@ -154,7 +155,7 @@ def _bytes() -> Iterator[Line]:
     )
     yield Line(
         "MB/s from gateways: leases and figures",
-        lambda one: f"{_looks_per_s(one) * (_lease_bytes(one) + _figures_bytes(one)) / _MB:.1f}",
+        lambda one: f"{_looks_per_s(one) * _renewal_bytes(one) / _MB:.1f}",
         _of_all(lambda one: f"{_lease_bytes(one) / _KB:,.0f} + {_figures_bytes(one) / _KB:,.0f} KB: of every version"),
     )
     yield Line(
@@ -163,15 +164,26 @@ def _bytes() -> Iterator[Line]:
         f"models with one version in {TURNS} turns, the others each time, units one by one",
     )
     yield Line(
+        "MB/s to the control room: leases, figures, where versions are served",
+        lambda one: f"{_told_bytes_per_s(one) / _MB:.1f}",
+        f"two duties read leases every {DUTY_S:g} s, one of them figures and servers too; "
+        f"every {ACTIVE_S:g} s leases and servers, while a rollout is in progress",
+    )
+    yield Line(
         "MB/s from servers: renewals",
         lambda one: f"{_renewals_per_s(one) * _endpoint_bytes(one) / _MB:.2f}",
         _of_all(lambda one: f"{_endpoint_bytes(one):,.0f} bytes each"),
     )
     yield Line("**MB/s together**", lambda one: f"**{_bytes_per_s(one) / _MB:.0f}**", "all of these")
     yield Line(
-        "MB/s besides, while a change is waited for",
-        lambda one: f"{one.all_workers * _lease_bytes(one) / WAIT_S / _MB:.0f}",
-        f"the control room reads all gateways' leases every {WAIT_S * 1e3:g} ms (`acknowledging._LOOK_S`)",
+        "MB/s besides, for each change that is waited for",
+        lambda one: f"{one.all_workers * _applied_bytes(one) / WAIT_S / _MB:.2f}",
+        _of_all(
+            lambda one: (
+                f"{_applied_bytes(one):,} bytes of each worker every {WAIT_S * 1e3:g} ms "
+                "(`acknowledging._LOOK_S`), no lease"
+            )
+        ),
     )
 
 
@@ -294,6 +306,23 @@ def _figures_bytes(fleet: Fleet) -> int:
     return len(_lease(fleet).encode_figures())
 
 
+def _applied_bytes(fleet: Fleet) -> int:
+    """What asking a worker moves that is waited for: the key there, what it goes by back."""
+    lease = _lease(fleet)
+    return len(_KEYS.gateway_applied(lease.id)) + len(lease.applied.encode())
+
+
+def _renewal_bytes(fleet: Fleet) -> int:
+    return _lease_bytes(fleet) + _applied_bytes(fleet) + _figures_bytes(fleet)
+
+
+def _told_bytes_per_s(fleet: Fleet) -> float:
+    """What the control room reads, while a rollout is in progress (`Conductor.settle`, `PoolKeeper.keep`, `Walker`)."""
+    leases, servers = fleet.all_workers * _lease_bytes(fleet), _index_bytes(fleet)
+    each_duty = 2 * leases + fleet.all_workers * _figures_bytes(fleet) + servers
+    return each_duty / DUTY_S + (leases + servers) / ACTIVE_S
+
+
 @cache
 def _totals_bytes_per_s(fleet: Fleet) -> float:
     """What all workers tell in a second."""
@@ -312,8 +341,9 @@ def _totals_bytes_per_s(fleet: Fleet) -> float:
 
 
 def _bytes_per_s(fleet: Fleet) -> float:
-    looks = _looks_per_s(fleet) * (_index_bytes(fleet) + _lease_bytes(fleet) + _figures_bytes(fleet))
-    return looks + 2 * _totals_bytes_per_s(fleet) + _renewals_per_s(fleet) * _endpoint_bytes(fleet)
+    looks = _looks_per_s(fleet) * (_index_bytes(fleet) + _renewal_bytes(fleet))
+    renewals = _renewals_per_s(fleet) * _endpoint_bytes(fleet)
+    return looks + 2 * _totals_bytes_per_s(fleet) + _told_bytes_per_s(fleet) + renewals
 
 
 def main() -> None:

@@ -7,8 +7,11 @@ Under which names they stand is `serving.store_keys`. To renew a gateway's lease
 `keys.gateway(id)` value PX ttl, and SADD `keys.gateways` id, every time, for a reader takes an id whose lease lapsed
 out of that index. Endpoints go the same way. Reading, writing and expiring them is left to those who hold a connection.
 
-What a gateway says for people who watch stands beside its lease under `keys.gateway_figures(id)`, with the same ttl:
-it grows with every version and bucket, and leases are read fifty times a second while a change is waited for.
+Two more values stand beside a gateway's lease, set in the same transaction and with the same ttl, so that all three
+come, change and lapse together. What it says for people who watch is under `keys.gateway_figures(id)`: it grows with
+every version and bucket. The little that waiting for a change asks of it is under `keys.gateway_applied(id)`, for
+that is asked fifty times a second, and a lease grows with every version as well. A release that does not leave it
+there is still understood by its lease.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from router.epoch import Head
 from serving.figures import Figures, figures_from
@@ -30,6 +34,41 @@ _BY_VERSION = ("requests", "in_flight_by", "copied", "shed", "not_captured")
 _BESIDE = ("endings", "ejected", "braked", "notes_lost")
 _FIGURES = ("figures", "streams", *_BESIDE)
 _COUNTS = ("pid", "http_port", "grpc_port", "epoch", "workers", "connections", "in_flight", "access", "reader")
+
+
+class Applied(NamedTuple):
+    """What a gateway goes by, as its lease says too.
+
+    Attributes:
+        epoch: of the snapshot that it runs, 0 before the first.
+        digest: of the same, empty before the first.
+        access: the revision of who is let in that it goes by, 0 before the first.
+    """
+
+    epoch: int
+    digest: str
+    access: int
+
+    def encode(self) -> str:
+        """The same as JSON, which `decode_applied` reads."""
+        return json.dumps(self._asdict(), separators=(",", ":"), sort_keys=True)
+
+
+def decode_applied(text: str | bytes) -> Applied:
+    """What `Applied.encode` wrote. Fields of a newer release are passed over.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    said = json.loads(text)
+    try:
+        found = Applied(**{name: said[name] for name in Applied._fields})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"this is not what a gateway goes by: {error!r}") from error
+    _check_count("epoch", found.epoch)
+    _check_text("digest", found.digest, optional=False)
+    _check_count("access", found.access)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +144,11 @@ class GatewayLease:
                 _check_count(f"{name} of {version}", count)
             object.__setattr__(self, name, MappingProxyType(counts))
         object.__setattr__(self, "figures", MappingProxyType(dict(self.figures)))
+
+    @property
+    def applied(self) -> Applied:
+        """What it goes by, which stands beside it as well."""
+        return Applied(self.epoch, self.digest, self.access)
 
     def runs(self, head: Head) -> bool:
         """Whether this is what it acknowledges."""

@@ -335,6 +335,10 @@ class Keys:
         """What a gateway says for people beside its lease (`GatewayLease.encode_figures`); expires as that does."""
         return self._of(f"figures:{gateway_id}")
 
+    def gateway_applied(self, gateway_id: str) -> str:
+        """What a gateway goes by (`Applied`), beside its lease; expires as that does."""
+        return self._of(f"applied:{gateway_id}")
+
     def endpoint(self, endpoint: Endpoint) -> str:
         """An endpoint's lease: an `Endpoint` that expires."""
         return self._of(f"endpoint:{endpoint.host}:{endpoint.http_port}:{endpoint.model}:{endpoint.version}")

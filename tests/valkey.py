@@ -38,9 +38,13 @@ class Gateway:
 
     def gateway_says(self, lease: GatewayLease, ttl_s: float) -> None:
         """Renews its lease."""
-        self._redis.set(self._keys.gateway_figures(lease.id), lease.encode_figures(), px=round(ttl_s * 1000))
-        self._redis.set(self._keys.gateway(lease.id), lease.encode(), px=round(ttl_s * 1000))
-        self._redis.sadd(self._keys.gateways, lease.id)
+        keys, ttl_ms = self._keys, round(ttl_s * 1000)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set(keys.gateway_figures(lease.id), lease.encode_figures(), px=ttl_ms)
+            pipe.set(keys.gateway(lease.id), lease.encode(), px=ttl_ms)
+            pipe.set(keys.gateway_applied(lease.id), lease.applied.encode(), px=ttl_ms)
+            pipe.sadd(keys.gateways, lease.id)
+            pipe.execute()
 
     def gateway_hands_back(self, recovery: Recovery) -> None:
         """Keeps what it runs where the store may have forgotten it."""

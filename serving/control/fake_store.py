@@ -39,7 +39,7 @@ from serving.control.publishing import (
 )
 from serving.control.publishing import publish as publish_change
 from serving.endpoint import NO_LOAD, Endpoint, Load
-from serving.leases import GatewayLease, IdKeys, Recovery, next_key_id
+from serving.leases import Applied, GatewayLease, IdKeys, Recovery, next_key_id
 
 
 class FakeStore(FakeRecords, FakeAccess, FakeRollouts, FakeEvidence, FakeFeedback, FakeDrift, FakeWindows):
@@ -212,6 +212,10 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts, FakeEvidence, FakeFeedbac
         """The same with what they say for people."""
         self._reach()
         return [self._gateways[name][0] for name in self._alive(self._gateways)]
+
+    async def applied(self, ids: Collection[str] | None = None) -> Mapping[str, Applied]:
+        """What these gateways go by, or all of them, by id; without those whose lease is not alive."""
+        return {lease.id: lease.applied for lease in await self.gateways() if ids is None or lease.id in ids}
 
     async def endpoints(self) -> Sequence[Endpoint]:
         """The endpoints whose lease is alive, by model and version."""

@@ -130,9 +130,10 @@ class Flips:
         began = self._standing.now_s()
         follow: set[str] = set()
         while True:
-            alive = await self._store.gateways()
-            follow |= {lease.id for lease in alive if acknowledges(lease, head)}
-            behind = {lease.id for lease in alive if not acknowledges(lease, head)}
+            alive = await self._store.applied()
+            running = {name for name, applied in alive.items() if acknowledges(applied, head)}
+            follow |= running
+            behind = alive.keys() - running
             waiting = sorted(behind | (members - follow))
             waited_s = self._standing.now_s() - began
             # None at all may be between two leases: a moment's silence is no answer yet.

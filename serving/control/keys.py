@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +19,7 @@ from typing import Protocol
 from serving.access import keys as access_keys
 from serving.access.keys import KeyRecord, Shown
 from serving.control.access_changes import AccessAnswer, AccessChange, AccessState
+from serving.control.acknowledging import taken_up
 from serving.control.errors import Contended, StoreUnavailable
 from serving.control.key_rules import (
     WantedKey,
@@ -32,7 +33,7 @@ from serving.control.key_rules import (
 )
 from serving.control.publishing import LedgerEntry
 from serving.control.views import Acknowledged
-from serving.leases import GatewayLease, IdKeys
+from serving.leases import Applied, IdKeys
 
 __all__ = ["KeyService", "KeyStore", "MadeKey", "RevokedKey", "WantedKey", "known_by", "rotate_when_due"]
 
@@ -65,8 +66,8 @@ class KeyStore(IdKeyStore, Protocol):
     async def change_access(self, change: AccessChange) -> AccessAnswer:
         """Writes all of a change if the revision is still the expected one, else nothing."""
 
-    async def gateways(self) -> Sequence[GatewayLease]:
-        """The gateways that are alive."""
+    async def applied(self, ids: Collection[str] | None = None) -> Mapping[str, Applied]:
+        """What these gateways go by, or all of them, by id; without those whose lease is not alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ class KeyService:
             state = await self._store.access()
             change = decide(state)
             if change is None:
-                members = frozenset(lease.id for lease in await self._store.gateways())
+                members = frozenset(await self._store.applied())
                 return state, None, AccessAnswer(done=True, revision=state.revision, members=members)
             answer = await self._store.change_access(change)
             if answer.done:
@@ -201,19 +202,15 @@ class KeyService:
         seen = Acknowledged(len(answer.members), 0, (), tuple(sorted(answer.members)))
         while True:
             with suppress(StoreUnavailable):  # the change is written, and stays so where nobody can be asked about it
-                seen = known_by(answer, await self._store.gateways())
+                seen = known_by(answer, await self._store.applied(answer.members))
             if not seen.waiting or self._clock() >= until:
                 return seen
             await asyncio.sleep(_LOOK_S)
 
 
-def known_by(answer: AccessAnswer, alive: Iterable[GatewayLease]) -> Acknowledged:
-    """Which of the gateways that were there at a change go by it or a later one, given the leases of now."""
-    leases = {lease.id: lease for lease in alive}
-    know = {name for name in answer.members & leases.keys() if leases[name].access >= answer.revision}
-    expired = answer.members - leases.keys()
-    waiting = answer.members - know - expired
-    return Acknowledged(len(answer.members), len(know), tuple(sorted(expired)), tuple(sorted(waiting)))
+def known_by(answer: AccessAnswer, alive: Mapping[str, Applied]) -> Acknowledged:
+    """Which of the gateways that were there at a change go by it or a later one, given what those go by now."""
+    return taken_up(answer.members, alive, lambda applied: applied.access >= answer.revision)
 
 
 async def rotate_when_due(store: IdKeyStore, now_s: float, days: float) -> bool:

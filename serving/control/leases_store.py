@@ -6,7 +6,7 @@ Part of `serving.control.store`. A lease is a key with an expiry; an index besid
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -14,7 +14,15 @@ from serving.control.base_store import BaseStore, reply
 from serving.control.wishes import ModelVersion
 from serving.endpoint import Crash, Endpoint, Load, decode_load, encode_leased
 from serving.endpoint import decode as decode_endpoint
-from serving.leases import GatewayLease, Recovery, decode_gateway, decode_recovery, with_figures
+from serving.leases import (
+    Applied,
+    GatewayLease,
+    Recovery,
+    decode_applied,
+    decode_gateway,
+    decode_recovery,
+    with_figures,
+)
 
 _Lease = TypeVar("_Lease")
 
@@ -47,6 +55,31 @@ class LeaseStore(BaseStore):
             keys = [self.keys.gateway_figures(lease.id) for lease in leases]
             said = await reply(self._redis.mget(keys)) if keys else []
         return [_with_figures(lease, one) for lease, one in zip(leases, said, strict=True)]
+
+    async def applied(self, ids: Collection[str] | None = None) -> Mapping[str, Applied]:
+        """What these gateways go by, or all of them, by id; without those whose lease is not alive.
+
+        A lease is long and this is asked fifty times a second while a change is waited for: it is read only of a
+        gateway that leaves nothing readable beside it, as those of an earlier release do.
+        """
+        async with self._boundary():
+            asked = await reply(self._redis.smembers(self.keys.gateways)) if ids is None else ids
+            names = sorted(name.decode() if isinstance(name, bytes) else name for name in asked)
+            found = await self._said_by(names, self.keys.gateway_applied, decode_applied)
+            silent = [name for name in names if name not in found]
+            return found | await self._said_by(silent, self.keys.gateway, lambda value: decode_gateway(value).applied)
+
+    async def _said_by(
+        self, names: Sequence[str], key_of: Callable[[str], str], decode: Callable[[bytes], _Lease]
+    ) -> dict[str, _Lease]:
+        """What those say who say something that can be read."""
+        values = await reply(self._redis.mget([key_of(name) for name in names])) if names else []
+        found: dict[str, _Lease] = {}
+        for name, value in zip(names, values, strict=True):
+            if value is not None:
+                with suppress(ValueError):
+                    found[name] = decode(value)
+        return found
 
     async def endpoints(self) -> Sequence[Endpoint]:
         """The endpoints whose lease is alive, by model and version."""

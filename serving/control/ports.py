@@ -9,7 +9,7 @@ from router.policy import Policy
 from serving.control.publishing import Published, Recorded, State
 from serving.control.wishes import ModelVersion, Wish, WishStore
 from serving.endpoint import Crash, Endpoint, Load
-from serving.leases import GatewayLease, IdKeys
+from serving.leases import Applied, GatewayLease, IdKeys
 from serving.pools import PoolKey, PoolSpec, PoolState, Tried
 
 
@@ -41,6 +41,9 @@ class Leases(Protocol):
 
     async def gateways(self) -> Sequence[GatewayLease]:
         """The gateways."""
+
+    async def applied(self, ids: Collection[str] | None = None) -> Mapping[str, Applied]:
+        """What these gateways go by, or all of them, by id; without those whose lease is not alive."""
 
     async def gateways_with_figures(self) -> Sequence[GatewayLease]:
         """The same with what they say for people, which is much."""

@@ -143,11 +143,15 @@ class Store:
     # What it leaves there.
 
     async def renew(self, lease: GatewayLease, recovery: Recovery | None) -> None:
-        """The worker's lease for another while; what it runs as well, where the store may have forgotten that."""
+        """The worker's lease for another while; what it runs as well, where the store may have forgotten that.
+
+        All or nothing, and for equally long: what is waited for stands beside the lease, and neither may be ahead.
+        """
         keys, ttl_ms = self._keys, int(self._config.lease_s * 1000)
-        async with _translated(), self.looks.pipeline(transaction=False) as pipe:
+        async with _translated(), self.looks.pipeline(transaction=True) as pipe:
             pipe.set(keys.gateway_figures(lease.id), lease.encode_figures(), px=ttl_ms)
             pipe.set(keys.gateway(lease.id), lease.encode(), px=ttl_ms)
+            pipe.set(keys.gateway_applied(lease.id), lease.applied.encode(), px=ttl_ms)
             pipe.sadd(keys.gateways, lease.id)
             if recovery is not None:
                 pipe.set(keys.recovery(recovery.head.digest), recovery.encode(), px=ttl_ms * 10)
@@ -156,8 +160,9 @@ class Store:
     async def leave(self) -> None:
         """Gives the lease back; a store that is away will see it lapse."""
         worker, keys = self._config.worker, self._keys
+        left = keys.gateway(worker), keys.gateway_applied(worker), keys.gateway_figures(worker)
         with contextlib.suppress(OSError, UnusableError):
-            await _answer(self.looks.delete(keys.gateway(worker), keys.gateway_figures(worker)))
+            await _answer(self.looks.delete(*left))
 
     async def wish_for_signing_keys(self, for_s: float) -> None:
         """Lets the control room know that a token's signing key is missing; a store that is away does not."""

@@ -15,7 +15,7 @@ from serving.control.errors import Conflict, StoreDamaged
 from serving.control.publishing import LedgerEntry, Publication, Published
 from serving.endpoint import Endpoint
 from serving.figures import Figures
-from serving.leases import GatewayLease, Recovery
+from serving.leases import Applied, GatewayLease, Recovery
 from tests.contracts.conftest import Bench
 
 POLICY = Policy(stable=1, salt="s")
@@ -180,6 +180,20 @@ async def test_a_gateway_is_seen_for_as_long_as_its_lease_lives(bench: Bench) ->
     assert list(await bench.store.gateways()) == []
     bench.gateway.gateway_says(lease(epoch=2, digest="d"), 60)
     assert list(await bench.store.gateways()) == [lease(epoch=2, digest="d")]
+
+
+async def test_what_a_gateway_goes_by_is_told_for_as_long_as_its_lease_lives(bench: Bench) -> None:
+    """Of all, or of those that are asked about; a gateway that is gone, or was never there, is left out."""
+    assert await bench.store.applied() == {}
+    bench.gateway.gateway_says(lease("lapsed", 9, "e"), 0.02)
+    bench.gateway.gateway_says(lease("other"), 60)
+    bench.gateway.gateway_says(replace(lease(epoch=2, digest="d"), access=7), 60)
+    await asyncio.sleep(0.06)
+    assert await bench.store.applied() == {"g1": Applied(2, "d", 7), "other": Applied(0, "", 0)}
+    assert await bench.store.applied(["g1", "lapsed", "unknown"]) == {"g1": Applied(2, "d", 7)}
+    assert await bench.store.applied([]) == {}
+    bench.gateway.gateway_says(lease(epoch=3, digest="f"), 60)
+    assert await bench.store.applied(["g1"]) == {"g1": Applied(3, "f", 0)}
 
 
 async def test_an_endpoint_is_held_renewed_and_dropped(bench: Bench) -> None:

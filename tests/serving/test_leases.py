@@ -15,6 +15,7 @@ from serving.leases import (
     GatewayLease,
     IdKeys,
     Recovery,
+    decode_applied,
     decode_gateway,
     decode_recovery,
     head_from,
@@ -72,6 +73,29 @@ def test_a_lease_comes_back_from_its_text(lease: GatewayLease) -> None:
     plain = replace(lease, figures={}, streams=(), endings={}, ejected={}, braked={})
     assert decode_gateway(lease.encode()) == decode_gateway(lease.encode().encode()) == plain
     assert with_figures(plain, lease.encode_figures()) == with_figures(plain, lease.encode_figures().encode()) == lease
+
+
+@given(leases)
+def test_what_a_gateway_goes_by_comes_back_from_its_text(lease: GatewayLease) -> None:
+    """It is what the lease says too, and what a newer release adds is passed over."""
+    said = lease.applied.encode()
+    newer = json.dumps(json.loads(said) | {"more": 1})
+    assert decode_applied(said) == decode_applied(said.encode()) == decode_applied(newer) == lease.applied
+    assert lease.applied == (lease.epoch, lease.digest, lease.access)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "null", "[]", "{}", "7", b"\xff", '{"epoch": 1, "digest": "d"}',
+        '{"epoch": -1, "digest": "d", "access": 0}', '{"epoch": 1, "digest": null, "access": 0}',
+        '{"epoch": 1, "digest": "d", "access": true}',
+    ],
+)  # fmt: skip
+def test_what_nobody_goes_by_is_refused(text: str | bytes) -> None:
+    """With a ValueError, which readers expect."""
+    with pytest.raises(ValueError, match=r".*"):
+        decode_applied(text)
 
 
 @given(leases)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -25,7 +25,7 @@ from serving.control.publishing import next_epoch, pause_s, publication_of, refu
 from serving.control.rolling.records import Record, entry_of, jobs_of, written
 from serving.control.traffic import opens
 from serving.control.views import Acknowledged
-from serving.leases import GatewayLease
+from serving.leases import Applied
 
 STAGING_S: Final = 2.0
 """How long all gateways may take to have a policy before it is active anywhere."""
@@ -43,8 +43,8 @@ class Writes(Protocol):
     async def policy(self, digest: str) -> Policy:
         """The policy of that digest."""
 
-    async def gateways(self) -> Sequence[GatewayLease]:
-        """The gateways whose lease is alive."""
+    async def applied(self, ids: Collection[str]) -> Mapping[str, Applied]:
+        """What these gateways go by, by id; without those whose lease is not alive."""
 
     async def swap(self, publication: Publication) -> Answer:
         """Writes all of it, or nothing."""

@@ -19,6 +19,7 @@ from serving.control.rolling.spreads import Figures
 from serving.control.views import Current
 from serving.control.wishes import ModelVersion
 from serving.endpoint import Endpoint
+from serving.leases import GatewayLease
 
 
 class Keeps(Writes, Protocol):
@@ -91,6 +92,9 @@ class Allows(Protocol):
 
 class Watches(Writes, Judges, Protocol):
     """What the walker needs of a store."""
+
+    async def gateways(self) -> Sequence[GatewayLease]:
+        """The gateways whose lease is alive."""
 
     async def look(self) -> Look:
         """The time, the rollouts in progress, and what is stopped."""

@@ -281,7 +281,7 @@ def test_only_who_goes_by_the_revision_knows() -> None:
     alive = [GatewayLease(name, "b", 1, "h", 2, 0, "", access=access) for name, access in
              (("late", 4), ("there", 5), ("ahead", 6), ("new", 0))]  # fmt: skip
     answer = AccessAnswer(done=True, revision=5, members=frozenset({"late", "there", "ahead", "gone"}))
-    assert known_by(answer, alive) == Acknowledged(4, 2, ("gone",), ("late",))
+    assert known_by(answer, {one.id: one.applied for one in alive}) == Acknowledged(4, 2, ("gone",), ("late",))
 
 
 async def test_a_revocation_stands_while_nobody_can_be_asked_who_knows(store: FakeStore, keys: KeyService) -> None:

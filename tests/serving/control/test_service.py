@@ -30,7 +30,7 @@ from serving.control.service import (
 from serving.control.store import connect
 from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Endpoint
-from serving.leases import GatewayLease
+from serving.leases import Applied, GatewayLease
 from serving.settings import Settings
 from tests.contracts.conftest import Bench
 from tests.valkey import Gateway
@@ -221,13 +221,13 @@ def test_acknowledgement_is_by_digest_or_by_a_later_epoch() -> None:
     """Another digest of the same epoch is none; a later epoch is one; a lapsed lease is named as such."""
     head = Head(5, "d5", "d4")
     answer = Answer(done=True, head=head, members=frozenset({"same", "later", "fork", "older", "gone"}))
-    alive = [
-        lease("same", head),
-        lease("later", Head(6, "d6", "d5")),
-        lease("fork", Head(5, "other", "d4")),
-        lease("older", Head(4, "d4", "")),
-        lease("newcomer", Head(4, "d4", "")),
-    ]
+    alive = {
+        "same": Applied(5, "d5", 0),
+        "later": Applied(6, "d6", 0),
+        "fork": Applied(5, "other", 0),
+        "older": Applied(4, "d4", 0),
+        "newcomer": Applied(4, "d4", 0),
+    }
     assert acknowledged(answer, alive) == Acknowledged(5, 2, ("gone",), ("fork", "older"))
 
 

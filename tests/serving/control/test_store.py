@@ -20,7 +20,7 @@ from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Endpoint
 from serving.errors import SluiceError
 from serving.figures import Figures
-from serving.leases import GatewayLease
+from serving.leases import Applied, GatewayLease
 
 POLICY = Policy(stable=1, salt="s")
 HALF = Policy(stable=1, arms=(Arm(2, 500_000),), salt="s")
@@ -112,6 +112,22 @@ async def test_a_lease_that_nobody_can_read_hides_no_other(store: Store, raw: re
         await raw.set(store.keys.gateway(name), value)
         await raw.sadd(store.keys.gateways, name)
     assert list(await store.gateways()) == []
+
+
+@pytest.mark.parametrize("beside", [None, b"\xff{", b"[]", b"{}", b'{"access":0,"digest":"d","epoch":-1}'])
+async def test_a_gateway_that_leaves_nothing_readable_goes_by_its_lease(
+    store: Store, raw: redis.asyncio.Redis, beside: bytes | None
+) -> None:
+    """As those of an earlier release; one whose lease is gone as well, or cannot be read, is not there."""
+    lease = GatewayLease("earlier", "b", 7, "h", 8000, 4, "d4", access=2)
+    for name, value in (("earlier", lease.encode()), ("bad", b"\xff{"), ("gone", None)):
+        if value is not None:
+            await raw.set(store.keys.gateway(name), value)
+        if beside is not None:
+            await raw.set(store.keys.gateway_applied(name), beside)
+        await raw.sadd(store.keys.gateways, name)
+    assert await store.applied() == {"earlier": Applied(4, "d4", 2)}
+    assert await store.applied(["earlier", "bad", "gone"]) == {"earlier": Applied(4, "d4", 2)}
 
 
 async def test_figures_that_nobody_can_read_hide_no_lease(store: Store, raw: redis.asyncio.Redis) -> None:

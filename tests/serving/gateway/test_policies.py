@@ -25,7 +25,7 @@ from serving.endpoint import Endpoint
 from serving.gateway.config import WorkerConfig
 from serving.gateway.policies import Follower
 from serving.gateway.worker import Worker
-from serving.leases import GatewayLease, decode_recovery
+from serving.leases import GatewayLease, decode_applied, decode_gateway, decode_recovery
 from serving.store_keys import Keys
 from tests.serving.gateway.rig import eventually
 
@@ -148,6 +148,24 @@ async def test_joining(room: Room) -> None:
         assert (lease.id, lease.host, lease.http_port, lease.held) == ("w", "127.0.0.1", 8000, None)
         assert (lease.pid, len(lease.boot)) == (os.getpid(), 16)
     assert await room.store.gateways() == []
+
+
+async def test_what_it_goes_by_stands_beside_its_lease(room: Room) -> None:
+    """It comes, changes, lapses and goes with the lease: who waits for a change reads nothing else."""
+    keys = room.store.keys
+    await room.publish(ONE)
+    async with following(room.server.url, room.namespace):
+        for policy in (TWO, ONE):
+            head = await room.publish(policy)
+            await comes_to(lambda head=head: _acknowledged(room, head))
+            with room.raw.pipeline(transaction=True) as pipe:
+                for key in (keys.gateway("w"), keys.gateway_applied("w")):
+                    pipe.get(key)
+                    pipe.pexpiretime(key)
+                lease, lapses, beside, beside_lapses = pipe.execute()
+            assert decode_applied(beside) == decode_gateway(lease).applied == (head.epoch, head.digest, 0)
+            assert lapses == beside_lapses
+    assert room.raw.exists(keys.gateway("w"), keys.gateway_applied("w")) == 0
 
 
 async def test_joining_an_empty_store(room: Room) -> None:

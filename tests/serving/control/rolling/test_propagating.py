@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from functools import partial
 from itertools import count
 from typing import Any
@@ -16,7 +17,7 @@ from serving.control.publication import Answer, Beside
 from serving.control.rolling.moving import Moved
 from serving.control.rolling.propagating import MOST_COUNTED, Propagation
 from serving.control.rolling.spreads import NO_SPREAD
-from serving.leases import GatewayLease
+from serving.leases import Applied
 from serving.stream_counts import BOUNDS_S
 from tests.serving.control.rolling.rooms import FLIP, STEPS, fake_room
 from tests.serving.metrics.facts import rollout
@@ -30,9 +31,9 @@ class Late:
     def __init__(self) -> None:
         self.noted: list[Beside] = []
 
-    async def gateways(self) -> tuple[GatewayLease, ...]:
-        """The one."""
-        return (GatewayLease("g1", "boot", 1, "h", 8000, 7, "before"),)
+    async def applied(self, ids: Collection[str]) -> Mapping[str, Applied]:
+        """Of the one."""
+        return {name: Applied(7, "before", 0) for name in ids}
 
     async def note(self, beside: Beside) -> Answer:
         """Keeps it."""
