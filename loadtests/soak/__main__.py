@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ import numpy as np
 import psutil
 
 from loadtests.installation import Failed, Installation, installation
+from loadtests.load import summary
 from loadtests.load.control import Control
 from loadtests.load.payloads import drawn
 from loadtests.load.playing import Wish, made_ready, place_for_runs, play
@@ -51,6 +54,10 @@ _BASELINE_ROWS: Final = 60 * WINDOW_ROWS
 _SEED: Final = 1
 _WHOLE: Final = 1_000_000
 _TELL_S: Final = 30.0
+_FEWEST_LOOKS: Final = 120
+"""In a short soak: else once a second, which costs what is measured less."""
+_FIRST_RPS: Final = 200
+"""Where the search begins; it goes lower where this is too much."""
 _COMMAND_WITHIN_S: Final = 900.0
 _FALLS_SHORT, _NOT_RUN = 1, 2
 _COULD_NOT: Final = (
@@ -83,18 +90,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="sluice-soak-") as place:
             folder = Path(place)
             with installation(folder, _SETTINGS) as up:
+                _say("the installation is up")
                 _prepare(up)
-                soak = _soaked(up, sizes)
-        found = figures(soak)
-        file.write_text(report.page(soak, found), encoding="utf-8")
-        said = json.dumps(report.plain(soak, found), indent=2, allow_nan=False)
-        file.with_suffix(".json").write_text(f"{said}\n", encoding="utf-8")
+                return _told(_soaked(up, sizes), file)  # before it ends, which it may refuse to
     except _COULD_NOT as error:
         said = "" if isinstance(error, KeyError) else str(error)  # which is but the key
         _say(f"error: {said or repr(error)}")
         return _NOT_RUN
+
+
+def _told(soak: Soak, file: Path) -> int:
+    """Prints every figure and writes the report, whatever they are; what to exit with."""
+    found = figures(soak)
+    for line in summary.lines(soak.outcome):
+        _say(line)
     for one in found:
         _say(f"{'ok  ' if one.good else 'FAIL'} {one.name}: {one.value}")
+    file.write_text(report.page(soak, found), encoding="utf-8")
+    said = json.dumps(report.plain(soak, found), indent=2, allow_nan=False)
+    file.with_suffix(".json").write_text(f"{said}\n", encoding="utf-8")
     _say(f"report: {file}, {file.with_suffix('.json')}")
     return 0 if all(one.good for one in found) else _FALLS_SHORT
 
@@ -127,7 +141,7 @@ def _soaked(up: Installation, sizes: Sizes) -> Soak:
     for version in (STABLE, CANDIDATE):  # the same program twice; without it their warm-up's own figures would count
         _sluice(up, "models", "deploy", MODEL, str(version), "--option", f"carries_rps={capacity:.3f}")
     seconds = sizes.minutes * 60
-    watch = Watch(processes(up.pid, WORKERS), max(1.0, seconds / MOST_POINTS))
+    watch = Watch(processes(up.pid, WORKERS), max(seconds / MOST_POINTS, min(1.0, seconds / _FEWEST_LOOKS)))
     rolled = BackAndForth(up, sizes.hold_s)
     place = Place(up.http_url, up.grpc_url, up.control_url)
     with place_for_runs() as folder, Control(place, MODEL) as control:
@@ -136,6 +150,7 @@ def _soaked(up: Installation, sizes: Sizes) -> Soak:
         ready = made_ready(spec, control, verify=True)
         with rolled, watch:
             outcome = play(ready, control, Wish(), _progress(seconds))
+            _say(f"the load is over, and {outcome.results.due:,} requests are judged")
     return Soak(capacity, at_least, SLO, sizes.share, outcome, rolled, watch)
 
 
@@ -144,24 +159,26 @@ def _capacity(up: Installation, sizes: Sizes) -> tuple[float, bool]:
     mix = ",".join(f"{kind.name.lower()}={share:.0%}" for kind, share in _MIX.items())
     said = _sluice(
         up, "loadtest", "capacity", MODEL, "--version", str(STABLE), "--slo", SLO, "--each", f"{sizes.each_s}s",
-        "--mix", mix, "--as-traffic", "--json",
+        "--mix", mix, "--from", str(_FIRST_RPS), "--as-traffic", "--json", tells=True,
     )  # fmt: skip
     found = json.loads(said)["versions"][str(STABLE)]
     return float(found["rps"]), bool(found["at_least"])
 
 
-def _sluice(up: Installation, *words: str) -> str:
-    """What a command printed.
+def _sluice(up: Installation, *words: str, tells: bool = False) -> str:
+    """What a command printed; with `tells`, what it says meanwhile is shown.
 
     Raises:
         Failed: it ended with something else than 0; with what it said.
     """
     argv = [str(Path(sys.executable).with_name("sluice")), *words]
     done = subprocess.run(
-        argv, cwd=up.folder, capture_output=True, text=True, check=False, timeout=_COMMAND_WITHIN_S
+        argv, cwd=up.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False,
+        stderr=None if tells else subprocess.PIPE, timeout=_COMMAND_WITHIN_S,
     )  # fmt: skip
     if done.returncode:
-        raise Failed(f"`sluice {' '.join(words)}` ended with {done.returncode}: {done.stderr.strip()[-1_000:]}")
+        said = (done.stderr or done.stdout).strip()[-1_000:]
+        raise Failed(f"`sluice {' '.join(words)}` ended with {done.returncode}: {said}")
     return done.stdout
 
 
@@ -188,9 +205,15 @@ def _wanted(argv: Sequence[str] | None) -> tuple[Sizes, Path]:
     given = parser.parse_args(argv)
     if given.minutes <= 0 or given.each < 1 or given.hold <= 0:
         parser.error("times are more than 0 s")
-    if given.report.suffix != ".html" or not given.report.absolute().parent.is_dir():
+    if given.report.suffix != ".html" or not _can_be_written(given.report):
         parser.error(f"{given.report} is no page that can be written: name one such as soak.html")
     return Sizes(given.minutes, given.of, given.each, given.hold), given.report
+
+
+def _can_be_written(page: Path) -> bool:
+    """Known before anything is started: ten minutes of figures would be lost."""
+    there = [one if one.exists() else one.absolute().parent for one in (page, page.with_suffix(".json"))]
+    return all(os.access(one, os.W_OK) for one in there) and page.absolute().parent.is_dir() and not page.is_dir()
 
 
 def _share(text: str) -> float:
@@ -208,4 +231,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_NOT_RUN))  # so that the installation is taken down
     sys.exit(main())

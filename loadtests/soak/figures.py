@@ -12,7 +12,7 @@ from loadtests.load.summary import Outcome
 from loadtests.rollback.figures import Figure
 from loadtests.soak.growth import Growth, growth
 from loadtests.soak.held import STORE, Watch
-from loadtests.soak.rolling import BackAndForth
+from loadtests.soak.rolling import CANDIDATE, STABLE, BackAndForth
 
 MIB: Final = 1024 * 1024
 WARM_UP: Final = 0.25
@@ -24,6 +24,8 @@ MOST_STORED: Final = 64 * MIB
 MOST_FILES: Final = 8.0
 MOST_CONNECTED: Final = 0.15
 """Of its open files: connections to servers are made when many requests come at once, and kept for the next time."""
+LEAST_ROLLED: Final = 0.5
+"""Of the rollouts that there is time for where no change takes any: each is waited for until all gateways run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,19 @@ class Soak:
         """When it was warm, seconds since 1970."""
         return self.outcome.began + WARM_UP * self.outcome.results.seconds
 
+    @property
+    def least_rollouts(self) -> int:
+        """How many there have to be."""
+        return max(1, int(LEAST_ROLLED * self.outcome.results.seconds / self.rolled.cycle_s))
+
+    def grown(self, values: Sequence[float]) -> Growth:
+        """Of one thing that a process held, from when it was warm to the end of the load."""
+        return growth(self.watch.at_s, values, self.warm_s, self.outcome.began + self.outcome.results.seconds)
+
 
 def figures(soak: Soak) -> Sequence[Figure]:
     """All of them."""
-    return (*_load(soak), *_answers(soak), *_processes(soak))
+    return (*_load(soak), _rolled(soak), *_answers(soak), *_processes(soak))
 
 
 def _load(soak: Soak) -> Iterator[Figure]:
@@ -64,13 +75,16 @@ def _load(soak: Soak) -> Iterator[Figure]:
     yield Figure(f"capacity: the highest rate that keeps {soak.slo}", f"{least}{soak.capacity:,.0f} requests a second")
     rate = f"{soak.outcome.spec.shape.peak:,.0f} requests a second for {results.seconds:,.0f} s"
     yield Figure(f"load: {soak.share:.0%} of it", f"{rate}, p99 {in_ms(results.latencies.quantile(0.99))}")
-    rolled = soak.rolled
+
+
+def _rolled(soak: Soak) -> Figure:
+    rolled, least = soak.rolled, soak.least_rollouts
     failed = f"; then one failed: {rolled.failed}" if rolled.failed else ""
-    yield Figure(
-        "rollouts to the candidate and back (at least 1)",
-        f"{rolled.rollouts}, with {rolled.changes} shares set{failed}",
-        rolled.rollouts > 0 and rolled.changes > 0 and not failed,
-    )  # fmt: skip
+    return Figure(
+        f"rollouts to the candidate and back (at least {least:,})",
+        f"{rolled.rollouts:,}, with {rolled.changes:,} shares set{failed}",
+        rolled.rollouts >= least and rolled.changes > 0 and not failed,
+    )
 
 
 def _answers(soak: Soak) -> Iterator[Figure]:
@@ -82,6 +96,8 @@ def _answers(soak: Soak) -> Iterator[Figure]:
         wrong, right = found.judged.wrong + found.unnamed, found.judged.right
         shown = f"{wrong:,}; {right:,} were where one of {found.judged.epochs} epochs puts them"
         yield Figure("answers that the wrong version gave, or nobody named (none)", shown, not wrong and right > 0)
+        gave = [found.judged.by_version[version] for version in (STABLE, CANDIDATE)]
+        yield Figure("of those, by stable and by the candidate (some each)", "{:,} and {:,}".format(*gave), all(gave))
         fallbacks = found.judged.fallbacks
         yield Figure("answers that stable gave for a failed candidate (none)", f"{fallbacks:,}", not fallbacks)
     yield Figure(
@@ -97,24 +113,28 @@ def _processes(soak: Soak) -> Iterator[Figure]:
     )  # fmt: skip
     yield Figure("processes that ended meanwhile (none)", ended or "none", not ended)
     for name in watch.memory:
-        yield memory(name, growth(watch.at_s, watch.memory[name], soak.warm_s))
-        yield files(name, growth(watch.at_s, watch.files[name], soak.warm_s))
+        yield memory(name, soak.grown(watch.memory[name]))
+        yield files(name, soak.grown(watch.files[name]))
 
 
 def memory(name: str, found: Growth) -> Figure:
     """Of one process; bytes."""
-    least = MOST_STORED if name == STORE else MOST_MEMORY
-    most = max(least, MOST_SHARE * found.level) if math.isfinite(found.level) else least
+    most = _at_most(MOST_STORED if name == STORE else MOST_MEMORY, MOST_SHARE, found)
     return Figure(
-        f"{name}: memory gained in {found.seconds:,.0f} s, by a robust line (at most {most / MIB:.1f} MiB)",
-        f"{found.gained / MIB:+.2f} MiB, at {found.level / MIB:,.1f}", found.gained <= most,
+        f"{name}: memory gained in {found.seconds:,.0f} s, by a line and at the end (at most {most / MIB:.1f} MiB)",
+        f"{found.gained / MIB:+.2f} and {found.late / MIB:+.2f} MiB, at {found.level / MIB:,.1f}", found.most <= most,
     )  # fmt: skip
 
 
 def files(name: str, found: Growth) -> Figure:
     """Of one process; open files."""
-    most = max(MOST_FILES, MOST_CONNECTED * found.level) if math.isfinite(found.level) else MOST_FILES
+    most = _at_most(MOST_FILES, MOST_CONNECTED, found)
     return Figure(
-        f"{name}: open files gained in {found.seconds:,.0f} s, by a robust line (at most {most:,.0f})",
-        f"{found.gained:+.1f}, at {found.level:,.0f}", found.gained <= most,
+        f"{name}: open files gained in {found.seconds:,.0f} s, by a line and at the end (at most {most:,.0f})",
+        f"{found.gained:+.1f} and {found.late:+.1f}, at {found.level:,.0f}", found.most <= most,
     )  # fmt: skip
+
+
+def _at_most(least: float, share: float, found: Growth) -> float:
+    """What may be gained either way: a share of what is held, or so much where that is less."""
+    return max(least, share * found.level) if math.isfinite(found.level) else least

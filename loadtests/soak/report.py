@@ -9,6 +9,7 @@ from loadtests.load import report, summary
 from loadtests.load.plots import Series, lines
 from loadtests.rollback.figures import Figure
 from loadtests.soak.figures import MIB, Soak
+from loadtests.soak.growth import Growth
 from loadtests.soak.held import GATEWAY
 
 _TITLES = {True: "the gateway", False: "beside it"}
@@ -26,14 +27,16 @@ def page(soak: Soak, figures: Sequence[Figure]) -> str:
 def plain(soak: Soak, figures: Sequence[Figure]) -> Mapping[str, Any]:
     """The same as JSON: the load test's report, and what the soak adds to it."""
     began, watch = soak.outcome.began, soak.watch
-    held = {
-        name: {"memory_bytes": _numbers(watch.memory[name]), "open_files": _numbers(watch.files[name])}
-        for name in watch.memory
-    }
+    measured = {
+        name: {"memory_bytes": watch.memory[name], "open_files": watch.files[name]} for name in watch.memory
+    }  # fmt: skip
+    held = {name: {what: _numbers(values) for what, values in of.items()} for name, of in measured.items()}
+    grown = {name: {what: _growth(soak.grown(values)) for what, values in of.items()} for name, of in measured.items()}
     said = {
         "good": all(one.good for one in figures), "capacity_rps": soak.capacity, "at_least": soak.at_least,
         "figures": [{"name": one.name, "value": one.value, "good": one.good} for one in figures],
-        "warm_at_s": soak.warm_s - began, "at_s": [at_s - began for at_s in watch.at_s], "held": held,
+        "warm_at_s": soak.warm_s - began, "at_s": [at_s - began for at_s in watch.at_s],
+        "held": held, "grown": grown, "rollouts": soak.rolled.rollouts, "shares_set": soak.rolled.changes,
     }  # fmt: skip
     return {**summary.plain(soak.outcome), "soak": said}
 
@@ -51,6 +54,11 @@ def _plots(soak: Soak) -> Iterator[str]:
                 if name.startswith(GATEWAY) is gateway
             ]
             yield lines(f"{title}: {where}", unit, series, axis)
+
+
+def _growth(found: Growth) -> Mapping[str, float | None]:
+    values = _numbers([found.level, found.gained, found.late, found.seconds])
+    return dict(zip(("level", "gained", "late", "seconds"), values, strict=True))
 
 
 def _numbers(values: Sequence[float]) -> Sequence[float | None]:

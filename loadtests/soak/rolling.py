@@ -37,7 +37,8 @@ class BackAndForth(Beside):
         failed: why it went no further; empty where it did not fail.
     """
 
-    ends_within_s = 120.0
+    ends_within_s = 300.0
+    """A rollout may be about to begin, each of whose requests is given up after a minute, and a report waits."""
 
     def __init__(self, up: Installation, hold_s: float) -> None:
         super().__init__()
@@ -47,12 +48,17 @@ class BackAndForth(Beside):
         self.changes = 0
         self.failed = ""
 
+    @property
+    def cycle_s(self) -> float:
+        """How long a rollout takes to go there and back where no change takes any time, seconds."""
+        return (2 + len(SHARES)) * self._hold_s  # the first share, these, and none
+
     def goes_on(self) -> None:
         """One rollout after the other; what is measured beside it is worth a report though one fails."""
         try:
             asyncio.run(self._all())
-        except (Failed, httpx.HTTPError) as error:
-            self.failed = str(error) or repr(error)
+        except (Failed, httpx.HTTPError, KeyError, ValueError) as error:  # the last two: an answer of another form
+            self.failed = str(error) if isinstance(error, Failed) else repr(error)
 
     async def _all(self) -> None:
         async with self._up.client() as control:
@@ -63,16 +69,14 @@ class BackAndForth(Beside):
 
     async def _one(self, operator: Operator) -> None:
         rollout = await operator.start(_PLAN, {"running"})
-        try:
-            for share in SHARES:
-                if await self._held():
-                    return
-                await operator.set_share(rollout, CANDIDATE, share)
-                self.changes += 1
-            await self._held()
-        finally:
-            await operator.roll_back(rollout)
-            self.rollouts += 1
+        for share in SHARES:
+            if await self._held():
+                break
+            await operator.set_share(rollout, CANDIDATE, share)
+            self.changes += 1
+        await self._held()  # at once where it is over
+        await operator.roll_back(rollout)
+        self.rollouts += 1
 
     async def _held(self) -> bool:
         """Whether it is over before a share has stayed as long as it should."""

@@ -32,6 +32,8 @@ def test_a_minute_of_the_soak(tmp_path: Path) -> None:
     short = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
     assert all(": memory gained in " in line for line in short), told
     assert done.returncode == bool(short), told
+    assert re.search(r"^version 1 at [\d,]+ a second: kept$", done.stderr, re.MULTILINE), told
+    assert re.search(r"^\d+ of 60 s: [\d,]+ requests, 0 failed$", done.stdout, re.MULTILINE), told
     assert re.search(r"^ok   requests that failed, of [\d,]+ \(none\): 0$", done.stdout, re.MULTILINE), told
     assert "ok   answers that the wrong version gave, or nobody named (none): 0; " in done.stdout
     assert "ok   processes that ended meanwhile (none): none" in done.stdout

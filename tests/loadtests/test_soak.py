@@ -7,19 +7,23 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from loadtests.installation import Failed, Installation
+from loadtests.load.records import Said
 from loadtests.load.results import results_of
+from loadtests.load.running import Died
 from loadtests.load.summary import Outcome
 from loadtests.load.verified import Event, verified
 from loadtests.soak import __main__ as soaking
@@ -58,13 +62,14 @@ def test_a_line_is_found_under_whatever_lies_over_it(
 
 
 @settings(max_examples=examples(60))
-@given(st.lists(st.floats(-1e6, 1e6), min_size=12, max_size=60), st.floats(0.5, 5))
+@given(st.lists(st.floats(-1e6, 1e6), min_size=30, max_size=60), st.floats(0.5, 5))
 def test_what_is_added_to_all_adds_nothing(values: list[float], by: float) -> None:
     """Only the rise counts, and a faster clock sees it in less time."""
     at_s = [float(nth) for nth in range(len(values))]
     before = growth.growth(at_s, values, 0.0)
     after = growth.growth([by * at for at in at_s], [value + 1e6 for value in values], 0.0)
     assert after.gained == pytest.approx(before.gained, rel=1e-6, abs=1e-3)
+    assert after.late == pytest.approx(before.late, rel=1e-6, abs=1e-3)
     assert after.seconds == pytest.approx(by * before.seconds)
 
 
@@ -73,13 +78,95 @@ def test_the_warm_up_and_what_could_not_be_measured_are_left_out() -> None:
     values = [float(min(nth, 25)) for nth in range(100)]
     values[60] = math.nan
     found = growth.growth([float(nth) for nth in range(100)], values, 25.0)
-    assert (found.gained, found.level, found.seconds) == (0.0, 25.0, 74.0)
+    assert found == Growth(25.0, 0.0, 0.0, 74.0)
+
+
+def test_what_comes_after_the_load_is_left_out() -> None:
+    """Connections close and memory is freed while the answers are judged, as long as that takes."""
+    values = [float(nth if nth <= 60 else 0) for nth in range(100)]
+    at_s = [float(nth) for nth in range(100)]
+    assert growth.growth(at_s, values, 0.0, 60.0) == Growth(30.0, 60.0, 48.0, 60.0)
+    assert growth.growth(at_s, values, 0.0).late < 0
+
+
+SOAK = 450
+"""Values from when it is warm, one a second; a tenth has 45."""
+
+
+def after(values: NDArray[np.float64]) -> Growth:
+    """What such a soak says."""
+    return growth.growth([float(nth) for nth in range(len(values))], values.tolist(), 0.0)
+
+
+def noise(seed: int) -> NDArray[np.float64]:
+    """A process at 100 MiB that holds up to half a MiB more or less from one second to the next."""
+    return 100 * MIB + np.random.default_rng(seed).uniform(-MIB / 2, MIB / 2, SOAK)
+
+
+@settings(max_examples=examples(60))
+@given(st.floats(0.75, 0.94), st.floats(10, 1e4), st.integers(0, 2**32))
+def test_a_late_step_is_seen(begins: float, mib: float, seed: int) -> None:
+    """Nothing moves for three quarters of the time or more, then it holds more and keeps it: the line stays level."""
+    values = noise(seed)
+    values[int(begins * SOAK) :] += mib * MIB
+    found = after(values)
+    assert found.late == pytest.approx(mib * MIB, abs=MIB)
+    assert said.memory("keeper", replace(found, late=0.0)).good
+    assert not said.memory("keeper", found).good
+
+
+@settings(max_examples=examples(60))
+@given(st.floats(0.75, 0.85), st.floats(30, 1e4), st.integers(0, 2**32))
+def test_a_late_ramp_is_seen(begins: float, mib: float, seed: int) -> None:
+    """Something leaks from three quarters of the time on or later: the line says nothing of it."""
+    values = noise(seed)
+    at = np.arange(SOAK) / SOAK
+    values += np.clip((at - begins) / (1 - begins), 0, None) * mib * MIB
+    found = after(values)
+    assert found.late >= 0.6 * mib * MIB - MIB
+    assert said.memory("keeper", replace(found, late=0.0)).good
+    assert not said.memory("keeper", found).good
+
+
+@settings(max_examples=examples(60))
+@given(st.floats(0, 1), st.floats(0, 1e4), st.integers(0, 2**32))
+def test_an_early_warm_up_is_no_late_growth(ends: float, mib: float, seed: int) -> None:
+    """It takes up to two tenths longer than it should, evenly or at once."""
+    last = int(ends * SOAK / 10)
+    ramp = np.minimum(np.arange(SOAK) / max(1, last), 1.0)
+    for shape in (ramp, (np.arange(SOAK) >= last).astype(np.float64)):
+        found = after(noise(seed) + shape * mib * MIB)
+        assert found.late <= MIB
+        assert found.gained <= MIB
+
+
+@settings(max_examples=examples(60))
+@given(st.floats(2, 90), st.floats(0, 1), st.floats(0, 15), st.integers(0, 2**32))
+@example(90.0, 0.0, 15.0, 0)  # at its foot in the first tenth, at its height in the last
+def test_a_saw_tooth_is_no_growth(period: float, phase: float, mib: float, seed: int) -> None:
+    """A heap between two collections, connections between two bursts: where two tenths hold a tooth."""
+    teeth = (np.arange(SOAK) / period + phase) % 1.0
+    found = after(noise(seed) + teeth * mib * MIB)
+    assert found.late <= 0.3 * mib * MIB + MIB
+    assert said.memory("keeper", found).good
+
+
+@settings(max_examples=examples(60))
+@given(st.lists(st.floats(-1e9, 1e9), max_size=22), st.integers(0, 2**32))
+def test_outliers_at_the_end_are_no_late_growth(last: list[float], seed: int) -> None:
+    """One, or as many as make less than half a tenth: a snapshot of the store, an answer that was large."""
+    values = noise(seed)
+    values[SOAK - len(last) :] += np.array(last) * MIB
+    found = after(values)
+    assert abs(found.late) <= MIB
+    assert abs(found.gained) <= MIB
 
 
 def test_too_few_values_are_no_growth_and_no_calm() -> None:
     """A figure of them is not good."""
-    found = growth.growth([0.0, 1.0], [5.0, 5.0], 0.0)
+    found = growth.growth([float(nth) for nth in range(29)], [5.0] * 29, 0.0)
     assert math.isnan(found.gained)
+    assert math.isnan(found.late)
     assert not said.memory("keeper", found).good
     assert not said.files("keeper", growth.growth([], [], 0.0)).good
 
@@ -95,14 +182,16 @@ def test_many_values_are_thinned() -> None:
     [(50, 7.9, True), (50, 8.1, False), (1_000, 29, True), (1_000, 31, False), (50, -20, True)],
 )
 def test_the_bound_on_memory(level: float, gained: float, good: bool) -> None:  # noqa: FBT001 - a parameter
-    """Eight MiB, or three hundredths where a process holds more than a quarter of a GiB; less is never too much."""
-    assert said.memory("keeper", Growth(level * MIB, gained * MIB, 450.0)).good is good
+    """Eight MiB, or three hundredths where a process holds more than a quarter of a GiB, gained steadily or late."""
+    assert said.memory("keeper", Growth(level * MIB, gained * MIB, 0.0, 450.0)).good is good
+    assert said.memory("keeper", Growth(level * MIB, 0.0, gained * MIB, 450.0)).good is good
 
 
 def test_the_store_may_fill_up() -> None:
     """What it keeps is bounded, and not full after ten minutes; that it grows without end shows all the same."""
-    assert said.memory("Valkey", Growth(17 * MIB, 63 * MIB, 450.0)).good
-    assert not said.memory("Valkey", Growth(17 * MIB, 65 * MIB, 450.0)).good
+    assert said.memory("Valkey", Growth(17 * MIB, 63 * MIB, 63 * MIB, 450.0)).good
+    assert not said.memory("Valkey", Growth(17 * MIB, 65 * MIB, 0.0, 450.0)).good
+    assert not said.memory("Valkey", Growth(17 * MIB, 0.0, 65 * MIB, 450.0)).good
 
 
 @pytest.mark.parametrize(
@@ -110,7 +199,8 @@ def test_the_store_may_fill_up() -> None:
 )
 def test_the_bound_on_files(level: float, gained: float, good: bool) -> None:  # noqa: FBT001 - a parameter
     """Eight, or three of twenty where a process has more than fifty open: connections come and go."""
-    assert said.files("Valkey", Growth(level, gained, 450.0)).good is good
+    assert said.files("Valkey", Growth(level, gained, 0.0, 450.0)).good is good
+    assert said.files("Valkey", Growth(level, 0.0, gained, 450.0)).good is good
 
 
 # Real processes.
@@ -213,22 +303,32 @@ def test_a_rollout_that_fails_is_told_and_ends_nothing(tmp_path: Path) -> None:
 
 # What is made of it.
 
+CANDIDATE = Said("2", "stable", str(EPOCH + 1))
+"""What an answer says from when the candidate has taken over."""
 
-def soaked(folder: Path, *, grows: bool = False, failed: int = 0) -> Soak:
-    """A run of two seconds in which a worker may grow by a hundred MiB, and requests may have been lost."""
-    rows = rows_of(folder, [row(nth) for nth in range(20 - failed)])
-    policy = policy_as_dict(Policy(1))
-    entries = [{"at_ms": 500, "kind": "rollout", "facts": {"model": MODEL, "epoch": EPOCH, "policy": policy}}]
+GROWS: dict[str, Callable[[float], float]] = {
+    "": lambda nth: nth % 2, "steadily": lambda nth: nth, "late": lambda nth: nth % 2 + 9 * (nth > 45),
+}  # fmt: skip
+"""What a process holds at the nth look of sixty, MiB; from the 20th to the 50th it is judged."""
+
+
+def soaked(folder: Path, *, memory: str = "", files: str = "", failed: int = 0, candidate: Said = CANDIDATE) -> Soak:
+    """A run of two seconds in which a worker may grow, and requests may have been lost; half go to the candidate."""
+    rows = rows_of(folder, [row(nth) if nth % 2 else row(nth)._replace(said=candidate) for nth in range(20 - failed)])
+    entries = [
+        {"at_ms": 500, "kind": "rollout", "facts": {"model": MODEL, "epoch": epoch, "policy": policy_as_dict(policy)}}
+        for epoch, policy in ((EPOCH, Policy(1)), (EPOCH + 1, Policy(2)))
+    ]
     outcome = Outcome(
         SPEC, 0.0, results_of(SPEC, rows), verified=verified(SPEC, rows, entries), events=(Event(0.5, "rollout"),)
     )  # fmt: skip
     watch = Watch({"gateway worker 1": psutil.Process(), "Valkey": psutil.Process()}, 1.0)
     watch.at_s = [nth / 20 - 0.5 for nth in range(60)]
     for name in watch.memory:
-        leaks = grows and name != "Valkey"
-        watch.memory[name] = [(40 + (nth if leaks else nth % 2)) * MIB for nth in range(60)]
-        watch.files[name] = [20.0] * 60
-    rolled = BackAndForth(Installation("http://h", "http://h", folder, 0), 1.0)
+        leaks = name != "Valkey"
+        watch.memory[name] = [(40 + GROWS[memory if leaks else ""](nth)) * MIB for nth in range(60)]
+        watch.files[name] = [20 + GROWS[files if leaks else ""](nth) for nth in range(60)]
+    rolled = BackAndForth(Installation("http://h", "http://h", folder, 0), 0.1)
     rolled.rollouts, rolled.changes = 3, 9
     return Soak(100.0, True, "p99=50ms", 0.7, outcome, rolled, watch)
 
@@ -238,33 +338,74 @@ def test_a_run_in_which_nothing_is_wrong_is_good(tmp_path: Path) -> None:
     found = figures(soaked(tmp_path))
     assert [one.name for one in found if not one.good] == []
     assert found[0].value == "at least 100 requests a second"
-    assert sum("by a robust line" in one.name for one in found) == 4
+    assert sum("by a line and at the end" in one.name for one in found) == 4
+    assert [one.value for one in found if one.name.startswith("of those")] == ["10 and 10"]
 
 
 @pytest.mark.parametrize(
     ("wrong", "names"),
     [
-        ({"grows": True}, ["gateway worker 1: memory gained"]),
+        ({"memory": "steadily"}, ["gateway worker 1: memory gained"]),
+        ({"memory": "late"}, ["gateway worker 1: memory gained"]),
+        ({"files": "steadily"}, ["gateway worker 1: open files gained"]),
+        ({"files": "late"}, ["gateway worker 1: open files gained"]),
         ({"failed": 2}, ["requests that failed", "what the load test has against"]),
+        ({"candidate": Said("1", "stable", str(EPOCH))}, ["of those, by stable and by the candidate"]),
+        (
+            {"candidate": Said("1", "stable", str(EPOCH + 1))},  # where the candidate was due
+            ["answers that the wrong version gave", "of those, by stable", "what the load test has against"],
+        ),
+        (
+            {"candidate": Said()},
+            ["answers that the wrong version gave", "of those, by stable", "what the load test has against"],
+        ),
+        (
+            {"candidate": Said("1", "fallback", str(EPOCH + 1))},
+            ["of those, by stable", "answers that stable gave for a failed candidate"],
+        ),
     ],
 )
 def test_what_is_wrong_is_no_good_figure(tmp_path: Path, wrong: dict[str, Any], names: list[str]) -> None:
-    """And no other is."""
+    """And no other is: a request that failed, one in the wrong place, a process that grows in whatever way."""
     bad = [one.name for one in figures(soaked(tmp_path, **wrong)) if not one.good]
     assert len(bad) == len(names)
     assert all(one.startswith(name) for one, name in zip(bad, names, strict=True))
 
 
-def test_a_process_that_ended_or_a_rollout_that_never_was_is_no_good_run(tmp_path: Path) -> None:
+def test_a_process_that_ended_is_no_good_run(tmp_path: Path) -> None:
     """Whatever was measured until then."""
     soak = soaked(tmp_path)
     soak.watch.ended["Valkey"] = 1.0
-    soak.rolled.changes, soak.rolled.failed = 0, "it is gone"
     bad = [(one.name, one.value) for one in figures(soak) if not one.good]
-    assert bad == [
-        ("rollouts to the candidate and back (at least 1)", "3, with 0 shares set; then one failed: it is gone"),
-        ("processes that ended meanwhile (none)", "Valkey after 1 s"),
-    ]
+    assert bad == [("processes that ended meanwhile (none)", "Valkey after 1 s")]
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "changes", "failed", "bad"),
+    [
+        (2, 6, "", []), (1, 6, "", ["1, with 6 shares set"]), (2, 0, "", ["2, with 0 shares set"]),
+        (4, 12, "it is gone", ["4, with 12 shares set; then one failed: it is gone"]),
+    ],
+)  # fmt: skip
+def test_a_rollout_that_stands_still_is_no_good_run(
+    rollouts: int, changes: int, failed: str, bad: list[str], tmp_path: Path
+) -> None:
+    """Two seconds have time for four of half a second; half of those are the least."""
+    soak = soaked(tmp_path)
+    soak.rolled.rollouts, soak.rolled.changes, soak.rolled.failed = rollouts, changes, failed
+    found = [one for one in figures(soak) if not one.good]
+    assert [one.value for one in found] == bad
+    assert all(one.name == "rollouts to the candidate and back (at least 2)" for one in found)
+
+
+def test_answers_that_nobody_could_look_at_are_no_good_run(tmp_path: Path) -> None:
+    """The ledger could not be read; what the load test has against a run of its own counts as well."""
+    soak = soaked(tmp_path)
+    bad = [one.name for one in figures(replace(soak, outcome=replace(soak.outcome, verified=None))) if not one.good]
+    assert bad == ["what the load test has against the run (nothing)"]
+    died = [Died(0, 1.0, "SIGKILL")]
+    bad = [one.name for one in figures(replace(soak, outcome=replace(soak.outcome, died=died))) if not one.good]
+    assert bad == ["what the load test has against the run (nothing)"]
 
 
 def test_the_json_has_all_that_was_measured(tmp_path: Path) -> None:
@@ -275,13 +416,19 @@ def test_the_json_has_all_that_was_measured(tmp_path: Path) -> None:
     found = json.loads(text)
     assert (found["model"], found["soak"]["good"], found["soak"]["warm_at_s"]) == (MODEL, True, 0.5)
     assert found["soak"]["held"]["Valkey"]["memory_bytes"][-1] is None
+    assert found["soak"]["grown"]["Valkey"]["open_files"] == {
+        "level": 20.0,
+        "gained": 0.0,
+        "late": -0.5,
+        "seconds": 1.5,
+    }
     assert len(found["soak"]["at_s"]) == len(found["soak"]["held"]["Valkey"]["open_files"]) == 60
 
 
 @pytest.mark.slow
 def test_the_page_shows_it(tmp_path: Path) -> None:
     """The load test's four plots, and memory and open files of the gateway and of what is beside it, with the event."""
-    soak = soaked(tmp_path, grows=True)
+    soak = soaked(tmp_path, memory="steadily")
     found = figures(soak)
     file = tmp_path / "soak.html"
     file.write_text(report.page(soak, found), encoding="utf-8")
