@@ -177,7 +177,7 @@ def _sluice(up: Installation, *words: str, tells: bool = False) -> str:
         stderr=None if tells else subprocess.PIPE, timeout=_COMMAND_WITHIN_S,
     )  # fmt: skip
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-1_000:]
+        said = "why is above" if tells else done.stderr.strip()[-1_000:]
         raise Failed(f"`sluice {' '.join(words)}` ended with {done.returncode}: {said}")
     return done.stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,3 +91,18 @@ def test_an_installation_that_does_not_end_takes_no_figures_with_it(
     assert "\nok   requests that failed" in told
     assert told.endswith("error: it did not end\n")
     assert page.exists()
+
+
+@pytest.mark.parametrize("tells", [False, True])
+def test_a_command_that_fails_is_told(
+    *, tells: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In its own words, which were shown under way where it tells what it does."""
+    command = tmp_path / "sluice"
+    command.write_text("#!/bin/sh\necho 'no rate kept the objectives' >&2\nexit 1\n")
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(Failed, match="^`sluice loadtest capacity` ended with 1: ") as failed:
+        soaking._sluice(Installation("http://h", "http://h", tmp_path, 0), "loadtest", "capacity", tells=tells)
+    assert str(failed.value).endswith("why is above" if tells else "no rate kept the objectives")
+    assert ("no rate kept" in capfd.readouterr().err) is tells
