@@ -102,7 +102,7 @@ def test_a_command_that_fails_is_told(
     command.write_text("#!/bin/sh\necho 'no rate kept the objectives' >&2\nexit 1\n")
     command.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(Failed, match="^`sluice loadtest capacity` ended with 1: ") as failed:
+    with pytest.raises(Failed, match=r"^`sluice loadtest capacity` ended with 1: ") as failed:
         soaking._sluice(Installation("http://h", "http://h", tmp_path, 0), "loadtest", "capacity", tells=tells)
     assert str(failed.value).endswith("why is above" if tells else "no rate kept the objectives")
     assert ("no rate kept" in capfd.readouterr().err) is tells
