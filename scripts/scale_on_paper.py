@@ -205,9 +205,10 @@ def _bounds() -> Iterator[Line]:
         f"{MOST_TOTALS * EVERY_S / LOOK_BACK_S:,.0f} workers",
     )
     yield Line(
-        "gateways whose findings about shadows stand beside each other",
+        "gateways whose findings about shadows are sure to stand beside each other",
         lambda one: f"{min(one.gateway_nodes, MOST_KEEPERS)} of {one.gateway_nodes}",
-        f"{MOST_KEEPERS} at most (`keeping.store.MOST_KEEPERS`)",
+        f"{MOST_KEEPERS} (`keeping.store.MOST_KEEPERS`): when a keeper begins, those silent for longest make room, "
+        "which its log says; who compares more leaves all of its own again",
     )
 
 

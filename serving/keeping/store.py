@@ -32,7 +32,13 @@ _MOST_TOLD: Final = 10_000
 """Messages that the stream holds, about."""
 KEPT_MS: Final = 7 * 24 * 60 * 60 * 1000
 MOST_KEEPERS: Final = 64
-"""Gateways whose findings stand beside each other; beyond that the one that was silent for longest makes room."""
+"""Gateways whose findings of one series are sure to stand beside each other.
+
+Where there are more when a keeper begins a series, those that were silent for longest make room. One that is alive
+leaves all of its own again with the next pair that it compares; what a gateway that is gone had found is lost then.
+"""
+_MOST_NAMED: Final = 5
+"""In the sentence that says who made room."""
 
 
 class AwayError(OSError):
@@ -114,6 +120,11 @@ class Store:
         others.sort(key=lambda name: 0.0 if (one := diffs[name]) is None else one.at_s)
         if beyond := others[: max(0, len(others) - MOST_KEEPERS + 1)]:
             await _answer(self._redis.hdel(self._key(totals), *beyond))
+            _log.warning(
+                "more than %d gateways have findings about version %d of %s: those of %d, silent for longest, made "
+                "room and are missing from 'sluice rollout diff' until they compare more: %s",
+                *(MOST_KEEPERS, totals.candidate, totals.model, len(beyond), ", ".join(beyond[:_MOST_NAMED])),
+            )
         mine = diffs.get(self._gateway)
         return mine if mine is not None and mine.totals.stable == totals.stable else None
 

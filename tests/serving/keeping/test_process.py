@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from drift.keys import DriftKeys
@@ -19,11 +20,11 @@ from registry.keys import Keys as RegistryKeys
 from router.agreement import Comparison, comparison_as_dict
 from serving.captured import Kind, ModelTerms, Terms, framed
 from serving.control.valkey import EmbeddedValkey
-from serving.diffs import diff_from, merged
+from serving.diffs import Diff, diff_from, merged
 from serving.keeping.config import KeeperConfig
 from serving.keeping.store import Store
 from serving.noted import Noted, Traced
-from serving.pair_totals import pair_message_from
+from serving.pair_totals import PairTotals, pair_message_from
 from serving.store_keys import Keys
 from tests.serving.keeping.pairs import labels
 
@@ -112,6 +113,30 @@ async def test_a_stream_that_nobody_reads_stays_as_long_as_it_may_be(valkey: Emb
     entries: Any = store.xrange(keys.samples("m"))
     assert [batch_from(fields[b"b"]).number for _, fields in entries] == list(range(24, 31))
     store.close()
+
+
+async def test_findings_that_make_room_are_named(
+    valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where there are too many, the longest silent first; one that is alive leaves all of its own again."""
+    monkeypatch.setattr("serving.keeping.store.MOST_KEEPERS", 3)
+    totals = PairTotals("digits", "ro_1 shadow", 1, 2, 7, compared=5)
+    gateways = {name: Store(KeeperConfig(name, "none", valkey.url, "crowded")) for name in ("a", "b", "c", "d", "new")}
+    for at_s, name in enumerate(("c", "a", "d")):
+        await gateways[name].leave(Diff(totals, 0.0, float(at_s)))
+    assert await gateways["a"].left(totals) == Diff(totals, 0.0, 1.0)
+    assert not caplog.messages
+    await gateways["b"].leave(Diff(totals, 0.0, 9.0))
+    assert await gateways["new"].left(totals) is None
+    [said] = caplog.messages
+    assert said.startswith("more than 3 gateways have findings about version 2 of digits: those of 2")
+    assert said.endswith("more: c, a")
+    await gateways["c"].leave(Diff(totals, 0.0, 10.0))
+    with redis.Redis.from_url(valkey.url) as store:
+        found: Any = store.hkeys(Keys("crowded").diff("digits", 2, "ro_1 shadow"))
+    assert sorted(found) == [b"b", b"c", b"d"]
+    for one in gateways.values():
+        await one.close()
 
 
 def test_what_a_keeper_cannot_run_with_is_said_in_a_sentence(tmp_path: Path) -> None:
