@@ -65,9 +65,9 @@ def collector() -> Iterator[Collector]:
 def demo(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Demo]:
     """`sluice demo`, up until the last of these tests: by Ctrl-C, with 0, and nothing of it may be left over then."""
     settings = {"GATEWAY__WORKERS": "2", "TRACING__ENDPOINT": collector.url, "LOGS__ACCESS": "100%"}
-    installation = Installation(
-        tmp_path_factory.mktemp("demo"), {f"SLUICE_{name}": value for name, value in settings.items()}
-    )
+    variables = {f"SLUICE_{name}": value for name, value in settings.items()}
+    variables["OTEL_EXPORTER_OTLP_HEADERS"] = "x-tenant=digits"  # which only a keeper reads, below Ray's processes
+    installation = Installation(tmp_path_factory.mktemp("demo"), variables)
     process = installation.start("demo")
     try:
         run = installation.ready(process, said="sluice traffic set")

@@ -74,6 +74,7 @@ def test_a_request_over_http_is_seen_from_the_door_to_the_model(demo: Demo) -> N
     answer = httpx.post(f"{demo.http_url}/v2/models/digits/infer", content=body, headers=headers, timeout=30)
     assert answer.status_code == 200, answer.text
     judge(demo, trace, "http", dict(answer.headers))
+    assert {head.get("x-tenant") for head in demo.collector.heads} == {"digits"}
     told = line(demo, trace)
     assert (int(told["bytes_in"]), told["bytes_out"]) == (len(body), answer.headers["content-length"])
 
