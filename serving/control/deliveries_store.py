@@ -14,7 +14,7 @@ from typing import Any, Final
 from serving.control.base_store import ANSWER_KEPT_MS, BaseStore, reply
 from serving.control.publication import LedgerEntry
 from serving.control.publication_form import MOST_JOBS, encode_entry
-from serving.control.rolling.kept import MOST_DUE, Again, Attempt, Became, DeadLetter, Due, Tried, Waiting
+from serving.control.rolling.kept import MOST_DUE, Again, Attempt, Became, DeadLetter, Due, Over, Tried, Waiting
 
 MOST_DEAD: Final = 1_000
 """Dead letters that are kept; the oldest fall off."""
@@ -30,11 +30,13 @@ local function remember(key, told)
 end
 """
 
+# What is over was counted before, by a command that was sent again.
 _END_JOB = (
     _REMEMBER
     + """
-redis.call('ZREM', KEYS[2], ARGV[2])
+local was = redis.call('ZREM', KEYS[2], ARGV[2])
 redis.call('HDEL', KEYS[3], ARGV[2], ARGV[2] .. '/tries')
+if was == 1 and ARGV[4] ~= '' then redis.call('HINCRBY', KEYS[3], ARGV[4], 1) end
 remember(KEYS[4], ARGV[3])
 return 1
 """
@@ -64,6 +66,7 @@ if redis.call('ZREM', KEYS[2], ARGV[2]) == 1 then
   local time = redis.call('TIME')
   redis.call('ZADD', KEYS[5], string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), ARGV[2])
   redis.call('HSET', KEYS[6], ARGV[2], ARGV[4], ARGV[2] .. '/entry', entry or '')
+  redis.call('HINCRBY', KEYS[3], ARGV[6], 1)
   while redis.call('ZCARD', KEYS[5]) > tonumber(ARGV[5]) do
     local oldest = redis.call('ZPOPMIN', KEYS[5])[1]
     redis.call('HDEL', KEYS[6], oldest, oldest .. '/entry')
@@ -163,7 +166,8 @@ class DeliveryStore(BaseStore):
     async def end_job(self, job: str, fence: int, told: Attempt | None = None) -> None:
         """That one is over, says the conductor of that fence; what came of the last attempt is remembered."""
         became = Became.ENDED if told is not None and told.failed else Became.DELIVERED
-        await self._as_leader(fence, _END_JOB, self._queue, [job, _remembered(job, told, became)])
+        count = "" if told is None else _over(became)
+        await self._as_leader(fence, _END_JOB, self._queue, [job, _remembered(job, told, became), count])
 
     async def put_off_job(self, job: str, wait_s: float, fence: int, told: Attempt | None = None) -> None:
         """That one was tried in vain by the conductor of that fence, and is tried again after so long."""
@@ -173,7 +177,7 @@ class DeliveryStore(BaseStore):
     async def bury_job(self, due: Due, fence: int, told: Attempt) -> None:
         """That one was tried for the last time by the conductor of that fence: it becomes a dead letter."""
         letter = json.dumps({"tries": due.tries + 1, "last": told})
-        said = [due.id, _remembered(due.id, told, Became.DEAD), letter, str(MOST_DEAD)]
+        said = [due.id, _remembered(due.id, told, Became.DEAD), letter, str(MOST_DEAD), _over(Became.DEAD)]
         names = [*self._queue, self.keys.dead_letter_times, self.keys.dead_letters]
         await self._as_leader(fence, _BURY_JOB, names, said)
 
@@ -255,6 +259,12 @@ class DeliveryStore(BaseStore):
             jobs, dead = await reply(self._redis.hmget(self.keys.jobs, [_DROPPED, _DROPPED_DEAD]))
         return int(jobs or 0), int(dead or 0)
 
+    async def over_jobs(self) -> Over:
+        """How many deliveries came to which end, since there is this store."""
+        ends = [_over(Became.DELIVERED), _over(Became.DEAD), _over(Became.ENDED), _DROPPED]
+        async with self._boundary():
+            return Over(*(int(one or 0) for one in await reply(self._redis.hmget(self.keys.jobs, ends))))
+
     async def message_came(self, key: str) -> str | None:
         """What came of a message at our rollback target; None where it is new, or was forgotten."""
         async with self._boundary():
@@ -273,6 +283,11 @@ class DeliveryStore(BaseStore):
 
 def _remembered(job: str, told: Attempt | None, became: Became) -> str:
     return "" if told is None else json.dumps({"job": job, "attempt": told, "became": became})
+
+
+def _over(became: Became) -> str:
+    """The field that counts those."""
+    return f"over/{became}"
 
 
 def _tried(entry: str, said: bytes) -> Tried:

@@ -118,7 +118,7 @@ class Entrance:
             certificate = settings.tls.certificate
             figures = Figures(
                 service, self._logs, certificate, rollouts=rollouts, feedback=feedback, payloads=payloads,
-                episodes=None if desk is None else desk.episodes,
+                episodes=None if desk is None else desk.episodes, webhooks=None if desk is None else desk.webhooks,
             )  # fmt: skip
             self._serve(create_metrics_app(figures, self._door(self._logs[1])), metrics)
         self._beside.append(asyncio.create_task(self._doorman.run()))

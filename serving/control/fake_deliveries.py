@@ -9,7 +9,7 @@ from serving.control.deliveries_store import MOST_DEAD, MOST_TRIED
 from serving.control.errors import Deposed
 from serving.control.publication import Job, LedgerEntry, Recorded
 from serving.control.publication_form import MOST_JOBS, encode_entry
-from serving.control.rolling.kept import MOST_DUE, Again, Attempt, Became, DeadLetter, Due, Tried, Waiting
+from serving.control.rolling.kept import MOST_DUE, Again, Attempt, Became, DeadLetter, Due, Over, Tried, Waiting
 
 
 class FakeDeliveries:
@@ -35,6 +35,7 @@ class FakeDeliveries:
         self._dead: dict[str, DeadLetter] = {}
         self._tried: list[Tried] = []
         self._dropped = self._dropped_dead = 0
+        self._over: Counter[Became] = Counter()
         self._came: dict[str, str] = {}
 
     async def due_jobs(self) -> Sequence[str]:
@@ -59,8 +60,10 @@ class FakeDeliveries:
     async def end_job(self, job: str, fence: int, told: Attempt | None = None) -> None:
         """That one is over."""
         self._lead_of(fence)
-        self._jobs.pop(job, None)
-        await self._remember(job, told, Became.ENDED if told is not None and told.failed else Became.DELIVERED)
+        became = Became.ENDED if told is not None and told.failed else Became.DELIVERED
+        if self._jobs.pop(job, None) is not None and told is not None:
+            self._over[became] += 1
+        await self._remember(job, told, became)
 
     async def put_off_job(self, job: str, wait_s: float, fence: int, told: Attempt | None = None) -> None:
         """That one was tried in vain."""
@@ -75,6 +78,7 @@ class FakeDeliveries:
         self._lead_of(fence)
         if due.id in self._jobs:
             entry, _, _ = self._jobs.pop(due.id)
+            self._over[Became.DEAD] += 1
             self._dead[due.id] = DeadLetter(due.id, await self._time_ms(), due.tries + 1, told, entry)
             while len(self._dead) > MOST_DEAD:
                 self._dead.pop(next(iter(self._dead)))
@@ -134,6 +138,12 @@ class FakeDeliveries:
         """Deliveries that found no room, and dead letters that fell off."""
         self._at_hand()
         return self._dropped, self._dropped_dead
+
+    async def over_jobs(self) -> Over:
+        """How many deliveries came to which end."""
+        self._at_hand()
+        over = self._over
+        return Over(over[Became.DELIVERED], over[Became.DEAD], over[Became.ENDED], self._dropped)
 
     async def message_came(self, key: str) -> str | None:
         """What came of a message at our rollback target."""

@@ -17,7 +17,7 @@ from serving.control.publication import Answer, Beside, Job, LedgerEntry, Record
 from serving.control.publication_form import encode_entry
 from serving.control.publishing import refuse
 from serving.control.rolling.hooks import DRIFT, job_of, message_id, message_of
-from serving.control.rolling.kept import Again, DeadLetter, Tried, Waiting
+from serving.control.rolling.kept import Again, DeadLetter, Over, Tried, Waiting
 from serving.control.rolling.standing import StandingHook, StandingHooks
 
 MOST_AT_ONCE: Final = 1_000
@@ -47,6 +47,9 @@ class Store(Protocol):
 
     async def dropped_jobs(self) -> tuple[int, int]:
         """Deliveries that found no room, and dead letters that fell off."""
+
+    async def over_jobs(self) -> Over:
+        """How many deliveries came to which end, since there is this store."""
 
     async def again(self, jobs: Mapping[str, str], entry: LedgerEntry) -> Mapping[str, Again]:
         """Has deliveries told once more, all that can be; what came of each."""
@@ -126,6 +129,10 @@ class Webhooks:
             dropped,
             dropped_dead,
         )
+
+    async def over(self) -> Over:
+        """How many came to which end, since there is this store."""
+        return await self._store.over_jobs()
 
     async def delivery(self, message: str) -> Delivery:
         """One delivery, as long as anything of it is there.

@@ -227,6 +227,13 @@ ALERTS: Final = (
         "rate(sluice_drift_store_failures_total[5m]) > 0",
     ),
     Alert(
+        "SluiceWebhookGivenUp",
+        Severity.TICKET,
+        "0m",
+        "Something that a webhook was to hear was given up within the last quarter of an hour.",
+        'sum by (job) (increase(sluice_webhook_deliveries_total{result=~"dead|dropped"}[15m])) > 0',
+    ),
+    Alert(
         "SluiceAttemptsRefused",
         Severity.TICKET,
         "5m",

@@ -190,6 +190,10 @@ DRIFT: Final = Dashboard(
             ),
         ),
         Panel(
+            "Deliveries to webhooks that are over, also those of rollouts",
+            (rate("sluice_webhook_deliveries_total", "result", "{{result}}"),),
+        ),
+        Panel(
             "Evidence, as a natural logarithm, and what it takes to alarm",
             (
                 now("sluice_drift_log_evidence", _BY_LAYER, f"{_LAYER} evidence", "max"),

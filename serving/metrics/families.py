@@ -30,13 +30,14 @@ from serving.metrics.figure import Facts, Figure, Kind, Row, Source
 from serving.metrics.gateways import GATEWAYS
 from serving.metrics.installation import DOORS, LEFT_OUT, POOLS, STANDING
 from serving.metrics.rollouts import ROLLOUTS
+from serving.metrics.webhooks import WEBHOOKS
 from serving.stream_counts import BOUNDS_S
 
 MOST_SERIES: Final = 10_000
 """Of one figure."""
 
 TABLE: Final[Mapping[str, Figure]] = MappingProxyType(
-    {one.name: one for one in (*STANDING, *GATEWAYS, *POOLS, *ROLLOUTS, *DOORS, *EPISODES, *DRIFT)}
+    {one.name: one for one in (*STANDING, *GATEWAYS, *POOLS, *ROLLOUTS, *DOORS, *EPISODES, *WEBHOOKS, *DRIFT)}
 )
 """Every figure by its name, in the order of the answer."""
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from drift.incidents import Incident
 from serving.control.feedback_store import Heard
+from serving.control.rolling.kept import Over
 from serving.control.rolling.records import Record
 from serving.control.rolling.spreads import Figures as Rollbacks
 from serving.control.rolling.spreads import Spread
@@ -65,6 +66,7 @@ class Facts:
         payloads: what became of what the payload log was given, as far as this machine's disk shows it.
         propagated: how long changes took to reach every gateway, by what was changed; rollbacks by evidence apart.
         episodes: of models' drift, that are not over.
+        deliveries: to webhooks, that are over; None where nobody knows.
     """
 
     version: str
@@ -78,6 +80,7 @@ class Facts:
     payloads: Counts = field(default_factory=Counts)
     propagated: Mapping[str, Spread] = field(default_factory=dict)
     episodes: tuple[Incident, ...] = ()
+    deliveries: Over | None = None
 
 
 @dataclass(frozen=True, slots=True)

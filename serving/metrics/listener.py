@@ -30,6 +30,7 @@ from serving.control.api.gate import Door, Gate, Table
 from serving.control.api.headers import Hosts, OnlyHttp, SecurityHeaders
 from serving.control.feedback_store import Heard
 from serving.control.rolling.differences import shadows_of
+from serving.control.rolling.kept import Over
 from serving.control.rolling.records import Record
 from serving.control.rolling.spreads import Figures as Rollbacks
 from serving.control.rolling.spreads import Spread
@@ -88,6 +89,13 @@ class HasEpisodes(Protocol):
         """What is not over."""
 
 
+class HasDeliveries(Protocol):
+    """Who knows of deliveries to webhooks (`serving.control.webhooks`)."""
+
+    async def over(self) -> Over:
+        """How many came to which end, since there is this store."""
+
+
 class CountedLog(SecurityLog):
     """A security log that counts what it is told, beside writing it down.
 
@@ -121,6 +129,7 @@ class Figures:
         feedback: knows what was said of requests; None for nobody.
         payloads: the folder of the payload log; None without one.
         episodes: knows what drifts; None for nobody.
+        webhooks: knows of deliveries; None for nobody.
         clock: seconds that only go forward.
     """
 
@@ -134,6 +143,7 @@ class Figures:
         feedback: HasFeedback | None = None,
         payloads: Path | None = None,
         episodes: HasEpisodes | None = None,
+        webhooks: HasDeliveries | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
@@ -141,6 +151,7 @@ class Figures:
         self._feedback = feedback
         self._payloads = payloads
         self._episodes = episodes
+        self._webhooks = webhooks
         self._logs = tuple(logs)
         self._certificate = certificate
         self._clock = clock
@@ -178,6 +189,7 @@ class Figures:
             Counts() if self._payloads is None else await asyncio.to_thread(read_counts, self._payloads),
             self._propagated(rollbacks.stepped),
             await self._drifting(),
+            await self._over(),
         )
 
     def _propagated(self, stepped: Spread) -> Mapping[str, Spread]:
@@ -210,6 +222,13 @@ class Figures:
             with suppress(SluiceError):
                 return tuple(await self._episodes.open())
         return ()
+
+    async def _over(self) -> Over | None:
+        """How deliveries to webhooks ended; None while the store is away."""
+        if self._webhooks is not None:
+            with suppress(SluiceError):
+                return await self._webhooks.over()
+        return None
 
     async def _heard(self) -> Heard:
         """What was said of requests; nothing while the store is away."""

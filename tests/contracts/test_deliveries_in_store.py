@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.control import deliveries_store, fake_deliveries
+from serving.control import deliveries_store, fake_deliveries, publication_form
 from serving.control.errors import Deposed
 from serving.control.publication import Beside, Job, LedgerEntry
 from serving.control.publication_form import encode_entry
-from serving.control.rolling.kept import Again, Attempt, Became, Due
+from serving.control.rolling.kept import Again, Attempt, Became, Due, Over
 from tests.contracts.conftest import Bench
 
 ENTRY = LedgerEntry("drift", "somebody", "because", {"event": "test", "words": "ä\u2028"})
@@ -38,6 +38,7 @@ async def test_an_empty_store_has_no_deliveries(bench: Bench) -> None:
         []
     ] * 3
     assert await store.dropped_jobs() == (0, 0)
+    assert await store.over_jobs() == Over()
     assert (await store.dead_letter("1-0/drift/7"), await store.waiting_job("1-0/drift/7")) == (None, None)
     assert await store.message_came("x") is None
 
@@ -139,6 +140,30 @@ async def test_lists_have_an_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) 
     assert await bench.store.dead_letter(jobs[0]) is None
     assert await bench.store.again({jobs[1]: ""}, REPLAYED) == {jobs[1]: Again.FULL}
     assert [one.job for one in await bench.store.dead_letters(1)] == [jobs[2]]
+
+
+async def test_every_end_is_counted_once(bench: Bench) -> None:
+    """However often it is said; one that is told once more ends once more, and what waits has not ended."""
+    store = bench.store
+    arrives, given_up, nobody_left, gone, waits = await queued(bench, 5)
+    for _ in range(2):
+        await store.end_job(arrives, 0, FAILED._replace(failed=""))
+        await store.bury_job(Due(given_up, "", 0), 0, FAILED)
+        await store.end_job(nobody_left, 0, FAILED)
+        await store.end_job(gone, 0)
+    await store.put_off_job(waits, 60, 0, FAILED)
+    assert await store.over_jobs() == Over(delivered=1, dead=1, ended=1)
+    await store.again({given_up: ""}, REPLAYED)
+    await store.end_job(given_up, 0, FAILED._replace(failed=""))
+    assert await store.over_jobs() == Over(delivered=2, dead=1, ended=1)
+
+
+async def test_what_finds_no_room_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As dropped: nobody ever tries it."""
+    for module in (publication_form, fake_deliveries):
+        monkeypatch.setattr(module, "MOST_JOBS", 2)
+    assert len(await queued(bench, 3)) == 2
+    assert await bench.store.over_jobs() == Over(dropped=1)
 
 
 async def test_what_came_of_a_message_stays_as_it_was_said_first(bench: Bench) -> None:

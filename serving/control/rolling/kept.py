@@ -135,6 +135,22 @@ class Became(StrEnum):
     """Nobody was left to tell."""
 
 
+class Over(NamedTuple):
+    """How many deliveries came to which end, since there is this store.
+
+    Attributes:
+        delivered: that arrived; one that is told once more counts once more.
+        dead: that were given up, and became dead letters.
+        ended: of which nobody was left to tell.
+        dropped: that found no room in the queue, and were never tried.
+    """
+
+    delivered: int = 0
+    dead: int = 0
+    ended: int = 0
+    dropped: int = 0
+
+
 class Again(StrEnum):
     """What came of asking for a delivery once more."""
 

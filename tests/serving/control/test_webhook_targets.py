@@ -8,7 +8,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,13 @@ def _told(episode: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def room(valkey: EmbeddedValkey) -> AsyncIterator[Room]:
+    """One whose target is well."""
+    async with hooked(valkey) as made:
+        yield made
+
+
+@asynccontextmanager
+async def hooked(valkey: EmbeddedValkey) -> AsyncIterator[Room]:
     """One in a namespace of its own, whose target is well."""
     store = connect(valkey.url, f"test-{secrets.token_hex(6)}")
     with served(OLD) as server:

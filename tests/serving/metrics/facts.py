@@ -15,6 +15,7 @@ from router.rollout import start
 from router.strategies import CanaryStep, canary
 from router.verdicts.values import Values
 from serving.control.feedback_store import Heard
+from serving.control.rolling.kept import Over
 from serving.control.rolling.records import Record
 from serving.control.rolling.spreads import Figures as Rollbacks
 from serving.control.rolling.spreads import Odds, Spread, Weight
@@ -89,4 +90,5 @@ FULL = Facts(
         ),
         replace(RETRAINS, model="words", closed_s=BEGAN_S),
     ),
+    Over(9, 2, 1),
 )  # fmt: skip

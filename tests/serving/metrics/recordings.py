@@ -81,6 +81,9 @@ CALM: Final[Series] = MappingProxyType(
         'sluice_drift_samples_dropped_total{model="digits"}': steady(3),
         'sluice_drift_samples_lost_total{model="digits"}': steady(3),
         "sluice_drift_store_failures_total": steady(1),
+        'sluice_webhook_deliveries_total{result="delivered"}': grows(1),
+        'sluice_webhook_deliveries_total{result="dead"}': steady(2),
+        'sluice_webhook_deliveries_total{result="dropped"}': steady(0),
         'sluice_refused_attempts_total{door="control", kind="wrong"}': grows(2),
         "sluice_certificate_expiry_timestamp_seconds": steady(10_000_000),
     }
@@ -118,6 +121,7 @@ INCIDENTS: Final[Mapping[str, Series]] = MappingProxyType(
         "SluiceDrift": {f"sluice_drift_drifting{{{_VERSION}}}": turns(0, 1)},
         "SluiceDriftSamplesMissing": {'sluice_drift_samples_lost_total{model="digits"}': grows(0, 1)},
         "SluiceDriftStoreAway": {"sluice_drift_store_failures_total": grows(0, 1)},
+        "SluiceWebhookGivenUp": {'sluice_webhook_deliveries_total{result="dead"}': turns(2, 3, ENDS - 5)},
         "SluiceAttemptsRefused": {'sluice_refused_attempts_total{door="control", kind="wrong"}': grows(2, 120)},
         "SluiceCertificateEnds": {"sluice_certificate_expiry_timestamp_seconds": turns(10_000_000, 1_000_000)},
         "SluiceSeriesLeftOut": {'sluice_series_left_out{figure="sluice_requests_total"}': turns(0, 6)},

@@ -12,6 +12,7 @@ import yaml
 
 from router.phases import Phase
 from scripts.make_metrics_files import ROOT, RULES
+from serving.control.rolling.kept import Over
 from serving.gateway.counters import Ended, Outcome, Role
 from serving.metrics.alerts import ALERTS, RECEIVED, RECORDED, RUN_BOOK
 from serving.metrics.families import TABLE
@@ -26,6 +27,7 @@ _VALUES: Mapping[str, set[str]] = {
     "role": {one.name.lower() for one in Role},
     "end": {one.name.lower() for one in Ended},
     "phase": {one.value.replace(" ", "_") for one in Phase},
+    "result": {*Over._fields},
     "le": {str(bound) for bound in BOUNDS_S},
 }
 _BRAKED = "sluice_requests_total", "sluice_version_braked"

@@ -118,6 +118,10 @@ def test_figures_are_what_is_known() -> None:
         ("sluice_drift_episode_open", (("cause", "inputs"), ("model", "digits"))): 1,
         ("sluice_drift_episode_open", (("cause", "not_yet"), ("model", "words"))): 0,
         ("sluice_drift_approval_pending", (("action", "retrain"), ("model", "digits"))): 1,
+        ("sluice_webhook_deliveries_total", (("result", "delivered"),)): 9,
+        ("sluice_webhook_deliveries_total", (("result", "dead"),)): 2,
+        ("sluice_webhook_deliveries_total", (("result", "ended"),)): 1,
+        ("sluice_webhook_deliveries_total", (("result", "dropped"),)): 0,
     }
     assert samples(FULL) == expected
 

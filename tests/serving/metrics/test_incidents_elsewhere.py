@@ -22,7 +22,9 @@ from router.phases import Phase
 from serving.captured import Captured
 from serving.control.rolling.records import Record
 from serving.control.rolling.rolling import Rolling
+from serving.control.rolling.standing import StandingHooks
 from serving.control.valkey import EmbeddedValkey
+from serving.control.webhooks import Webhooks
 from serving.gateway.policies import Follower
 from serving.payloads.counts import read_counts
 from serving.payloads.files import place_of
@@ -31,9 +33,11 @@ from tests.drift.live import MODEL, Installation, moved, request
 from tests.serving.certificates import Authority
 from tests.serving.control.rolling.rooms import Post, Room, fake_room, valkey_room
 from tests.serving.control.rolling.test_judging_on_valkey import served
+from tests.serving.control.test_webhook_targets import hooked
 from tests.serving.gateway.rig import running
 from tests.serving.metrics.scrapes import Recording
 from tests.serving.payloads.made import NOW_S, captured, rules
+from tests.serving.webhook_servers import Mood
 
 _LIMIT_S = 60.0
 _MINUTES = 12
@@ -116,6 +120,27 @@ async def test_a_payload_log_that_the_disk_refuses(tmp_path: Path, monkeypatch: 
         await dropped(captured(nonce, model="words"), "disk")
     assert recording.sets_off({"SluicePayloadsDropped"}, tmp_path) == ""
     assert sink.finish(_LIMIT_S)
+
+
+async def test_a_webhook_that_is_given_up(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """A target that fails once hears it at the next attempt; one that always fails is called for within the quarter."""
+    room = await fake_room()
+    async with hooked(valkey) as there:
+        recording = Recording(room.service, webhooks=Webhooks(there.store, StandingHooks()))
+        there.server.mood = Mood.FAILING
+        await there.queue()
+        await there.deliver(lambda: len(there.server.calls) == 1)
+        there.server.mood = Mood.WELL
+        await there.drained()
+        await recording.scrape(3)
+        assert recording.sets_off(set(), tmp_path) == ""
+        there.server.mood = Mood.FAILING
+        await there.queue()
+        await there.drained()
+        await recording.scrape()
+        assert recording.sets_off({"SluiceWebhookGivenUp"}, tmp_path) == ""
+        await recording.scrape(20)
+    assert recording.sets_off(set(), tmp_path) == ""
 
 
 @pytest.fixture

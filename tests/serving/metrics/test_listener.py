@@ -18,6 +18,7 @@ from serving.access.table import METRICS
 from serving.control.api.gate import Door
 from serving.control.doorman import Doorman
 from serving.control.errors import StoreUnavailable
+from serving.control.rolling.kept import Over
 from serving.control.rolling.records import Record
 from serving.control.rolling.spreads import Figures as Rollbacks
 from serving.control.rolling.spreads import Spread
@@ -143,6 +144,25 @@ async def test_rollouts_their_copies_and_the_payload_log_are_looked_at(tmp_path:
     assert b'sluice_change_propagation_seconds_count{changed="step"} 2.0' in said
     away = await Figures(Service(), rollouts=Rollouts(away=True), payloads=tmp_path / "missing").text()
     assert not any(name in away for name in (b"sluice_rollout_phase{", b"sluice_payloads_kept_total{"))
+
+
+async def test_deliveries_to_webhooks_are_asked_for() -> None:
+    """A store that is away is no figure and no error."""
+
+    class Webhooks:
+        away = False
+
+        async def over(self) -> Over:
+            if self.away:
+                raise StoreUnavailable("The store is away.")
+            return Over(delivered=3, dead=1)
+
+    webhooks = Webhooks()
+    said = await Figures(Service(), webhooks=webhooks).text()
+    assert b'sluice_webhook_deliveries_total{result="dead"} 1.0' in said
+    assert b'sluice_webhook_deliveries_total{result="dropped"} 0.0' in said
+    webhooks.away = True
+    assert b"sluice_webhook_deliveries_total{" not in await Figures(Service(), webhooks=webhooks).text()
 
 
 async def test_the_end_of_the_certificate_is_read_from_its_file(tmp_path: Path) -> None:
