@@ -1,6 +1,8 @@
 """`sluice drift baseline` and `forget`: computed here, from files that only whoever types this can read, and sent."""
 
 import time as clock
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +15,12 @@ from serving.errors import ControlError, SluiceError
 
 if TYPE_CHECKING:
     from drift.baseline import Baseline, Order
+    from drift.encoding import Embedding
     from drift.schema import Declared
+    from drift.tables import Table
     from registry.signature import Signature
     from serving.control.client import ControlClient
+    from serving.control.drift_client import BaselineAnswer
 
 Number = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Its number.")]
 Names = list[str] | None
@@ -82,41 +87,24 @@ def baseline(
 
     The training rows are read here and do not leave this machine, but for a bounded sample of them.
     """
-    declared = _declared(wide, level, ignore, elements)
-    typed = None
-    if encoder is not None:
-        typed = Typed(encoder, encode, encoder_input, encoder_output, encoder_server, gateway)
-    elif encode or encoder_input or encoder_output or encoder_server:
-        raise typer.BadParameter("an input is encoded by a model: name it as --encoder")
     from drift.baseline import Order  # noqa: PLC0415 - brings numpy
-    from drift.errors import DriftError  # noqa: PLC0415
-    from registry.baselines import check_size  # noqa: PLC0415
-    from registry.errors import RegistryError  # noqa: PLC0415
     from registry.models import ModelName, VersionNumber  # noqa: PLC0415
     from serving.control.drift_client import DriftClient  # noqa: PLC0415 - brings httpx
 
+    declared = _declared(wide, level, ignore, elements)
+    typed = _typed(encoder, encode, encoder_input, encoder_output, encoder_server, gateway)
     with client(url, config) as control:
         signature = _signature_of(control, model, version)
-        try:
+        with _refused_in_a_sentence():
             order = Order(
                 ModelName(model), VersionNumber(version), signature, declared, window_rows=window_rows, seed=seed,
                 strata=strata, zone=time_zone,
             )  # fmt: skip
             made = _made(order, _Files(data, predictions, time), typed, config)
-            check_size(len(made.blob))
-        except (DriftError, RegistryError) as error:
-            raise SluiceError(error.sentence, error.hint) from error
         if out is not None:
             _write(out, made.blob)
         kept = DriftClient(control).keep(model, version, made.blob, why)
-    if as_json:
-        print_json({**kept, "notes": list(made.notes)})
-        return
-    from serving.drift_tables import show_baseline  # noqa: PLC0415 - slow to import
-
-    show_baseline(kept)
-    for note in made.notes:
-        typer.echo(f"note: {note}")
+    _show(kept, made.notes, as_json=as_json)
 
 
 def forget(model: Model, version: Number, *, why: Why = "", url: Url = None, config: Config = None) -> None:
@@ -136,6 +124,29 @@ def _declared(wide: Names, level: Names, ignore: Names, elements: Names) -> "Dec
     return Declared(frozenset(wide or ()), frozenset(level or ()), frozenset(ignore or ()), named)
 
 
+def _typed(  # noqa: PLR0917 - as they are typed
+    encoder: str | None, of: str | None, takes: str | None, gives: str | None, server: str, gateway: str | None
+) -> Typed | None:
+    """What was typed of an encoder; None where nothing was."""
+    if encoder is not None:
+        return Typed(encoder, of, takes, gives, server, gateway)
+    if of or takes or gives or server:
+        raise typer.BadParameter("an input is encoded by a model: name it as --encoder")
+    return None
+
+
+@contextmanager
+def _refused_in_a_sentence() -> Iterator[None]:
+    """What drift and the registry refuse is refused as by any command."""
+    from drift.errors import DriftError  # noqa: PLC0415
+    from registry.errors import RegistryError  # noqa: PLC0415
+
+    try:
+        yield
+    except (DriftError, RegistryError) as error:
+        raise SluiceError(error.sentence, error.hint) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Files:
     """Where the rows are.
@@ -152,21 +163,33 @@ class _Files:
 
 
 def _made(order: "Order", files: _Files, typed: Typed | None, config: Path | None) -> "Baseline":
-    from drift import tables  # noqa: PLC0415
+    """The baseline of these rows, which fits into the registry."""
     from drift.baseline import made  # noqa: PLC0415
+    from registry.baselines import check_size  # noqa: PLC0415
+
+    inputs, outputs = _read(files)
+    embedded: Mapping[str, Embedding] = {}
+    if typed is not None:
+        from serving.commands.drift_encoders import encoded  # noqa: PLC0415
+
+        encoder, embedded = encoded(typed, inputs, order.declared, settings_from(config, None))
+        order = replace(order, encoders=(encoder,))
+    found = made(order, inputs, outputs, clock.time(), embedded=embedded)
+    check_size(len(found.blob))
+    return found
+
+
+def _read(files: _Files) -> "tuple[Table, Table | None]":
+    """Inputs and outputs."""
+    from drift import tables  # noqa: PLC0415
 
     inputs = tables.read(files.data, files.time)
-    outputs = None
-    if files.predictions is not None:
-        outputs = tables.read(files.predictions)
-        if files.time is not None and files.time in outputs.columns:
-            outputs = outputs.by_time(files.time)
-    if typed is None:
-        return made(order, inputs, outputs, clock.time())
-    from serving.commands.drift_encoders import encoded  # noqa: PLC0415
-
-    encoder, embedded = encoded(typed, inputs, order.declared, settings_from(config, None))
-    return made(replace(order, encoders=(encoder,)), inputs, outputs, clock.time(), embedded=embedded)
+    if files.predictions is None:
+        return inputs, None
+    outputs = tables.read(files.predictions)
+    if files.time is not None and files.time in outputs.columns:
+        outputs = outputs.by_time(files.time)
+    return inputs, outputs
 
 
 def _signature_of(control: "ControlClient", model: str, version: int) -> "Signature | None":
@@ -188,3 +211,14 @@ def _write(file: Path, blob: bytes) -> None:
         file.write_bytes(blob)
     except OSError as error:
         raise ControlError(f"{file} cannot be written: {error.strerror}", "name another file") from error
+
+
+def _show(kept: "BaselineAnswer", notes: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({**kept, "notes": list(notes)})
+        return
+    from serving.drift_tables import show_baseline  # noqa: PLC0415 - slow to import
+
+    show_baseline(kept)
+    for note in notes:
+        typer.echo(f"note: {note}")
