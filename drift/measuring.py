@@ -1,20 +1,19 @@
 """How the side of a baseline is measured: counts of all rows, windows cut from them, and what these show in calm.
 
-Each window is compared with the rest of the reference as a live one will be with all of it. Where hours are told apart
-the rest is that of the window's own hours on other days: neighbours of the same day resemble it more than tomorrow
-will. Hours are told apart where windows lie nearer to that than to the rest of all hours, in any feature and by more
-than chance does: a paired t-test over days, at a level that features share (Bonferroni). Of several ways to cut the
-week a finer one is taken where it is nearer than the last by the same test. Where hours do not differ nothing is cut,
-for a part of the reference errs more than all of it.
+Each window is compared with the rest of the reference (`drift.leaving_out`). Hours are told apart where windows lie
+nearer to the rest of their own hours than to that of all of them, in any feature and by more than chance does: a paired
+t-test over days, at a level that features share (Bonferroni). Of several ways to cut the week a finer one is taken
+where it is nearer than the last by the same test. Where hours do not differ nothing is cut, for a part of the reference
+errs more than all of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +21,19 @@ from scipy import special  # type: ignore[import-untyped]  # scipy ships no type
 
 from drift.calibration import Cutting, Null
 from drift.errors import Unfit
-from drift.moves import Reference, Sizes, outside
-from drift.projection import PARTS, UNIT, Projection, discrepancy, fitted
+from drift.leaving_out import Apart, Others, Seen, Together, Window
+from drift.moves import Sizes, outside
+from drift.projection import UNIT, discrepancy, fitted
 from drift.schema import Codes, Floats, Rows, Schema
-from drift.side import SAMPLE, ByHour, Calm, Part, Side, Split, roots_of, scores_of, tops_of
-from drift.sketches import Binning, Sketch, cut
+from drift.side import SAMPLE, ByHour, Calm, Part, Side, roots_of, scores_of, tops_of
+from drift.sketches import Sketch, cut
 from drift.strata import FEWEST_DAYS, Clock, Read, Strata, Whole, cuts, fewest_rows
 
 _LEAST_SCALE: Final = 0.1  # of a statistic that is about 1 in calm; one that never moved is not infinitely sure
 _FEWEST_SPANS: Final = 4
-_AT_ONCE: Final = 5_000
 _FOR_PROJECTION: Final = 10_000
 _COMPARED: Final = 200  # windows by which ways of cutting the week are compared
 _LEVEL: Final = 0.01
-
-_Places = slice | NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -84,170 +81,23 @@ def measured(schema: Schema, rows: Rows, cutting: Cutting, hours: Hours | None =
     """
     binning = cut(rows.numbers)
     projection = fitted(rows.part(_evenly(len(rows), _FOR_PROJECTION)), binning, cutting.seed)
-    seen = _Seen(rows, binning, projection, len(schema.numeric))
+    seen = Seen(rows, binning, projection, len(schema.numeric))
     told_apart, note = _told_apart(seen, cutting, hours)
     kept = _evenly(len(rows), SAMPLE)
     by_hour = None
     if told_apart is not None:
         by_hour = ByHour(told_apart.strata, told_apart.apart.split, told_apart.apart.codes[kept])
     whole = Part(binning.sketch(rows), seen.sums(slice(None)) if by_hour is None else by_hour.split.sums.sum(axis=0))
-    calm = _calm(seen, cutting, _Together(seen, whole, cutting) if told_apart is None else told_apart.apart)
+    calm = _calm(seen, cutting, Together(seen, whole, cutting) if told_apart is None else told_apart.apart)
     return Measured(Side(schema, binning, whole.sketch, rows.part(kept), calm, projection, whole.sums, by_hour), note)
-
-
-class _Seen(NamedTuple):
-    """The reference, and how its rows are counted."""
-
-    rows: Rows
-    binning: Binning
-    projection: Projection | None
-    numeric: int
-
-    def part(self, at: _Places) -> Part:
-        """These rows, which may be all of a large reference's day."""
-        return Part(self.binning.sketch(self.rows.part(at)), self.sums(at))
-
-    def counted(self, at: _Places) -> Part:
-        """These rows' counts without sums, which take longer."""
-        sums = np.zeros(0 if self.projection is None else PARTS, np.int64)
-        return Part(self.binning.sketch(self.rows.part(at)), sums)
-
-    def sums(self, at: _Places) -> NDArray[np.int64]:
-        """Of the projection's parts over these rows, so many at once."""
-        if self.projection is None:
-            return np.zeros(0, np.int64)
-        total, rows = np.zeros(PARTS, np.int64), self.rows.part(at)
-        for start in range(0, len(rows), _AT_ONCE):
-            total += self.projection.sums(rows.part(slice(start, start + _AT_ONCE)))
-        return total
-
-
-class _Window(NamedTuple):
-    """Rows of the reference: which, and what they come to."""
-
-    at: _Places
-    part: Part
-
-
-class _Rest(NamedTuple):
-    """What a window is compared with: distributions, and the mean of the projection's parts."""
-
-    reference: Reference
-    mean: Floats
-
-
-class _Others(Protocol):
-    """The reference, from which a window of it can be left out."""
-
-    def rest(self, window: _Window) -> _Rest:
-        """What a window is compared with; windows come in the order of their rows."""
-
-    def pieces(self, at: slice) -> Mapping[int, Part]:
-        """The rows at these places, in as many parts as they are left out of."""
-
-    def rest_of(self, pieces: Mapping[int, Part]) -> Reference:
-        """What a span of these pieces is compared with."""
-
-
-@dataclass(frozen=True)
-class _Together:
-    """All hours alike: a window is compared with all rows but its own, or with all where it was drawn from them."""
-
-    seen: _Seen
-    whole: Part
-    cutting: Cutting
-
-    def rest(self, window: _Window) -> _Rest:
-        """Neighbours are left out; of drawn rows the others are as they were."""
-        rest, rows = self.whole, self.cutting.rows
-        if self.cutting.ordered:
-            sketch, sums = window.part
-            rest, rows = Part(rest.sketch.less(sketch), rest.sums - sums), rows - self.cutting.size
-        return _Rest(Reference.of(rest.sketch, self.seen.numeric), rest.sums / (UNIT * rows))
-
-    def pieces(self, at: slice) -> Mapping[int, Part]:
-        """One."""
-        return {0: self.seen.counted(at)}
-
-    def rest_of(self, pieces: Mapping[int, Part]) -> Reference:
-        """All rows but these."""
-        return Reference.of(self.whole.sketch.less(pieces[0].sketch), self.seen.numeric)
-
-
-@dataclass
-class _Apart:
-    """Each stratum by itself: a window is compared with the rows of its strata on all days but its own.
-
-    Attributes:
-        seen: the reference.
-        codes: the stratum of each row, shape (rows,).
-        days: the day of each, shape (rows,).
-        count: of the strata.
-    """
-
-    seen: _Seen
-    codes: Codes
-    days: Whole
-    count: int
-    _held: dict[int, Part] = field(default_factory=dict)
-
-    @cached_property
-    def split(self) -> Split:
-        """The reference, a part for each stratum."""
-        places = [np.flatnonzero(self.codes == at) for at in range(self.count)]
-        counts = np.stack([self.seen.binning.sketch(self.seen.rows.part(at)).counts for at in places])
-        sums = np.stack([self.seen.sums(at) for at in places])
-        return Split(counts, np.array([at.size for at in places], np.int64), sums)
-
-    def rest(self, window: _Window) -> _Rest:
-        """Occasions, which are strata of single days, are counted once for all windows in them."""
-        occasions = np.unique(self._occasions[window.at]).tolist()
-        self._held = {one: self._held.get(one) or self.seen.part(self._places(one)) for one in occasions}
-        taken: dict[int, Part] = {}
-        for occasion, part in self._held.items():
-            stratum = occasion % self.count
-            taken[stratum] = taken[stratum].merge(part) if stratum in taken else part
-        return _Rest(*self.split.less(taken).mixed(self._strata(window.at), self.seen.numeric))
-
-    def pieces(self, at: slice) -> Mapping[int, Part]:
-        """One of each stratum."""
-        codes = self.codes[at]
-        return {int(one): self.seen.counted(at.start + np.flatnonzero(codes == one)) for one in np.unique(codes)}
-
-    def rest_of(self, pieces: Mapping[int, Part]) -> Reference:
-        """All rows of the same strata but these: spans may be longer than days."""
-        rows = np.zeros(self.count, np.int64)
-        for at, part in pieces.items():
-            rows[at] = part.sketch.rows
-        return self.split.less(pieces).mixed(rows, self.seen.numeric)[0]
-
-    def _strata(self, at: _Places) -> Whole:
-        return np.bincount(self.codes[at], minlength=self.count).astype(np.int64)
-
-    @cached_property
-    def _occasions(self) -> Whole:
-        """A number for each stratum of each day, shape (rows,)."""
-        return np.asarray((self.days - self.days.min()) * self.count + self.codes, np.int64)
-
-    @cached_property
-    def _order(self) -> NDArray[np.intp]:
-        return np.argsort(self._occasions, kind="stable")
-
-    @cached_property
-    def _sorted(self) -> Whole:
-        return self._occasions[self._order]
-
-    def _places(self, occasion: int) -> NDArray[np.intp]:
-        first, end = np.searchsorted(self._sorted, [occasion, occasion + 1])
-        return self._order[first:end]
 
 
 class _ToldApart(NamedTuple):
     strata: Strata
-    apart: _Apart
+    apart: Apart
 
 
-def _told_apart(seen: _Seen, cutting: Cutting, hours: Hours | None) -> tuple[_ToldApart | None, str]:
+def _told_apart(seen: Seen, cutting: Cutting, hours: Hours | None) -> tuple[_ToldApart | None, str]:
     """The hours told apart, where they are; and in a sentence how that was decided."""
     if hours is None or hours.wanted is False or not cutting.ordered:
         return None, ""
@@ -267,7 +117,7 @@ def _told_apart(seen: _Seen, cutting: Cutting, hours: Hours | None) -> tuple[_To
         f"Windows are compared with the same hours of other days: {best.count} strata by the clock of "
         f"{best.clock.zone}, such as {best.names[0]}."
     )
-    return _ToldApart(best, _Apart(seen, hours.codes(best), days, best.count)), said
+    return _ToldApart(best, Apart(seen, hours.codes(best), days, best.count)), said
 
 
 def _too_few(hours: Hours, days: Whole, least: int) -> str:
@@ -293,16 +143,16 @@ class _Roots(NamedTuple):
     days: Whole
 
 
-def _roots(seen: _Seen, cutting: Cutting, strata: Strata | None, hours: Hours) -> _Roots:
+def _roots(seen: Seen, cutting: Cutting, strata: Strata | None, hours: Hours) -> _Roots:
     """Of windows over all of the reference, each held against other days."""
     days, count = hours.read.days, 1 if strata is None else strata.count
-    apart = _Apart(seen._replace(projection=None), hours.codes(strata), days, count)
+    apart = Apart(seen._replace(projection=None), hours.codes(strata), days, count)
     starts = np.linspace(0, cutting.rows - cutting.size, min(_COMPARED, cutting.rows // cutting.size * 4)).astype(int)
     found = []
     for start in starts.tolist():
         at = slice(start, start + cutting.size)
         window = apart.seen.part(at)
-        distances = apart.rest(_Window(at, window)).reference.distances(window.sketch.shares)
+        distances = apart.rest(Window(at, window)).reference.distances(window.sketch.shares)
         found.append(roots_of(distances, cutting.size))
     return _Roots(np.array(found), days[starts + cutting.size // 2])
 
@@ -319,12 +169,12 @@ def _is_nearer(before: _Roots, after: _Roots) -> bool:
     return bool((special.stdtr(len(by_day) - 1, -t) * mean.size <= _LEVEL).any())
 
 
-def _calm(seen: _Seen, cutting: Cutting, others: _Others) -> Calm:
+def _calm(seen: Seen, cutting: Cutting, others: Others) -> Calm:
     tops = tops_of(seen.binning)
     roots, rates, joint = [], [], []
     for at in cutting.windows():
         window = seen.part(at)
-        rest = others.rest(_Window(at, window))
+        rest = others.rest(Window(at, window))
         distances = rest.reference.distances(window.sketch.shares)
         roots.append(roots_of(distances * cutting.widening, cutting.size))
         rates.append(outside(window.sketch, seen.numeric, tops) / cutting.size)
@@ -351,10 +201,10 @@ def _calm(seen: _Seen, cutting: Cutting, others: _Others) -> Calm:
     )
 
 
-def _spans(seen: _Seen, cutting: Cutting, others: _Others) -> Iterator[tuple[Floats, Floats]]:
+def _spans(seen: Seen, cutting: Cutting, others: Others) -> Iterator[tuple[Floats, Floats]]:
     """Highest total variation and stability index of spans of 1, 2, 4 ... windows; of one where rows are drawn."""
     if not cutting.ordered:
-        windows = [_Window(at, seen.counted(at)) for at in cutting.windows()]
+        windows = [Window(at, seen.counted(at)) for at in cutting.windows()]
         yield _summed_up([others.rest(one).reference.sizes(one.part.sketch) for one in windows])
         return
     starts = range(0, cutting.rows - cutting.size + 1, cutting.size)

@@ -162,7 +162,7 @@ def test_no_more_rows_are_projected_at_once_than_fit(monkeypatch: pytest.MonkeyP
         seen.append(len(rows))
         return sums(self, rows)
 
-    monkeypatch.setattr("drift.measuring._AT_ONCE", 25)
+    monkeypatch.setattr("drift.leaving_out._AT_ONCE", 25)
     monkeypatch.setattr(Projection, "sums", counted)
     made(_order(strata=True), hours.reference(np.random.default_rng(1), days=6), None, 0.0)
     assert max(seen) == 25
