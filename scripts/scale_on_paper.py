@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from serving.control.acknowledging import _LOOK_S as WAIT_S
 from serving.control.conductor import _TICK_S as DUTY_S
+from serving.control.keeper import LONGEST_WITHOUT_FIGURES_S as FIGURES_S
 from serving.control.rolling.loops import ACTIVE_S
 from serving.control.rolling.stream import LOOK_BACK_S
 from serving.endpoint import Endpoint, Load, encode_leased
@@ -166,8 +167,8 @@ def _bytes() -> Iterator[Line]:
     yield Line(
         "MB/s to the control room: leases, figures, where versions are served",
         lambda one: f"{_told_bytes_per_s(one) / _MB:.1f}",
-        f"two duties read leases every {DUTY_S:g} s, one of them figures and servers too; "
-        f"every {ACTIVE_S:g} s leases and servers, while a rollout is in progress",
+        f"two duties read leases every {DUTY_S:g} s, one of them servers too, and figures every {FIGURES_S:g} s where "
+        f"that takes long; every {ACTIVE_S:g} s leases and servers, while a rollout is in progress",
     )
     yield Line(
         "MB/s from servers: renewals",
@@ -320,8 +321,8 @@ def _renewal_bytes(fleet: Fleet) -> int:
 def _told_bytes_per_s(fleet: Fleet) -> float:
     """What the control room reads, while a rollout is in progress (`Conductor.settle`, `PoolKeeper.keep`, `Walker`)."""
     leases, servers = fleet.all_workers * _lease_bytes(fleet), _index_bytes(fleet)
-    each_duty = 2 * leases + fleet.all_workers * _figures_bytes(fleet) + servers
-    return each_duty / DUTY_S + (leases + servers) / ACTIVE_S
+    figures = fleet.all_workers * _figures_bytes(fleet)
+    return (2 * leases + servers) / DUTY_S + figures / FIGURES_S + (leases + servers) / ACTIVE_S
 
 
 @cache

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from router.epoch import NO_HEAD
 from serving.control import pool_views
@@ -32,6 +34,10 @@ from serving.pools import PoolKey, PoolSpec, PoolState
 _log = logging.getLogger(__name__)
 
 _TOUCH_S = 5.0
+_FIGURES_TAKE: Final = 0.1
+"""Of the time, reading what gateways say for people may take so much."""
+LONGEST_WITHOUT_FIGURES_S: Final = 5.0
+"""And is done at least so often all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class _Read:
     wishes: Sequence[Wish]
     touched: Touched
     gateways: Sequence[GatewayLease]
+    figures: bool
     endpoints: Sequence[tuple[Endpoint, Load]]
     states: Mapping[PoolKey, PoolState] = field(default_factory=dict)
 
@@ -93,6 +100,7 @@ class PoolKeeper:
         self._touched_at: float | None = None
         self._actions = Actions()
         self._desired: Mapping[ModelVersion, PoolSpec] = {}
+        self._figures_from_s = -math.inf
 
     async def keep(self, *, sure: bool = True) -> None:
         """Brings what there is nearer to what is wanted; harmless where nothing has to be done.
@@ -156,15 +164,27 @@ class PoolKeeper:
         states = await self._pools.states()
         state = await self._store.state()
         routed = {(model, version) for model in state.snapshot.models for version in await self._routed(state, model)}
+        gateways, figures = await self._said()
         return _Read(
             state,
             frozenset(routed) | self._service.traffic.kept,
             await self._store.wishes(),
             await self._store.touched(),
-            await self._store.gateways_with_figures(),
+            gateways,
+            figures,
             await self._store.endpoint_loads(),
             {key: replace(one, state=DELETING) if key in self._removing else one for key, one in states.items()},
         )
+
+    async def _said(self) -> tuple[Sequence[GatewayLease], bool]:
+        """What gateways say, and whether with figures: of many gateways and versions, those take long to read."""
+        began = self._clock()
+        if began < self._figures_from_s:
+            return await self._store.gateways(), False
+        found = await self._store.gateways_with_figures()
+        took_s = self._clock() - began
+        self._figures_from_s = began + min(took_s / _FIGURES_TAKE, LONGEST_WITHOUT_FIGURES_S)
+        return found, True
 
     async def _routed(self, state: State, model: str) -> frozenset[int]:
         """The versions that the model's policy gives traffic to; policies never change, so each is read once."""
@@ -204,7 +224,7 @@ class PoolKeeper:
 
     def _measure(self, read: _Read) -> None:
         now = self._clock()
-        self._service.rates = self._service.rates.with_totals(read.gateways, now)
+        self._service.rates = self._service.rates.with_totals(read.gateways, now, figures=read.figures)
         busy = loads(read.gateways, read.endpoints)
         for key, spec in desired(self._declared, read.wishes).items():
             if spec.options.max_replicas is not None:

@@ -5,6 +5,7 @@ Part of `serving.control.store`. A lease is a key with an expiry; an index besid
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,9 @@ CRASHES_COUNT_MS = 60 * 60 * 1000
 """How long a crash counts."""
 MOST_CRASHES = 100
 
+_FIGURES_AT_ONCE = 10
+"""Gateways of which they are read together."""
+
 # Looks once more before it forgets: the lease may have come back since its absence was seen.
 _FORGET_LAPSED = """
 local gone = 0
@@ -49,12 +53,20 @@ class LeaseStore(BaseStore):
         return sorted(_readable(found, decode_gateway), key=lambda lease: lease.id)
 
     async def gateways_with_figures(self) -> Sequence[GatewayLease]:
-        """The same with what they say for people, which is much; nothing of that where nobody can read it."""
+        """The same with what they say for people; nothing of that where nobody can read it.
+
+        It is much, and decoding takes long: whatever else there is to do comes between one gateway's and the next.
+        """
         leases = await self.gateways()
-        async with self._boundary():
-            keys = [self.keys.gateway_figures(lease.id) for lease in leases]
-            said = await reply(self._redis.mget(keys)) if keys else []
-        return [_with_figures(lease, one) for lease, one in zip(leases, said, strict=True)]
+        found = []
+        for start in range(0, len(leases), _FIGURES_AT_ONCE):
+            some = leases[start : start + _FIGURES_AT_ONCE]
+            async with self._boundary():
+                said = await reply(self._redis.mget([self.keys.gateway_figures(lease.id) for lease in some]))
+            for lease, one in zip(some, said, strict=True):
+                found.append(_with_figures(lease, one))
+                await asyncio.sleep(0)
+        return found
 
     async def applied(self, ids: Collection[str] | None = None) -> Mapping[str, Applied]:
         """What these gateways go by, or all of them, by id; without those whose lease is not alive.

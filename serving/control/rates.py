@@ -6,7 +6,7 @@ From the running totals in the gateways' leases. What is decided goes by the fir
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from serving.figures import NONE, Figures
 from serving.leases import GatewayLease
@@ -19,11 +19,18 @@ _Gateway = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the gateways said at one moment: requests and figures by "model/version", of each gateway and boot."""
+    """What the gateways said at one moment: requests by "model/version", of each gateway and boot."""
 
     at_s: float
     by_gateway: Mapping[_Gateway, Mapping[str, int]]
-    figures: Mapping[_Gateway, Mapping[str, Figures]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Figured:
+    """What they said for people at one moment, likewise."""
+
+    at_s: float
+    by_gateway: Mapping[_Gateway, Mapping[str, Figures]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +48,27 @@ class Lately:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """A short history of totals; oldest first."""
+    """A short history of totals, and of figures, which may be read less often; oldest first."""
 
     seen: tuple[Totals, ...] = ()
+    told: tuple[Figured, ...] = ()
 
-    def with_totals(self, gateways: Iterable[GatewayLease], at_s: float) -> Rates:
-        """The history with one moment more, and without what is too old."""
+    def with_totals(self, gateways: Iterable[GatewayLease], at_s: float, *, figures: bool = True) -> Rates:
+        """The history with one moment more, and without what is too old.
+
+        Args:
+            gateways: what they said.
+            at_s: when, by a clock that only goes forward.
+            figures: whether their figures were read too. The last two moments of those are kept, however old.
+        """
         named = {(lease.id, lease.boot): lease for lease in gateways}
-        now = Totals(
-            at_s,
-            {name: lease.requests for name, lease in named.items()},
-            {name: lease.figures for name, lease in named.items()},
-        )
-        return replace(self, seen=(*(one for one in self.seen if at_s - one.at_s <= WINDOW_S), now))
+        now = Totals(at_s, {name: lease.requests for name, lease in named.items()})
+        seen = (*(one for one in self.seen if at_s - one.at_s <= WINDOW_S), now)
+        if not figures:
+            return replace(self, seen=seen)
+        told = (*self.told, Figured(at_s, {name: lease.figures for name, lease in named.items()}))
+        young = sum(at_s - one.at_s <= WINDOW_S for one in told)
+        return Rates(seen, told[-max(2, young) :])
 
     def of(self, model: str) -> float | None:
         """Requests per second; None where too little is known.
@@ -74,13 +89,13 @@ class Rates:
 
     def lately(self, model: str) -> Mapping[int, Lately]:
         """How the model's versions answered; nothing where too little is known, and of versions that had nothing."""
-        span_s = self.seen[-1].at_s - self.seen[0].at_s if self.seen else 0.0
+        span_s = self.told[-1].at_s - self.told[0].at_s if self.told else 0.0
         if span_s < _SHORTEST_S:
             return {}
         first: dict[_Gateway, Mapping[str, Figures]] = {}
         last: dict[_Gateway, Mapping[str, Figures]] = {}
-        for totals in self.seen:
-            for gateway, figures in totals.figures.items():
+        for moment in self.told:
+            for gateway, figures in moment.by_gateway.items():
                 first.setdefault(gateway, figures)
                 last[gateway] = figures
         sums: dict[int, Figures] = {}

@@ -222,3 +222,20 @@ def test_how_versions_answered_lately_is_told_by_what_came_in_the_window() -> No
     assert (found[2].figures.attempts, found[2].figures.error_share) == (100, 0.1)
     assert found[2].figures.took_ms(0.99) == pytest.approx(1.1, abs=0.2)
     assert found.keys() == {1, 2}
+
+
+def test_figures_that_are_seldom_read_tell_as_much() -> None:
+    """Looks without them change nothing of what they say, and the last two moments stand however far apart they are."""
+
+    def at(count: int) -> GatewayLease:
+        return GatewayLease("g", "b", 1, "h", 1, 1, "d", requests={"m/1": count}, figures={"m/1": Figures(count)})
+
+    rates = Rates()
+    for second in range(40):
+        read = second % 12 == 0
+        lease = at(10 * second) if read else replace(at(10 * second), figures={})
+        rates = rates.with_totals([lease], second, figures=read)
+        if second >= 12:
+            assert rates.lately("m")[1].per_s == pytest.approx(10)
+        assert second == 0 or rates.of("m") == pytest.approx(10)
+    assert [one.at_s for one in rates.told] == [24, 36]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -158,6 +160,32 @@ async def test_a_new_start_of_the_installation_wakes_what_it_declares() -> None:
     room.keeper = room.restarted()
     await room.ticks(2)
     assert room.running() == [(1, 1)]
+
+
+@pytest.mark.parametrize(("took_s", "read"), [(0.0, 20), (0.3, 7), (2.0, 4)])
+async def test_figures_that_take_long_to_read_are_read_less_often(
+    took_s: float, read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenth of the time goes into it, and it is done every five seconds at least; leases are read each time."""
+    room, looks = Room(), 0
+    began, said = room.now, []
+
+    async def leases() -> Sequence[GatewayLease]:
+        said.append("leases")
+        return []
+
+    async def figures() -> Sequence[GatewayLease]:
+        room.now += took_s
+        said.append("figures")
+        return []
+
+    monkeypatch.setattr(room.store, "gateways", leases)
+    monkeypatch.setattr(room.store, "gateways_with_figures", figures)
+    while room.now < began + 20:
+        await room.keeper.keep()
+        room.now = math.floor(room.now) + 1
+        looks += 1
+    assert (len(said), said.count("figures")) == (looks, read)
 
 
 async def test_servers_follow_the_load() -> None:

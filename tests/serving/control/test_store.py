@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from serving.control.valkey import EmbeddedValkey
 from serving.endpoint import Endpoint
 from serving.errors import SluiceError
 from serving.figures import Figures
-from serving.leases import Applied, GatewayLease
+from serving.leases import Applied, GatewayLease, with_figures
 
 POLICY = Policy(stable=1, salt="s")
 HALF = Policy(stable=1, arms=(Arm(2, 500_000),), salt="s")
@@ -139,6 +140,31 @@ async def test_figures_that_nobody_can_read_hide_no_lease(store: Store, raw: red
         await raw.set(store.keys.gateway_figures("g"), value)
         [found] = await store.gateways_with_figures()
         assert (found.id, dict(found.figures)) == ("g", dict(lease.figures) if value == lease.encode_figures() else {})
+
+
+async def test_decoding_many_figures_lets_others_run(
+    store: Store, raw: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for anything else is not held up by all gateways together, only by one."""
+    turns, at, many = 0, set(), 20
+
+    def decoded(lease: GatewayLease, said: bytes) -> GatewayLease:
+        at.add(turns)
+        return with_figures(lease, said)
+
+    monkeypatch.setattr("serving.control.leases_store.with_figures", decoded)
+    lease = GatewayLease("g", "b", 7, "h", 8000, 0, "", figures={"m/1": Figures(2, 1)})
+    for number in range(many):
+        one = replace(lease, id=f"g{number}")
+        await raw.set(store.keys.gateway(one.id), one.encode())
+        await raw.set(store.keys.gateway_figures(one.id), one.encode_figures())
+        await raw.sadd(store.keys.gateways, one.id)
+    reading = asyncio.create_task(store.gateways_with_figures())
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert [found.figures["m/1"].attempts for found in await reading] == [2] * many
+    assert len(at) == many
 
 
 async def test_a_blob_with_other_bytes_is_damage(store: Store, raw: redis.asyncio.Redis) -> None:
