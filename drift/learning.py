@@ -17,8 +17,9 @@ from drift.baseline_form import reading
 from drift.calibration import FEWEST_INDEPENDENT
 from drift.errors import Unfit
 from drift.flattening import Part, tables_of
+from drift.kinds import FEWEST_LEARNED
 from drift.samples import batch_from
-from drift.settings import FEWEST_LEARNED, WatchSettings
+from drift.settings import WatchSettings
 from drift.tables import Table
 from registry.models import ModelName, VersionNumber
 

@@ -10,7 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from drift.settings import OURSELVES, DriftSettings, WebhookSettings
+from drift.kinds import OURSELVES
+from drift.settings import DriftSettings, WebhookSettings
 from serving.control.rolling.drift_findings import number_of
 from serving.control.rolling.outward import shown_url
 from serving.control.rolling.standing import SecretFile, Standing, StandingHooks, Unreadable

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from drift.settings import OURSELVES
+from drift.kinds import OURSELVES
 from drift.webhooks import Kind
 from serving.control.errors import NotNow, Unacceptable, Unknown
 from serving.control.publication import Answer, Beside, Job, LedgerEntry, Recorded
