@@ -13,15 +13,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
-from drift import baseline as baselines
 from drift import keepers as keepers_of
-from drift import learning, progress_form
+from drift import progress_form
 from drift.companions import ROLES, Companions
-from drift.errors import Damaged, DriftError, Unavailable
+from drift.errors import Damaged
 from drift.findings import Finding
 from drift.flattening import Known, Part, tables_of
 from drift.inbox import Inbox, Read, Ways
 from drift.keepers import Keepers
+from drift.loading import Loading, Version
 from drift.ports import Encodes, HasBaselines, Keeps
 from drift.samples import Batch, batch_from
 from drift.settings import WatchSettings
@@ -29,7 +29,6 @@ from drift.status import Samples, Status
 from drift.store import Entry, VersionStep
 from drift.watched import NOT_FOLDED, Unwatched, Watched, nothing_known
 from registry.baselines import BaselineRecord
-from registry.errors import RegistryError, StoreDamaged, StoreUnavailable
 
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 32
@@ -44,8 +43,6 @@ MOST_VERSIONS: Final = 16
 
 _NEW: Final = ">"
 _OLD: Final = "0"
-
-Version = Watched | Unwatched
 
 
 class Lost(Exception):  # noqa: N818 - no error: others watch the model now
@@ -102,16 +99,14 @@ class ModelWatch:
         self._kept = kept
         self.versions: dict[int, Version] = {}
         self._companions = Companions(self.model, settings, store, None)
+        self._loading = Loading(self.model, self.sidecar, settings, store, kept)
         self._inbox = Inbox(self.model, encodes)
-        self._learnings: dict[int, asyncio.Task[None]] = {}
         self._keepers: Keepers | None = None
         self._keepers_stored = Keepers()
         self._after = _OLD
         self._read: list[str] = []
         self._stored_s = 0.0
         self._pruned_s = 0.0
-        self._unread: set[int] = set()
-        self._unread_s = 0.0
         self._gone: frozenset[int] = frozenset()
         self._pause_s = 0.0
         self._told: list[Finding] = []
@@ -185,7 +180,7 @@ class ModelWatch:
             return
         for number in sorted(records)[-MOST_VERSIONS:]:
             if progress_form.is_filling(await self._store.state(self.model, number)):  # though nothing more may come
-                self.versions[number] = await self._loaded(number, records[number])
+                self.versions[number] = await self._loading.version(number, records[number])
         fields = dict(await self._store.keepers(self.model))
         self._companions = Companions(self.model, self._settings, self._store, fields.pop(ROLES, None))
         try:
@@ -216,40 +211,15 @@ class ModelWatch:
             raise Deleted
 
     async def _renew(self, records: Mapping[int, BaselineRecord], now_s: float) -> None:
-        """Has each version held against the baseline that it has now, if need be against one that it has learned.
-
-        One that could not be had is looked for again now and then: brought once more, it has the same digest.
-        """
-        again = self._sought(now_s)
+        """Has each version held against the baseline that it has now, if need be against one that it has learned."""
+        again = self._loading.again(now_s)
         for number, version in list(self.versions.items()):
-            if isinstance(version, Unwatched) and version.is_ready and number not in self._learnings:
-                self._learnings[number] = asyncio.create_task(self._learn(number, version, now_s))
+            if isinstance(version, Unwatched) and version.is_ready:
+                self._loading.learn(number, version, now_s)
             record = records.get(number)
             if version.digest != ("" if record is None else record.digest) or number in again:
                 await self._save(now_s)
-                self.versions[number] = await self._loaded(number, record)
-
-    def _sought(self, now_s: float) -> Collection[int]:
-        if 0 <= now_s - self._unread_s < _PRUNE_S:
-            return ()
-        found, self._unread, self._unread_s = self._unread, set(), now_s
-        return found
-
-    async def _loaded(self, number: int, record: BaselineRecord | None) -> Version:
-        fields = dict(await self._store.state(self.model, number))
-        if record is None:
-            return Unwatched(self.model, number, self._settings, fields)
-        try:
-            found, blob = await self._kept.read(self.model, number)
-            baseline = await asyncio.to_thread(baselines.read, blob)
-            return await asyncio.to_thread(Watched, baseline, self._settings, fields, found.digest)
-        except (*NOT_FOLDED, RegistryError) as error:
-            if _is_away(error):
-                raise
-            if isinstance(error, RegistryError):
-                self._unread.add(number)
-            why = f"its baseline cannot be used. {_in_words(error)}"
-            return Unwatched(self.model, number, self._settings, fields, why, record.digest)
+                self.versions[number] = await self._loading.version(number, record)
 
     async def _fold(self, records: Mapping[int, BaselineRecord], now_s: float) -> int:
         """Counts what can be counted of what was read; how many entries."""
@@ -260,7 +230,7 @@ class ModelWatch:
         answered |= self._companions.wanted
         for number in sorted(answered - self.versions.keys()):
             await self._make_room(answered, now_s)
-            self.versions[number] = await self._loaded(number, records.get(number))
+            self.versions[number] = await self._loading.version(number, records.get(number))
         ways = self._ways()
         reads = await self._inbox.take(ways, self._counted.numbers, now_s)
         whole = [one.batch for one in reads if one.batch is not None]
@@ -351,36 +321,7 @@ class ModelWatch:
     def close(self) -> None:
         """Ends what goes on beside: it is of no use any more."""
         self._inbox.close()
-        for task in self._learnings.values():
-            task.cancel()
-
-    async def _learn(self, number: int, version: Unwatched, now_s: float) -> None:
-        """Takes up to a minute where features are many, so it goes on beside."""
-        try:
-            blobs = await self._store.to_learn(self.model, number)
-            made = await asyncio.to_thread(learning.learned, self.model, number, blobs, self._settings, now_s)
-            await self._kept.keep(
-                self.model, number, made.blob, rows=made.inputs.sketch.rows, learned=True, made_at_s=now_s,
-                who=f"drift sidecar {self.sidecar}", why="learned from live requests", elsewhere=True,
-            )  # fmt: skip
-        except (*NOT_FOLDED, RegistryError) as error:
-            if _is_away(error):
-                _LOG.warning("a baseline of %s version %d waits to be learned: %s", self.model, number, error)
-            else:
-                version.refuse(_in_words(error))
-        else:
-            version.rest()
-        finally:
-            self._learnings.pop(number, None)
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether waiting helps: what a store has lost does not come back by that."""
-    return isinstance(error, StoreUnavailable | Unavailable) and not isinstance(error, StoreDamaged)
-
-
-def _in_words(error: Exception) -> str:
-    return str(error) if isinstance(error, DriftError | RegistryError | ValueError) else f"It is odd: {error!r:.300}."
+        self._loading.close()
 
 
 def _read(model: str, entry: Entry) -> Read:
