@@ -82,6 +82,9 @@ class Finding:
         if self.layer is Layer.LABELS:
             return f"{self.statistic} {self.value:.3g}, and at first at most {self.threshold:.3g}"
         where = f" where {self.segment.feature} is {self.segment.name}" if self.segment else ""
+        if self.layer is Layer.SCHEMA:
+            most = f", in one column {self.value:.1%} of rows" if self.value else ""
+            return f"more than before is missing, unseen or out of range{most}{where}"
         if not self.changes or self.layer is Layer.MULTIVARIATE:
             return f"rows as wholes lie out{where}, {self.statistic} {self.value:.3g} (calm {self.threshold:.3g})"
         first = self.changes[0].moved

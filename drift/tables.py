@@ -150,6 +150,8 @@ def read(path: Path, time: str | None = None) -> Table:
         columns = reader(path)
     except NotInstalled:
         raise
+    except FileNotFoundError:
+        raise Unfit(f"{path.name} cannot be read: there is no such file.") from None
     except (OSError, ValueError, UnicodeError, KeyError) as error:
         raise Unfit(f"{path.name} cannot be read: {error}.") from error
     table = Table(columns)

@@ -209,7 +209,7 @@ def _roll_back(rollout: Rollout, command: RollBack, seen: Seen) -> Step:
 def _retry(rollout: Rollout, command: Retry, seen: Seen) -> Step:
     moved(rollout.phase, Event.RETRY)
     if rollout.phase is Phase.ROLLED_BACK and not command.again:
-        raise RolloutError(f"it was rolled back ({rollout.cause}): insist, if it is to be begun again")
+        raise RolloutError(f"it was rolled back ({rollout.cause}): insist (`--again`), if it is to be begun again")
     return _told(rollout, rollout.with_attempt(seen.now_s), command, seen, Event.RETRY)
 
 

@@ -99,8 +99,10 @@ def checked(given: argparse.Namespace, fail: Callable[[str], Any]) -> Shape:
         if given.recorded is None:
             return SHAPES[given.shape](peak, float(given.seconds))
         return recorded(_counts(given.recorded), peak, float(given.seconds))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return fail(f"this is no shape: {error}")  # type: ignore[no-any-return]
+    except OSError as error:
+        return fail(f"{given.recorded} cannot be read: {error.strerror}")  # type: ignore[no-any-return]
 
 
 def checked_search(given: argparse.Namespace, fail: Callable[[str], Any]) -> Search:

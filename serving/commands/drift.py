@@ -17,7 +17,7 @@ drift_baselines.add_to(app)
 drift_episodes.add_to(app)
 drift_webhooks.add_to(app)
 
-OfModel = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Of one model only.")]
+OfModel = Annotated[str | None, typer.Argument(metavar="MODEL", help="Of one model only.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
 
 
@@ -72,8 +72,8 @@ def watch(model: OfModel = None, *, url: Url = None, config: Config = None, as_j
 
 @app.command()
 def explain(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Whose version.")] = None,
-    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", min=1, help="Its number.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Whose version.")] = None,
+    version: Annotated[int | None, typer.Argument(metavar="VERSION", min=1, help="Its number.")] = None,
     *,
     finding: Annotated[str | None, typer.Option(help="One finding, by its id.")] = None,
     html: Annotated[

@@ -26,6 +26,10 @@ Number = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Its numbe
 Names = list[str] | None
 
 _NOT_FOUND = 404
+_UNCHECKED = (
+    "It is declared in the settings and not registered, so nobody looked whether these are its tensors: a column that "
+    "requests do not have is a broken schema."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -104,7 +108,7 @@ def baseline(
         if out is not None:
             _write(out, made.blob)
         kept = DriftClient(control).keep(model, version, made.blob, why)
-    _show(kept, made.notes, as_json=as_json)
+    _show(kept, made.notes if signature else (*made.notes, _UNCHECKED), as_json=as_json)
 
 
 def forget(model: Model, version: Number, *, why: Why = "", url: Url = None, config: Config = None) -> None:

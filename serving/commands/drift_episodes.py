@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def episodes(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Of one model only.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Of one model only.")] = None,
     *,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
     url: Url = None,

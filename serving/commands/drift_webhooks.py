@@ -57,7 +57,7 @@ def show(message: Id, *, url: Url = None, config: Config = None, as_json: AsJson
 
 @app.command()
 def replay(
-    message: Annotated[str | None, typer.Argument(metavar="[ID]", help="A delivery's webhook-id.")] = None,
+    message: Annotated[str | None, typer.Argument(metavar="ID", help="A delivery's webhook-id.")] = None,
     *,
     all_: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
     why: Why = "",
@@ -83,7 +83,7 @@ def replay(
 
 @app.command("test")
 def try_out(
-    to: Annotated[str, typer.Argument(metavar="[NAME|URL]", help="One webhook of the settings. (default: all)")] = "",
+    to: Annotated[str, typer.Argument(metavar="NAME|URL", help="One webhook of the settings. (default: all)")] = "",
     *,
     wait_s: Annotated[float, typer.Option(min=0, max=600, help="How long to wait for what comes of it.")] = 15.0,
     url: Url = None,

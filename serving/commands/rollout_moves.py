@@ -38,7 +38,7 @@ def set_(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give versions another share; those not named keep theirs. A number without a unit is a percentage."""
+    """Give versions another share; those not named keep theirs."""
     from serving.rollout_typed import shares_of  # noqa: PLC0415 - brings the router
 
     words = ",".join(shares)

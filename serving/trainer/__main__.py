@@ -78,9 +78,8 @@ def _secrets(file: Path) -> Secrets:
         try:
             return secrets_in(file.read_text(encoding="ascii"))
         except (OSError, ValueError) as error:
-            raise SettingsError(
-                f"{file} cannot be read: {error}.", "Name the file that `sluice.yaml` names."
-            ) from error
+            why = getattr(error, "strerror", None) or error
+            raise SettingsError(f"{file} cannot be read: {why}.", "Name the file that `sluice.yaml` names.") from error
         except DriftError as error:
             raise SettingsError(f"{file}: {error.sentence}", error.hint) from error
 
@@ -91,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sluice trainer",
         description="Hears that a model is to be trained anew, trains it, and starts its rollout where it is better.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="`sluice trainer` finds --control, --gateway and --certificate by itself; --url, --config and "
+        "--state-dir say which installation, as everywhere.",
     )
     add = parser.add_argument
     add("--model", required=True, help="the model whose episodes are heard")
@@ -103,13 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--control", required=True, metavar="URL", help="the control API")
     add("--gateway", required=True, metavar="URL", help="where predictions go")
     add("--certificate", type=Path, help="the certificate of both, where it is their own")
-    add("--port", type=int, default=8_090, help="where webhooks are heard, on this machine; 0 is any free one")
+    add("--port", type=int, default=8_090, help="where webhooks are heard here; 0 is any free port [%(default)s]")
     add("--socket", type=int, help=argparse.SUPPRESS)
-    add("--fewest", type=int, default=1_000, help="captured rows with labels that it takes")
-    add("--window-rows", type=int, default=500, help="rows of a window, as drift.window.rows has it")
-    add("--patience-s", type=float, default=604_800.0, help="how long labels are waited for")
-    add("--hold", default="10m", help="how long the rollout's first steps take")
-    add("--trial", default="1d", help="how long both versions stand side by side at most")
+    add("--fewest", type=int, default=1_000, help="captured rows with labels that it takes [%(default)s]")
+    add("--window-rows", type=int, default=500, help="rows of a window, as drift.window.rows has it [%(default)s]")
+    add("--patience-s", type=float, default=604_800.0, help="how long labels are waited for [%(default)s]")
+    add("--hold", default="10m", help="how long the rollout's first steps take [%(default)s]")
+    add("--trial", default="1d", help="how long both versions stand side by side at most [%(default)s]")
     return parser
 
 

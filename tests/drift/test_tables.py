@@ -113,8 +113,9 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str, content: byte
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """As any that cannot be read."""
-    with pytest.raises(Unfit, match="cannot be read"):
-        tables.read(tmp_path / "none.csv")
+    for name in ("none.csv", "none.npz", "none.parquet", "none.arrow"):
+        with pytest.raises(Unfit, match=f"{name} cannot be read: there is no such file"):
+            tables.read(tmp_path / name)
 
 
 def test_without_pyarrow_two_formats_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

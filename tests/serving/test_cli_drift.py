@@ -80,6 +80,7 @@ def test_a_baseline_is_computed_here_and_kept_there(sluice: Command, room: Rolli
     )
     assert "digits version 2 is held against 2,200 rows" in without.out
     assert "note: It has no outputs" in without.out
+    assert "note: It is declared in the settings and not registered" in without.out
     assert sluice("drift", "forget", "digits", "2").code == 0
     assert sluice("drift", "forget", "digits", "2").err.startswith("error: digits version 2 has no baseline.")
 

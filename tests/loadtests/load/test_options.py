@@ -71,3 +71,6 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, capsys: pytest.Capture
         with pytest.raises(SystemExit):
             typed(tmp_path, "--rps", "5", "--recorded", str(day))
         assert "no shape" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        typed(tmp_path, "--rps", "5", "--recorded", str(tmp_path / "none.txt"))
+    assert "none.txt cannot be read: No such file or directory" in capsys.readouterr().err

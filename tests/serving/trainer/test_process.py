@@ -113,4 +113,5 @@ def test_its_help_is_its_own(tmp_path: Path) -> None:
     )
     for option in ("--training", "--labels", "--secret-file", "--trial", "--fewest"):
         assert option in done.stdout
+    assert "default: None" not in done.stdout
     assert done.stderr == ""
