@@ -106,7 +106,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
 		echo "Sluice needs Python 3.11 or 3.12, and '$(PYTHON)' is none: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): about 2 GB, some minutes the first time."
+	@echo "Installing into $(VENV): about 3.5 GB, some minutes the first time."
 	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alibi,dev,mlflow,parquet,tracing]'
 	@touch $@
 
