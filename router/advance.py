@@ -219,10 +219,11 @@ def _raised(rollout: Rollout, seen: Seen) -> Step | None:
     if seen.carries is None or rollout.phase is not Phase.RUNNING or rollout.automation not in _ACTS:
         return None
     before = policy_of(rollout).shares()
-    down = {one: before.get(one, 0) for one in rollout.carried if one not in seen.ready}
+    cut = [one for one in rollout.carried if one in before]  # no others of the model have anything to gain
+    down = {one: before[one] for one in cut if one not in seen.ready}
     after = rollout.with_shares(rollout.by_hand, seen.now_s, carries={**seen.carries, **down})
     gets, whole = policy_of(after).shares(), policy_of(rollout.uncut).shares()
-    enough = [one for one in rollout.carried if gets[one] == whole[one] or gets[one] * 10 >= before[one] * 11]
+    enough = [one for one in cut if gets[one] == whole[one] or gets[one] * 10 >= before[one] * 11]
     more = [one for one in enough if gets[one] > before[one]]
     if not more or seen.closed or frozen_by(rollout.plan.freezes, seen.now_s) is not None:
         return None

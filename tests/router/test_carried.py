@@ -93,6 +93,14 @@ def test_nothing_is_raised_that_may_not_grow() -> None:
     assert policy_of(ticked(by_hand, 100.0, {})) == policy_of(by_hand)
 
 
+def test_what_others_of_the_model_carry_is_nothing_to_it() -> None:
+    """A version that the plan does not name has no share that could be cut down, or raised."""
+    first = ticked(start("r1", PLAN, BASE, 0.0), 1.0)
+    rollout = ticked(first, 62.0, {2: 300_000, 3: 0})
+    assert policy_of(rollout).shares() == {1: 700_000, 2: 300_000}
+    assert policy_of(ticked(rollout, 100.0, {3: 0})).shares() == {1: 500_000, 2: 500_000}
+
+
 def test_nothing_is_raised_that_is_not_up() -> None:
     """What a version carried says nothing once it is gone; others that are up are given theirs."""
     rollout = cut()
