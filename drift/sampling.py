@@ -109,9 +109,11 @@ class Allowance:
         now_s: seconds of a clock that only goes forward.
     """
 
-    __slots__ = ("_at_s", "_left", "_most", "_per_s")
+    __slots__ = ("_at_s", "_left", "_most", "_per_s", "opens_s")
 
     def __init__(self, per_s: float, now_s: float) -> None:
+        self.opens_s = now_s
+        """Before then nothing may be taken: whoever asks often compares, and asks `is_open` later on only."""
         self._per_s = per_s
         self._most = max(1.0, per_s)
         self._left = self._most
@@ -119,13 +121,16 @@ class Allowance:
 
     def is_open(self, now_s: float) -> bool:
         """Whether anything may be taken."""
+        if now_s < self.opens_s:
+            return False
         self._left = min(self._most, self._left + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
-        return self._left >= min(1.0, self._most)
+        return self._left >= 1.0
 
     def take(self, amount: float = 1.0) -> None:
         """Takes so much, whether or not it is there: what is one cannot be taken in part."""
         self._left -= amount
+        self.opens_s = self._at_s + (1.0 - self._left) / self._per_s
 
 
 def drawn(nonce: int, share_ppm: int) -> bool:

@@ -16,21 +16,22 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from xxhash import xxh3_64_intdigest
 
 from drift.sampling import Allowance, SampleRules, drawn
 from router.agreement import comparison_as_dict
 from router.policy import WHOLE
-from serving.captured import LONGEST, Captured, Frame, Frames, Kind, ModelTerms, ShadowShed, Shed, Terms, framed
+from serving.captured import LONGEST, Captured, Frame, Frames, Kind, ModelTerms, ShadowShed, Shed, Terms, begun, framed
 from serving.gateway.counters import Outcome
 from serving.gateway.grpc.framing import PREFIX
-from serving.gateway.pairs import First, Pair, captured
+from serving.gateway.pairs import First, Pair, alone
 from serving.noted import Lost
 
 if TYPE_CHECKING:
     from serving.gateway.config import WorkerConfig
+    from serving.gateway.dispatch import Way
     from serving.gateway.routing import Routing, Table
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _TELLS_EVERY_S: Final = 1.0
 _SALT: Final = b"payloads"
+_MOST_JOINED: Final = 64 * 1024
+_OK: Final = Outcome.OK
 _FINE: Final = frozenset((Outcome.OK, Outcome.CLIENT_ERROR, Outcome.CANCELLED))
 
 
@@ -49,6 +52,13 @@ class Goes(Protocol):
 
     answered: bool
     """Whether the client has all of its answer, or will never have."""
+
+
+class _Ration(NamedTuple):
+    """What may be sampled of one model, and how much of that is left."""
+
+    share_ppm: int
+    allowance: Allowance
 
 
 class Capture:
@@ -71,7 +81,7 @@ class Capture:
         self._worker = config.worker
         self._share_ppm = config.payload_share_ppm
         self._samples = SampleRules.from_json(config.samples) if config.samples else SampleRules(None)
-        self._allowances: dict[str, Allowance] = {}
+        self._rations: dict[str, _Ration] = {}
         self._boot = os.urandom(8).hex()
         self._table = table
         self._loop = loop
@@ -82,9 +92,14 @@ class Capture:
 
     # What exchanges hand to it.
 
-    def wants(self, nonce: int, outcome: Outcome) -> bool:
-        """Whether this request's answer is handed over, copies or not."""
-        return outcome not in _FINE or self.draws(nonce)
+    def takes(self, way: Way, outcome: Outcome) -> bool:
+        """Whether this request's answer is handed over, copies or not; to be asked once, for it may be sampled thereby.
+
+        Where nothing is built for a request that is not, that is all that it costs.
+        """
+        if self._share_ppm and self.draws(way.nonce):
+            return True
+        return self.samples(way.model.name, way.nonce) if outcome is _OK else outcome not in _FINE
 
     def draws(self, nonce: int) -> bool:
         """Whether this request is one of the share that is drawn, whichever version answers it."""
@@ -96,17 +111,21 @@ class Capture:
 
         What is beyond that is a choice, as the share is, and no loss that would have to be counted.
         """
-        rule = self._samples.of(model)
-        if rule is None or not drawn(nonce, rule.share_ppm):
+        share_ppm, allowance = self._rations.get(model) or self._ration(model)
+        if not share_ppm:
             return False
         now_s = self._loop.time()
-        allowance = self._allowances.get(model)
-        if allowance is None:
-            allowance = self._allowances[model] = Allowance(rule.rows_per_s, now_s)
-        if not allowance.is_open(now_s):
+        if now_s < allowance.opens_s or not drawn(nonce, share_ppm) or not allowance.is_open(now_s):
             return False
         allowance.take()
         return True
+
+    def _ration(self, model: str) -> _Ration:
+        rule = self._samples.of(model)
+        rows_per_s = 1.0 if rule is None else rule.rows_per_s
+        made = _Ration(0 if rule is None else rule.share_ppm, Allowance(rows_per_s, self._loop.time()))
+        self._rations[model] = made
+        return made
 
     def pair(self, first: First, salt: str) -> Pair:
         """The pair that this answer and the copies for the shadow of this salt make."""
@@ -124,12 +143,8 @@ class Capture:
         if first.pairs:
             for pair in first.pairs.values():
                 pair.ended()
-        elif self._takes(first) and (signature := first.sign()) is not None:
-            self._send("request", captured(first, signature.request_id.decode(), self.most))
-
-    def _takes(self, first: First) -> bool:
-        nonce, outcome = first.way.nonce, first.came.outcome
-        return self.wants(nonce, outcome) or (outcome is Outcome.OK and self.samples(first.way.model.name, nonce))
+        elif not first.may_be_copied or self.takes(first.way, first.came.outcome):
+            self._send_alone(first)
 
     # Answers that go to their clients piece by piece.
 
@@ -216,18 +231,26 @@ class Capture:
             self._line = None
 
     def _send_pair(self, what: Captured) -> None:
-        self._send("pair", what)
+        if self._can_send("pair"):
+            self._send("pair", [what.encode()])
 
-    def _send(self, kind: str, what: Captured) -> None:
-        """Hands it over, or counts that it was not."""
+    def _send_alone(self, first: First) -> None:
+        if (signature := first.sign()) is not None and self._can_send("request"):
+            self._send("request", alone(first, signature.request_id.decode(), self.most))
+
+    def _can_send(self, kind: str) -> bool:
+        """Whether anything can be handed over now; counts it where not."""
         if (why := self._why_not()) is not None:
             self.dropped[f"{kind}_{why}"] += 1
-            return
-        payload = what.encode()
-        if len(payload) > LONGEST:
+        return why is None
+
+    def _send(self, kind: str, payload: list[bytes]) -> None:
+        """Hands over what was captured, in pieces, unless it is too long."""
+        size = sum(map(len, payload))
+        if size > LONGEST:
             self.dropped[f"{kind}_long"] += 1
         elif self._line is not None:
-            self._line.write(framed(Kind.CAPTURED, payload))
+            self._line.write_all([begun(Kind.CAPTURED, size), *payload], size)
 
     def _why_not(self) -> str | None:
         """Why nothing can be handed over now."""
@@ -283,6 +306,13 @@ class _Line(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def write_all(self, pieces: list[bytes], size: int) -> None:
+        """Writes so many bytes in pieces, of which long ones are not copied."""
+        if size <= _MOST_JOINED:
+            self._transport.write(b"".join(pieces))
+        else:
+            self._transport.writelines(pieces)
 
     def close(self) -> None:
         self._transport.close()

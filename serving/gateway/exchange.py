@@ -267,7 +267,8 @@ class Exchange(Served[AnswerHead], Attempt):
         if way is not None and self._rewrites(answer):
             pieces = [with_versions(b"".join(pieces), way.model.versions)]
         self.reply.whole(answer, self._sluice_headers(), pieces)
-        self._finish(None if self._worker.capture is None else self._first(answer.code, answer.headers, pieces))
+        heard = self._worker.capture is not None and self._is_heard(answer.code)
+        self._finish(self._first(answer.code, answer.headers, pieces) if heard else None)
 
     def _holds(self, answer: AnswerHead) -> bool:
         """Whether the client gets nothing before the answer is complete, so that it can still come from elsewhere."""
@@ -322,13 +323,13 @@ class Exchange(Served[AnswerHead], Attempt):
     # Its place, and its end.
 
     def _first_gathered(self, answer: AnswerHead, code: int, pieces: list[bytes]) -> First | None:
-        """An answer that has gone to the client piece by piece, as far as it was noted."""
+        """An answer that has gone to the client piece by piece, as far as it was noted, where it is heard."""
         capture = self._worker.capture
         if capture is None:
             return None
         capture.go_on(self, pieces)
         held, size = capture.gathered(self)
-        return self._first(code, answer.headers, held, size=size)
+        return self._first(code, answer.headers, held, size=size) if self._is_heard(code) else None
 
     def _finish(self, first: First | None = None) -> None:
         self.answered = True

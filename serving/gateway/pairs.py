@@ -8,9 +8,10 @@ against one shelf; a body that does not fit on it, or is longer than may be capt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from serving.captured import LONGEST_VALUE, Answered, Captured
+from serving.captured import LONGEST_VALUE, Answered, Captured, PlainAnswer, written
 from serving.gateway.counters import Outcome
 from serving.gateway.grpc.framing import PREFIX, Sent, inflated
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 READ_BY: Final = (b"content-type", b"content-encoding", b"inference-header-content-length")
 """Headers that it takes to read a body."""
 _NAMES: Final = {outcome: outcome.name.lower() for outcome in Outcome}
+_MOST_REMEMBERED: Final = 1024
+_REMEMBERED: Final = 256
+_Asked = tuple[str, str, int, int, float, str, int, int, str, dict[str, str], bytes, bytes | None]
 
 
 class Came(NamedTuple):
@@ -49,6 +53,10 @@ class Came(NamedTuple):
 
     def answered(self, most: int) -> Answered:
         """The same, ready to be written; a body of more than `most` bytes is left out."""
+        return Answered(*self.plain(most))
+
+    def plain(self, most: int) -> PlainAnswer:
+        """What `answered` has, unchecked."""
         body = None if self.pieces is None or self.size > most + PREFIX else b"".join(self.pieces)
         size = self.size
         if self.coding is not None and body is not None:
@@ -56,9 +64,7 @@ class Came(NamedTuple):
             size = size if body is None else len(body)
         elif body is not None and size > most:
             body = None
-        return Answered(
-            self.version, _NAMES[self.outcome], self.code, self.took_s, lines_read_by(self.headers), body, size
-        )
+        return self.version, _NAMES[self.outcome], self.code, self.took_s, lines_read_by(self.headers), body, size
 
 
 class First:
@@ -93,6 +99,11 @@ class First:
         self.at_s = at_s
         self.pairs: dict[str, Pair] = {}
         """Those that were begun, by the salt of their shadow."""
+
+    @property
+    def may_be_copied(self) -> bool:
+        """Whether it is there for its copies' sake: where there are none after all, it may still be handed over."""
+        return bool(self.way.model.policy.shadows)
 
 
 class Pair:
@@ -138,30 +149,48 @@ class Pair:
             self._send(captured(first, self._request_id, self._most, self._salt, tuple(self._copies)))
 
 
-def captured(first: First, request_id: str, most: int, salt: str = "", copies: tuple[Answered, ...] = ()) -> Captured:
-    """What is written of a request and its answers."""
+def captured(first: First, request_id: str, most: int, salt: str, copies: tuple[Answered, ...]) -> Captured:
+    """What is written of a request, its answer and those of its copies."""
+    return Captured(*_asked(first, request_id, most, salt), first.came.answered(most), copies)
+
+
+def alone(first: First, request_id: str, most: int) -> list[bytes]:
+    """The same of a request that was not copied, as pieces of a frame's payload: most that are sampled are of these."""
+    return written(*_asked(first, request_id, most, ""), first.came.plain(most))
+
+
+def _asked(first: First, request_id: str, most: int, salt: str) -> _Asked:
+    """The attributes of a `Captured`, in their order, but for the answers."""
     way, head = first.way, first.head
-    return Captured(
+    return (
         way.model.name, request_id, way.nonce, way.epoch, first.at_s, "grpc" if head.grpc else "http",
         way.choice.version, way.model.policy.stable, salt, segment_of(way, head.fields),
-        b"" if head.grpc else b"".join(b"%s: %s\r\n" % (n, head.fields[n]) for n in READ_BY if n in head.fields),
-        _request(first, most), first.came.answered(most), copies,
+        b"" if head.grpc else b"".join([b"%s: %s\r\n" % (n, head.fields[n]) for n in READ_BY if n in head.fields]),
+        _request(first, most),
     )  # fmt: skip
 
 
 def segment_of(way: Way, fields: Mapping[bytes, bytes]) -> dict[str, str]:
     """What the request says in the headers that the rules of comparison name."""
     comparison = way.model.policy.comparison
-    names = () if comparison is None else comparison.segments
-    values = {name: fields.get(name.encode()) for name in names}
+    if comparison is None:
+        return {}
+    values = {name: fields.get(name.encode()) for name in comparison.segments}
     return {name: value.decode("utf-8", "replace")[:LONGEST_VALUE] for name, value in values.items() if value}
 
 
 def lines_read_by(headers: bytes) -> bytes:
-    """Of these header lines, those that it takes to read the body."""
+    """Of these header lines, those that it takes to read the body; one replica's are much the same each time."""
+    return _remembered(headers) if len(headers) <= _MOST_REMEMBERED else _lines_read_by(headers)
+
+
+def _lines_read_by(headers: bytes) -> bytes:
     return b"".join(
         line + b"\r\n" for line in headers.split(b"\r\n") if line.partition(b":")[0].strip().lower() in READ_BY
     )
+
+
+_remembered: Final = lru_cache(_REMEMBERED)(_lines_read_by)
 
 
 def message_in(data: bytes, coding: bytes, most: int) -> bytes | None:

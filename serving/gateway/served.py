@@ -7,6 +7,7 @@ again, is in `attempts`. A place is taken once, and given back once, however the
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from router.choose import Reason
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 _DEADLY = Bad(Refusal.QUERY_OF_DEATH, "This body has just broken two replicas: change it before you send it again.")
 _FAILED = {Refusal.DEADLINE: Outcome.LATE, Refusal.BROKEN_UPSTREAM: Outcome.BROKEN}
 """How the attempts at a request ended that the gateway gave up; refused, where it is not said here."""
+_INFER = Operation.INFER
+_OK = Outcome.OK
+_FINE_CODE = int(HTTPStatus.OK)  # to look a member up costs more than to compare with it
 _REASON_BYTES = {reason: reason.value.encode() for reason in Reason}
 
 
@@ -53,12 +57,13 @@ class Signature(NamedTuple):
 class Served(Attempts[Answer], Generic[Answer]):
     """One request, its place and its answer."""
 
-    __slots__ = ("_bad", "_drawn", "_failed", "_in_flight", "_meter", "answered")
+    __slots__ = ("_bad", "_drawn", "_failed", "_in_flight", "_meter", "_signed", "answered")
 
     def __init__(self, worker: Worker, head: Asked, body: Asks, reply: Tells) -> None:
         super().__init__(worker, head, body, reply)
         self._in_flight = False
         self._drawn = False  # whether it was decided if it has a note
+        self._signed: Signature | None = None  # what the gateway last said of its way
         self._meter: Meter | None = None  # of whoever asks, while it counts this request
         self.answered = False
         """Whether the client has all of its answer, or will never have."""
@@ -150,7 +155,7 @@ class Served(Attempts[Answer], Generic[Answer]):
         way, upstream = self._way, self._upstream
         if way is None or upstream is None or self._role is not Role.FIRST or self._head.synthetic:
             return
-        if self._head.target.operation is Operation.INFER and observer.wants(way.nonce, self._worker.loop.time()):
+        if self._head.target.operation is _INFER and observer.wants(way.nonce, self._worker.loop.time()):
             predicted = label()
             if predicted is not None:
                 upstream.count_prediction(predicted)
@@ -169,12 +174,34 @@ class Served(Attempts[Answer], Generic[Answer]):
         )  # fmt: skip
         if self._role is Role.FALLBACK:
             reason = Reason.FALLBACK
-        signature = Signature(route.version, request_id, _REASON_BYTES[reason], way.epoch)
+        signature = self._signed = Signature(route.version, request_id, _REASON_BYTES[reason], way.epoch)
         if self._note is not None:
             self._note.signature = signature
         return signature
 
+    def _told(self) -> Signature | None:
+        """What the client was told, whenever that was; where it was told nothing, what it would be."""
+        return self._signature() if self._signed is None else self._signed
+
     # What a keeper is told; called only where there is one.
+
+    def _is_heard(self, code: int, outcome: Outcome | None = None) -> bool:
+        """Whether anybody hears, or may hear, of the answer that the client has just got; to be asked once.
+
+        Args:
+            code: that it counts as.
+            outcome: where the code does not say it.
+        """
+        way, capture = self._way, self._worker.capture
+        if way is None or capture is None or not self._started:
+            return False
+        if self._head.target.operation is not _INFER or self._head.synthetic:
+            return False
+        if way.model.policy.shadows:
+            return True
+        if outcome is None:
+            outcome = _OK if code == _FINE_CODE else outcome_of(code)
+        return capture.takes(way, outcome)
 
     def _first(
         self,
@@ -186,7 +213,7 @@ class Served(Attempts[Answer], Generic[Answer]):
         coding: bytes | None = None,
         outcome: Outcome | None = None,
     ) -> First | None:
-        """The answer that the client has just got; None where nobody is to hear of it.
+        """The answer that the client has just got, where it is heard; None where no version was to give it.
 
         Args:
             code: that it counts as.
@@ -197,19 +224,18 @@ class Served(Attempts[Answer], Generic[Answer]):
             outcome: where the code does not say it.
         """
         way, route, worker = self._way, self._route, self._worker
-        if way is None or route is None or not self._started or self._head.synthetic:
-            return None
-        if self._head.target.operation is not Operation.INFER:
+        if way is None or route is None:
             return None
         ended = outcome_of(code) if outcome is None else outcome
         took_s = max(0.0, worker.loop.time() - self._began)
         size = sum(map(len, pieces or ())) if size is None else size
         came = Came(route.version, ended, code, took_s, headers, pieces, size, coding)
-        return First(way, self._head, came, self._whole_request(), sign=self._signature, at_s=worker.wall_s)
+        return First(way, self._head, came, self._whole_request(), sign=self._told, at_s=worker.wall_s)
 
     def _first_refused(self, bad: Bad) -> First | None:
-        """The same where the gateway answered in a model's place."""
-        return self._first(STATUS[bad.kind].http, b"", None, outcome=_FAILED.get(bad.kind, Outcome.REFUSED))
+        """The same where the gateway answered in a model's place; None where nobody is to hear of it."""
+        code, outcome = STATUS[bad.kind].http, _FAILED.get(bad.kind, Outcome.REFUSED)
+        return self._first(code, b"", None, outcome=outcome) if self._is_heard(code, outcome) else None
 
     def _whole_request(self) -> list[bytes] | None:
         """The body, over gRPC with its five bytes; None where it is not held any more."""

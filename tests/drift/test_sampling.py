@@ -51,6 +51,25 @@ def test_no_more_is_taken_than_is_allowed(per_s: float, steps: list[tuple[float,
         assert taken <= (per_s * now_s + max(1.0, per_s) + largest) * (1 + 1e-9)
 
 
+@given(
+    per_s=st.integers(-4, 10).map(lambda power: 2.0**power),
+    steps=st.lists(st.tuples(st.integers(0, 4_096), st.integers(0, 64)), min_size=1, max_size=50),
+)
+@settings(max_examples=examples(200))
+def test_an_allowance_says_when_it_opens(per_s: float, steps: list[tuple[int, int]]) -> None:
+    """Not a moment before a bucket that is filled at every look, and not after it; in binary fractions, so exactly."""
+    allowance, now_s = Allowance(per_s, 0.0), 0.0
+    most = left = max(1.0, per_s)
+    for wait, amount in steps:
+        now_s += wait / 1_024
+        left = min(most, left + wait / 1_024 * per_s)
+        assert allowance.is_open(now_s) == (left >= 1.0)
+        assert (now_s >= allowance.opens_s) == (left >= 1.0)
+        if left >= 1.0:
+            allowance.take(amount)
+            left -= amount
+
+
 def test_an_allowance_that_is_used_up_opens_again() -> None:
     """As soon as there is one to take, whatever the rate."""
     for per_s in (0.5, 1.0, 100.0):

@@ -23,6 +23,7 @@ from serving.captured import (
     Shed,
     Terms,
     framed,
+    written,
 )
 from serving.totals import OUTCOMES
 from tests.examples import examples
@@ -76,6 +77,24 @@ ONE = Captured(
 def test_a_captured_request_comes_out_as_it_went_in(captured: Captured) -> None:
     """Bodies, headers and figures of a request and all its answers survive the stream."""
     assert Captured.decode(captured.encode()) == captured
+
+
+@given(captures)
+@settings(max_examples=examples(200))
+def test_what_is_put_together_by_hand_is_json(captured: Captured) -> None:
+    """The head says the same, to the letter, as an encoder of JSON would."""
+    payload = captured.encode()
+    head = payload[4 : 4 + int.from_bytes(payload[:4], "big")].decode()
+    assert json.dumps(json.loads(head), separators=(",", ":")) == head
+
+
+def test_bodies_are_passed_on_and_not_copied() -> None:
+    """A worker holds each once, however long it is."""
+    request, body = bytes(1_000), b"x" * 1_000
+    said = written("m", "id", 1, 1, 1.0, "http", 1, 1, "", {}, b"", request, (1, "ok", 200, 0.1, b"", body, 1_000))
+    assert sum(one is request for one in said) == sum(one is body for one in said) == 1
+    told = Captured.decode(b"".join(said))
+    assert (told.request, told.first.body) == (request, body)
 
 
 @given(terms, sheds)

@@ -314,7 +314,9 @@ class UnaryCall(Sending, StreamHandler):
         self._finish()
 
     def _first_call(self, answer: Answer, pieces: list[bytes] | None, size: int | None = None) -> First | None:
-        """What the client has just got, for the keeper."""
+        """What the client has just got, for the keeper; None where nobody is to hear of it."""
+        if not self._is_heard(answer.code):
+            return None
         return self._first(
             answer.code, b"", None if answer.head is None else pieces, size=size, coding=coding_of(answer.head)
         )
