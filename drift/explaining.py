@@ -5,6 +5,7 @@ Read off the counts of all rows since suspicion began; segments off the rows tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,8 @@ _FEWEST: Final = 30  # rows inside and outside of a segment that can be compared
 _FROM: Final = 20  # features, the farthest first, whose cells may be segments
 _CONCENTRATED: Final = 3.0
 _CLEAR: Final = 0.15
+_MOVED: Final = 1.5  # times as many rows, or as few, and
+_BEYOND: Final = 4.0  # standard errors of a share
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,9 @@ def histogram(side: Side, half: Half, at: int) -> Iterator[Bar]:
 def segment(side: Side, half: Half, feature: str) -> Segment | None:
     """The segment in which alone this feature moved; None where it moved everywhere, or rows are too few to say.
 
+    Rows that moved in the feature that makes the segments have changed segment: one that gained or lost many of its
+    rows says where they are now, and not who they were, so it is none.
+
     Args:
         side: inputs or outputs.
         half: of the same side.
@@ -119,6 +125,8 @@ def segment(side: Side, half: Half, feature: str) -> Segment | None:
             inside, without = after[:, at] == group, before[:, at] == group
             if min(inside.sum(), (~inside).sum(), without.sum(), (~without).sum()) < _FEWEST:
                 continue
+            if _other_rows(float(without.mean()), float(inside.mean()), len(before), len(after)):
+                continue
             within = _variation(before[without, target], after[inside, target])
             beyond = _variation(before[~without, target], after[~inside, target])
             if within >= _CLEAR and within >= _CONCENTRATED * beyond:
@@ -132,6 +140,13 @@ def _cells(side: Side, rows: Rows) -> NDArray[np.uint8]:
     used = np.maximum(side.tops, 1)
     quarter = (numbers.astype(np.int64) * 4 // (used + 1)).astype(np.uint8)
     return np.concatenate((np.where(numbers < BINS, quarter, numbers), rows.levels), axis=1)
+
+
+def _other_rows(before: float, after: float, rows_before: int, rows_after: int) -> bool:
+    """Whether a segment's share of all rows has changed by much, and by more than chance would."""
+    together = (before * rows_before + after * rows_after) / (rows_before + rows_after)
+    error = math.sqrt(together * (1 - together) * (1 / rows_before + 1 / rows_after))
+    return abs(after - before) > _BEYOND * error and max(before, after) > _MOVED * min(before, after)
 
 
 def _variation(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:

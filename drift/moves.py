@@ -4,6 +4,8 @@ Tested is, for numbers, the Anderson-Darling distance between the two cumulative
 and Darling 1952), which sees shifts of the middle and of the tails where Kolmogorov-Smirnov sees the one largest gap;
 for levels Pearson's. Missing and unseen are the topmost cells, so a changed rate of them is a distance like any other.
 Told are total variation and the population stability index, over coarser cells: 64 cells of a small window are noise.
+Coarse ones are made of the reference's shares and not of places: what moves within one is not told, and that is never
+more than the share of the rows that it may hold (`COARSE`), however few values a feature has.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ from numpy.typing import NDArray
 from drift.schema import BINS, CELLS, MISSING, UNSEEN, Floats
 from drift.sketches import Sketch
 
-COARSE: Final = 8
-"""Cells to a coarse one, of numbers: eight, one for what is missing, one for the unseen. Levels keep theirs."""
+COARSE: Final = 2 / 15
+"""Cells of a number become one up to this share of the reference's numbers: eight, where they are even and 62.
+
+A fuller cell stays by itself.
+"""
 
 _LEAST_MASS: Final = 1 / CELLS**2
 _SLIGHT: Final = 1e-4
@@ -59,9 +64,44 @@ class Reference:
 
     def sizes(self, sketch: Sketch) -> Sizes:
         """How much each feature moved, for people and for the floor below which nothing is worth an alarm."""
-        theirs, ours = coarse(self.shares, self.numeric), coarse(sketch.shares, self.numeric)
+        theirs, ours = self.coarse(self.shares), self.coarse(sketch.shares)
         a, b = ours + _SLIGHT, theirs + _SLIGHT
         return Sizes(0.5 * np.abs(ours - theirs).sum(axis=1), ((a - b) * np.log(a / b)).sum(axis=1))
+
+    def coarse(self, cells: Floats) -> Floats:
+        """Shares or counts over the reference's coarse cells; levels, what is missing and the unseen keep theirs.
+
+        Args:
+            cells: shape (features, CELLS).
+
+        Returns:
+            The same shape; a number's coarse cells are its first ones, the rest of its 64 are 0.
+        """
+        out = np.array(cells, np.float64)
+        size = self.numeric * CELLS
+        summed = np.bincount(self._groups.reshape(-1), cells[: self.numeric, :BINS].reshape(-1), minlength=size)
+        out[: self.numeric, :BINS] = summed.reshape(self.numeric, CELLS)[:, :BINS]
+        return out
+
+    @cached_property
+    def _groups(self) -> NDArray[np.intp]:
+        """The coarse cell of each cell, shape (numeric, BINS), plus CELLS times the feature.
+
+        From the lowest cell upwards: the next one begins where a cell would make this one fuller than `COARSE`. What is
+        below all of the reference, and above it, stays apart.
+        """
+        shares = self.shares[: self.numeric, :BINS]
+        shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), _NOTHING)
+        groups, held = np.ones(shares.shape, np.intp), np.zeros(self.numeric)
+        for cell in range(BINS):
+            share = shares[:, cell]
+            begins = (share > _NOTHING) & (held + share > COARSE + _NOTHING)
+            groups[:, cell:] += begins[:, None]
+            held = np.where(begins, share, held + share)
+        below = np.cumsum(shares, axis=1) <= _NOTHING
+        above = np.cumsum(shares[:, ::-1], axis=1)[:, ::-1] <= _NOTHING
+        groups = np.where(below, 0, groups + above)
+        return groups + np.arange(self.numeric, dtype=np.intp)[:, None] * CELLS
 
     @cached_property
     def _heights(self) -> Floats:
@@ -102,15 +142,6 @@ class Sizes:
 
     variation: Floats
     stability: Floats
-
-
-def coarse(shares: Floats, numeric: int) -> Floats:
-    """Distributions over coarse cells, shape (features, CELLS): those of numbers are moved to the first of eight."""
-    out = shares.copy()
-    numbers = shares[:numeric, :BINS].reshape(numeric, BINS // COARSE, COARSE)
-    out[:numeric, :BINS] = 0.0
-    out[:numeric, :BINS:COARSE] = numbers.sum(axis=2)
-    return out
 
 
 def outside(sketch: Sketch, numeric: int, tops: NDArray[np.intp]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from drift.baseline import Baseline
 from drift.errors import Unfit
-from drift.moves import Reference, coarse
+from drift.moves import Reference
 from drift.reading import Layer, Moved, Reading
 from drift.schema import Floats
 from drift.side import Side
@@ -69,27 +69,20 @@ class Arms:
         ours, theirs = candidate.outputs, stable.outputs
         if ours is None or theirs is None or min(ours.sketch.rows, theirs.sketch.rows) < FEWEST_ROWS:
             return Reading(self.layer, _NAME, waiting=f"Each arm takes {FEWEST_ROWS} answers.")
-        log_es = np.array([self._feature(at, ours, theirs) for at in range(len(self.side.schema.features))])
-        log_e = float(np.logaddexp.reduce(log_es) - math.log(log_es.size))
+        found = self._log_es(ours.sketch, theirs.sketch)
+        log_es, log_e = np.array(found), _average(found)
         p_value = min(1.0, math.exp(-max(log_e, 0.0)))
         moved = self._moved(log_es, ours, theirs) if p_value <= _LEVEL else ()
         return Reading(self.layer, _NAME, float(log_es.max()), -math.log(_LEVEL), p_value, log_e, moved)
 
-    def _feature(self, at: int, ours: Half, theirs: Half) -> float:
-        """The average over its cells; cells in which nobody answered say 1 and are left out of neither."""
-        counts = [self._coarse(half.sketch)[at] for half in (ours, theirs)]
-        used = np.flatnonzero(self._coarse(self.side.sketch)[at] + counts[0] + counts[1])
-        rows = ours.sketch.rows, theirs.sketch.rows
-        logs = [
-            TwoArm(_TEST)
-            .add([Block(int(counts[0][cell]), int(counts[0][cell] + counts[1][cell]), *rows)], Form.FAST)
-            .log_e
-            for cell in used.tolist()
+    def _log_es(self, ours: Sketch, theirs: Sketch) -> list[float]:
+        """Of each output the average over its cells; those in which nobody ever answered are left out."""
+        coarse = self.side.whole.reference.coarse
+        known, mine, others = (coarse(one.counts.astype(np.float64)) for one in (self.side.sketch, ours, theirs))
+        return [
+            _average([_log_e(int(mine[at, cell]), int(others[at, cell]), ours.rows, theirs.rows) for cell in cells])
+            for at, cells in enumerate(map(np.flatnonzero, known + mine + others))
         ]
-        return float(np.logaddexp.reduce(logs) - math.log(len(logs)))
-
-    def _coarse(self, sketch: Sketch) -> Floats:
-        return coarse(sketch.counts.astype(np.float64), len(self.side.schema.numeric))
 
     def _moved(self, log_es: Floats, ours: Half, theirs: Half) -> tuple[Moved, ...]:
         """Outputs by the evidence of each; sizes are those of the candidate against stable."""
@@ -101,3 +94,12 @@ class Arms:
             for at in order.tolist()
             if log_es[at] > 0
         )
+
+
+def _log_e(mine: int, others: int, my_rows: int, their_rows: int) -> float:
+    """Of one cell: so many answers of either arm fell into it."""
+    return TwoArm(_TEST).add([Block(mine, mine + others, my_rows, their_rows)], Form.FAST).log_e
+
+
+def _average(log_es: list[float]) -> float:
+    return float(np.logaddexp.reduce(log_es) - math.log(len(log_es)))

@@ -56,3 +56,14 @@ def test_a_shift_of_everybody_is_of_no_segment() -> None:
         live["price"] = live["price"] * 20
         half = samples.folded(Table(live), samples.outputs(rng, rows)).inputs
         assert explaining.segment(samples.baseline().inputs, half, "price") is None
+
+
+def test_where_rows_are_now_is_not_who_they_were() -> None:
+    """Half of all rows moved in two features: those that are now where few were before are no segment of their own."""
+    rng = np.random.default_rng(3)
+    live, moved = samples.inputs(rng, 800), rng.random(800) < 0.5
+    x = np.where(moved[:, None], live.columns["x"] + 3, live.columns["x"])
+    half = samples.folded(Table({**live.columns, "x": x}), samples.outputs(rng, 800)).inputs
+    side = samples.baseline().inputs
+    assert max(explaining.changes(side, half), key=lambda one: one.share).moved.feature.startswith("x[")
+    assert explaining.segment(side, half, "x[0]") is None
