@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.reading import Moved
-from drift.schema import BINS, MISSING, UNSEEN, Rows
+from drift.schema import BINS, MISSING, UNSEEN, Codes, Floats, Rows
 from drift.side import Side
 from drift.window import Half
 
@@ -25,7 +25,7 @@ _FEWEST: Final = 30  # rows inside and outside of a segment that can be compared
 _FROM: Final = 20  # features, the farthest first, whose cells may be segments
 _CONCENTRATED: Final = 3.0
 _CLEAR: Final = 0.15
-_MOVED: Final = 1.5  # times as many rows, or as few, and
+_TWICE: Final = 2.0  # as many rows, or half as many, and
 _BEYOND: Final = 4.0  # standard errors of a share
 
 
@@ -117,6 +117,7 @@ def segment(side: Side, half: Half, feature: str) -> Segment | None:
     """
     names = side.schema.features
     before, after = _cells(side, side.sample_of(half.strata)), _cells(side, half.kept)
+    weights = side.weights_of(half.strata)
     target, found = names.index(feature), []
     for at in range(min(len(names), _FROM)):
         if at == target:
@@ -125,10 +126,10 @@ def segment(side: Side, half: Half, feature: str) -> Segment | None:
             inside, without = after[:, at] == group, before[:, at] == group
             if min(inside.sum(), (~inside).sum(), without.sum(), (~without).sum()) < _FEWEST:
                 continue
-            if _other_rows(float(without.mean()), float(inside.mean()), len(before), len(after)):
+            if _are_others(float(weights[without].sum()), float(inside.mean()), _rows(weights), len(after)):
                 continue
-            within = _variation(before[without, target], after[inside, target])
-            beyond = _variation(before[~without, target], after[~inside, target])
+            within = _variation(before[without, target], weights[without], after[inside, target])
+            beyond = _variation(before[~without, target], weights[~without], after[~inside, target])
             if within >= _CLEAR and within >= _CONCENTRATED * beyond:
                 found.append(Segment(names[at], _name(side, at, group), float(inside.mean()), within, beyond))
     return max(found, key=lambda one: one.inside - one.outside, default=None)
@@ -142,17 +143,24 @@ def _cells(side: Side, rows: Rows) -> NDArray[np.uint8]:
     return np.concatenate((np.where(numbers < BINS, quarter, numbers), rows.levels), axis=1)
 
 
-def _other_rows(before: float, after: float, rows_before: int, rows_after: int) -> bool:
-    """Whether a segment's share of all rows has changed by much, and by more than chance would."""
+def _are_others(before: float, after: float, rows_before: float, rows_after: int) -> bool:
+    """Whether a segment's share of all rows is another one by far, and by more than chance would make it."""
     together = (before * rows_before + after * rows_after) / (rows_before + rows_after)
     error = math.sqrt(together * (1 - together) * (1 / rows_before + 1 / rows_after))
-    return abs(after - before) > _BEYOND * error and max(before, after) > _MOVED * min(before, after)
+    return abs(after - before) > _BEYOND * error and max(before, after) > _TWICE * min(before, after)
 
 
-def _variation(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
+def _rows(weights: Floats) -> float:
+    """As many rows of one weight as would err like these."""
+    return float(weights.sum() ** 2 / np.square(weights).sum())
+
+
+def _variation(before: Codes, weights: Floats, after: Codes) -> float:
     """Total variation less what chance does to as many rows."""
-    ours, theirs = (np.bincount(one, minlength=UNSEEN + 1) / max(len(one), 1) for one in (after, before))
-    chance = np.sqrt(theirs * (1 - theirs) * (1 / len(after) + 1 / len(before)) * 2 / np.pi).sum() / 2
+    counts = np.bincount(before, weights, minlength=UNSEEN + 1)
+    theirs = counts / counts.sum()
+    ours = np.bincount(after, minlength=UNSEEN + 1) / max(len(after), 1)
+    chance = np.sqrt(theirs * (1 - theirs) * (1 / len(after) + 1 / _rows(weights)) * 2 / np.pi).sum() / 2
     return max(float(np.abs(ours - theirs).sum() / 2 - chance), 0.0)
 
 

@@ -52,6 +52,7 @@ class Finding:
         segment: in which alone it happened; None where it is everywhere.
         breaks: of the schema.
         of_outputs: whether it is about answers alone, and not about inputs.
+        rate: the one that exceeds most what is tolerated, in words; empty where it is not about rates.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Finding:
     segment: Segment | None = None
     breaks: tuple[Break, ...] = ()
     of_outputs: bool = False
+    rate: str = ""
 
     def __str__(self) -> str:
         """'digits version 3, univariate: pixels[12] moved by 0.31 (total variation)'."""
@@ -81,10 +83,9 @@ class Finding:
             return " ".join(one.sentence for one in self.breaks[:3])
         if self.layer is Layer.LABELS:
             return f"{self.statistic} {self.value:.3g}, and at first at most {self.threshold:.3g}"
-        where = f" where {self.segment.feature} is {self.segment.name}" if self.segment else ""
         if self.layer is Layer.SCHEMA:
-            most = f", in one column {self.value:.1%} of rows" if self.value else ""
-            return f"more than before is missing, unseen or out of range{most}{where}"
+            return f"more than before is missing, unseen or out of range{f', {self.rate}' if self.rate else ''}"
+        where = f" where {self.segment.feature} is {self.segment.name}" if self.segment else ""
         if not self.changes or self.layer is Layer.MULTIVARIATE:
             return f"rows as wholes lie out{where}, {self.statistic} {self.value:.3g} (calm {self.threshold:.3g})"
         first = self.changes[0].moved
@@ -106,6 +107,7 @@ def read(plain: Mapping[str, Any]) -> Finding:
         _check_texts(said, "model", "baseline", "statistic", "episode")
         said["version"] = int(said["version"])
         said["of_outputs"] = bool(said.get("of_outputs", False))
+        said["rate"] = str(said.get("rate", ""))
         said["layer"] = Layer(said["layer"])
         said["span"] = Span(**{**_measured(said["span"], "first_s", "last_s"), "rows": int(said["span"]["rows"])})
         said["changes"] = tuple(map(_change, said["changes"]))

@@ -87,21 +87,20 @@ class Reference:
     def _groups(self) -> NDArray[np.intp]:
         """The coarse cell of each cell, shape (numeric, BINS), plus CELLS times the feature.
 
-        From the lowest cell upwards: the next one begins where a cell would make this one fuller than `COARSE`. What is
-        below all of the reference, and above it, stays apart.
+        From the lowest cell upwards: the next one begins where a cell would make this one fuller than `COARSE`, so what
+        the reference lacks beside a full cell is not lost in that. What is below all of it, and above, stays apart.
         """
         shares = self.shares[: self.numeric, :BINS]
         shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), _NOTHING)
-        groups, held = np.ones(shares.shape, np.intp), np.zeros(self.numeric)
+        begins, held = np.zeros(shares.shape, np.bool_), np.zeros(self.numeric)
         for cell in range(BINS):
             share = shares[:, cell]
-            begins = (share > _NOTHING) & (held + share > COARSE + _NOTHING)
-            groups[:, cell:] += begins[:, None]
-            held = np.where(begins, share, held + share)
+            begins[:, cell] = held + share > COARSE + _NOTHING
+            held = np.where(begins[:, cell], share, held + share)
         below = np.cumsum(shares, axis=1) <= _NOTHING
         above = np.cumsum(shares[:, ::-1], axis=1)[:, ::-1] <= _NOTHING
-        groups = np.where(below, 0, groups + above)
-        return groups + np.arange(self.numeric, dtype=np.intp)[:, None] * CELLS
+        groups = np.where(below, 0, 1 + np.cumsum(begins, axis=1) + above)
+        return np.asarray(groups + np.arange(self.numeric)[:, None] * CELLS, np.intp)
 
     @cached_property
     def _heights(self) -> Floats:

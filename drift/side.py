@@ -247,6 +247,14 @@ class Side:
             return self.sample
         return self.sample.part(np.flatnonzero(strata[self.by_hour.sample]))
 
+    def weights_of(self, strata: Whole) -> Floats:
+        """What each of those rows stands for, shape (rows of `sample_of`,): together 1, each hour as often as given."""
+        if self.by_hour is None or not strata.any():
+            return np.full(len(self.sample), 1 / max(len(self.sample), 1))
+        there = self.by_hour.sample[strata[self.by_hour.sample] > 0]
+        weights = strata[there] / np.bincount(there, minlength=strata.size)[there]
+        return np.asarray(weights / max(weights.sum(), 1.0))
+
     def in_words(self, strata: Whole) -> str:
         """The hours that these rows are compared with; empty where all are alike."""
         return "" if self.by_hour is None else self.by_hour.strata.words(strata)

@@ -60,9 +60,19 @@ class Soak:
         """How many there have to be."""
         return max(1, int(LEAST_ROLLED * self.outcome.results.seconds / self.rolled.cycle_s))
 
+    @property
+    def ended_s(self) -> float:
+        """When the load was over; what comes after it, while answers are judged, is no part of the soak."""
+        return self.outcome.began + self.outcome.results.seconds
+
+    @property
+    def rollouts(self) -> int:
+        """How many went there and back under load."""
+        return sum(at_s <= self.ended_s for at_s in self.rolled.back_s)
+
     def grown(self, values: Sequence[float]) -> Growth:
         """Of one thing that a process held, from when it was warm to the end of the load."""
-        return growth(self.watch.at_s, values, self.warm_s, self.outcome.began + self.outcome.results.seconds)
+        return growth(self.watch.at_s, values, self.warm_s, self.ended_s)
 
 
 def figures(soak: Soak) -> Sequence[Figure]:
@@ -82,8 +92,8 @@ def _rolled(soak: Soak) -> Figure:
     failed = f"; then one failed: {rolled.failed}" if rolled.failed else ""
     return Figure(
         f"rollouts to the candidate and back (at least {least:,})",
-        f"{rolled.rollouts:,}, with {rolled.changes:,} shares set{failed}",
-        rolled.rollouts >= least and rolled.changes > 0 and not failed,
+        f"{soak.rollouts:,}, with {rolled.changes:,} shares set{failed}",
+        soak.rollouts >= least and rolled.changes > 0 and not failed,
     )
 
 

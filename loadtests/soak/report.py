@@ -36,7 +36,7 @@ def plain(soak: Soak, figures: Sequence[Figure]) -> Mapping[str, Any]:
         "good": all(one.good for one in figures), "capacity_rps": soak.capacity, "at_least": soak.at_least,
         "figures": [{"name": one.name, "value": one.value, "good": one.good} for one in figures],
         "warm_at_s": soak.warm_s - began, "at_s": [at_s - began for at_s in watch.at_s],
-        "held": held, "grown": grown, "rollouts": soak.rolled.rollouts, "shares_set": soak.rolled.changes,
+        "held": held, "grown": grown, "rollouts": soak.rollouts, "shares_set": soak.rolled.changes,
     }  # fmt: skip
     return {**summary.plain(soak.outcome), "soak": said}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,7 +33,7 @@ class BackAndForth(Beside):
         hold_s: how long each share stays, seconds.
 
     Attributes:
-        rollouts: that were begun and taken back.
+        back_s: when each rollout was back where it began, seconds since 1970.
         changes: of shares in them, by hand.
         failed: why it went no further; empty where it did not fail.
     """
@@ -44,7 +45,7 @@ class BackAndForth(Beside):
         super().__init__()
         self._up = up
         self._hold_s = hold_s
-        self.rollouts = 0
+        self.back_s: list[float] = []
         self.changes = 0
         self.failed = ""
 
@@ -76,7 +77,7 @@ class BackAndForth(Beside):
             self.changes += 1
         await self._held()  # at once where it is over
         await operator.roll_back(rollout)
-        self.rollouts += 1
+        self.back_s.append(time.time())
 
     async def _held(self) -> bool:
         """Whether it is over before a share has stayed as long as it should."""

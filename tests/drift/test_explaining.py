@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from drift import explaining
+from drift import window as windows
 from drift.tables import Table
-from tests.drift import samples
+from tests.drift import hours, samples
 
 
 def test_both_histograms_hold_all_rows() -> None:
@@ -67,3 +68,18 @@ def test_where_rows_are_now_is_not_who_they_were() -> None:
     side = samples.baseline().inputs
     assert max(explaining.changes(side, half), key=lambda one: one.share).moved.feature.startswith("x[")
     assert explaining.segment(side, half, "x[0]") is None
+
+
+def test_a_segment_of_one_hour_among_many_is_still_one() -> None:
+    """Rows of the reference count as often as their hours are in the window: kinds of work differ by the hour."""
+    of, rng = hours.baseline(strata=True), np.random.default_rng(4)
+    first_s = hours.MONDAY_S + 21 * hours.DAY_S
+    at_s = np.concatenate(
+        (hours.moments(first_s + 3 * hours.HOUR_S, 950, 950), hours.moments(first_s + 15 * hours.HOUR_S, 50))
+    )
+    columns = hours.rhythm(rng, at_s)
+    columns["size"] = np.where(columns["kind"] == "shop", columns["size"] + 3, columns["size"])
+    half = windows.folded_in(of, Table(columns), None, rng.integers(0, 2**63, len(at_s), dtype=np.uint64), at_s).inputs
+    found = explaining.segment(of.inputs, half, "size")
+    assert found is not None
+    assert (found.feature, found.name) == ("kind", "shop")

@@ -178,6 +178,20 @@ def test_rows_that_are_kept_are_known_by_their_hours() -> None:
     assert len(side.sample_of(np.zeros(24, np.int64))) == len(side.sample)
 
 
+def test_kept_rows_stand_for_as_many_as_their_hours_have() -> None:
+    """Of a window that lies nearly all in one stratum and has kept rows of two."""
+    side = hours.baseline().inputs
+    assert side.by_hour is not None
+    strata = np.zeros(len(side.by_hour.split.rows), np.int64)
+    strata[3], strata[15] = 950, 50
+    weights, theirs = side.weights_of(strata), side.by_hour.sample
+    assert weights.shape == (len(side.sample_of(strata)),)
+    assert weights.sum() == pytest.approx(1)
+    of_night = theirs[(theirs == 3) | (theirs == 15)] == 3
+    assert weights[of_night].sum() == pytest.approx(0.95)
+    assert np.unique(side.weights_of(np.zeros_like(strata))).tolist() == [1 / len(side.sample)]
+
+
 def test_a_part_of_which_nothing_would_be_left_stays() -> None:
     """Windows of the reference may hold all that there is of some hours."""
     by_hour = hours.baseline().inputs.by_hour

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drift.moves import COARSE, Reference
@@ -34,7 +34,14 @@ def moved(before: Floats, after: Floats) -> tuple[float, float]:
     return float(sizes.variation[0]), float(sizes.stability[0])
 
 
+def holding(**rows: int) -> list[int]:
+    """So many rows in each of these cells, of names such as c3."""
+    return [rows.get(f"c{cell}", 0) for cell in range(CELLS)]
+
+
 @given(counts, counts)
+@example(holding(c1=98, c3=2), holding(c1=50, c2=48, c3=2))
+@example(holding(c5=500, c60=500), holding(c30=500, c60=500))
 def test_never_more_than_all_of_it_and_never_much_less(before: list[int], after: list[int]) -> None:
     """Coarse cells keep all rows; what they hide lies within those of several cells, which hold little of before."""
     ours, theirs = sketch([before]), sketch([after])
@@ -62,6 +69,13 @@ def test_a_number_of_few_values_is_told_by_each(values: int) -> None:
     """All rows say the first one where all values were alike often."""
     before = np.arange(ROWS) % values
     assert moved(before * 1.0, np.zeros(ROWS))[0] == pytest.approx(1 - 1 / values, abs=0.01)
+
+
+def test_values_that_the_reference_lacks_are_told() -> None:
+    """Between two of its own, as where it is another arm's answers of one window."""
+    ours = sketch([holding(c1=98, c3=2)])
+    variation = Reference.of(ours, 1).sizes(sketch([holding(c1=50, c2=48, c3=2)])).variation
+    assert variation.tolist() == [pytest.approx(0.48)]
 
 
 def test_a_number_that_hardly_varied_and_does_now() -> None:

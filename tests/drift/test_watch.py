@@ -82,6 +82,15 @@ def test_predictions_that_move_alone_are_found_as_such() -> None:
     assert all(one.of_outputs for one in told), "rates of answers, too, are of answers alone"
 
 
+def test_a_rate_is_named_with_its_column() -> None:
+    """And with how many rows of the last window it is."""
+    country = np.full(samples.ROWS, "fr", object)
+    told = _told(_run([samples.changed(at, at_s=at * _MINUTE_S, country=country) for at in range(3)]))
+    [schema] = [one for one in told if one.layer is Layer.SCHEMA]
+    assert schema.rate == "country unseen in 100.0% of rows"
+    assert schema.rate in str(schema)
+
+
 _N = samples.ROWS
 _ODD: dict[str, dict[str, NDArray[Any]]] = {
     "NaN": {"x": np.full((_N, 4), np.nan)},

@@ -297,7 +297,7 @@ def test_a_rollout_that_fails_is_told_and_ends_nothing(tmp_path: Path) -> None:
     """Nobody is at the API: what was measured meanwhile is still there for a report."""
     with BackAndForth(Installation("http://127.0.0.1:1", "http://127.0.0.1:1", tmp_path, 0), 0.01) as rolled:
         rolled._thread.join(60)
-    assert (rolled.rollouts, rolled.changes) == (0, 0)
+    assert (rolled.back_s, rolled.changes) == ([], 0)
     assert rolled.failed
 
 
@@ -329,7 +329,7 @@ def soaked(folder: Path, *, memory: str = "", files: str = "", failed: int = 0, 
         watch.memory[name] = [(40 + GROWS[memory if leaks else ""](nth)) * MIB for nth in range(60)]
         watch.files[name] = [20 + GROWS[files if leaks else ""](nth) for nth in range(60)]
     rolled = BackAndForth(Installation("http://h", "http://h", folder, 0), 0.1)
-    rolled.rollouts, rolled.changes = 3, 9
+    rolled.back_s, rolled.changes = [0.5, 1.0, 1.5], 9
     return Soak(100.0, True, "p99=50ms", 0.7, outcome, rolled, watch)
 
 
@@ -392,7 +392,8 @@ def test_a_rollout_that_stands_still_is_no_good_run(
 ) -> None:
     """Two seconds have time for four of half a second; half of those are the least."""
     soak = soaked(tmp_path)
-    soak.rolled.rollouts, soak.rolled.changes, soak.rolled.failed = rollouts, changes, failed
+    late = soak.ended_s + 1  # while answers are judged
+    soak.rolled.back_s, soak.rolled.changes, soak.rolled.failed = [*[1.0] * rollouts, late, late], changes, failed
     found = [one for one in figures(soak) if not one.good]
     assert [one.value for one in found] == bad
     assert all(one.name == "rollouts to the candidate and back (at least 2)" for one in found)
