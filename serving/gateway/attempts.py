@@ -420,7 +420,8 @@ class Attempts(ABC, Generic[Answer]):
         route, has_stable = self._route, self._has_stable
         has_others = failed is not None and route is not None and bool(route.others(failed))
         if failure is Failure.REFUSED and failed is not None and not has_stable:
-            has_others = self._has_others  # one that is ejected is better than none
+            # one that is ejected is better than none, and the one that failed may have left the version meanwhile
+            has_others = route is not None and any(one is not failed for one in route.upstreams)
         return next_step(
             failure, attempts=self._attempts_here, repeated=self._repeated, may_repeat=self._may_repeat,
             has_others=has_others, has_stable=has_stable,

@@ -8,6 +8,8 @@ from collections import Counter
 import pytest
 
 from router.policy import Policy
+from serving.endpoint import Endpoint
+from serving.gateway.upstream import Upstream, UpstreamConnection
 from tests.serving.gateway.failures import (
     BOTH,
     BUSY,
@@ -27,7 +29,7 @@ from tests.serving.gateway.failures import (
     state_of,
     version_and_reason,
 )
-from tests.serving.gateway.rig import Rig, eventually, running
+from tests.serving.gateway.rig import HEAD, Rig, eventually, running
 from tests.serving.gateway.upstream import CLOSES, HANGS, ScriptedUpstream, answers
 from tests.serving.gateway.wire import get, ok, post
 
@@ -243,6 +245,29 @@ async def test_where_all_are_ejected_each_is_tried() -> None:
         for _ in range(20):
             assert (await rig.ask(post())).code == 200
             kill_idle(rig)
+
+
+async def test_a_replica_that_left_while_it_was_dialled_is_nobodys_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node is gone without a word, and its lease lapses before the dial is given up: the one that is left answers."""
+    connect, lapsed = Upstream._connect, asyncio.Event()
+    async with running(replicas=TWO) as rig:
+        gone, well = map(rig.gateways, rig.upstreams[STABLE])
+
+        async def dialled(upstream: Upstream) -> UpstreamConnection:
+            if upstream is gone:
+                await lapsed.wait()
+                raise TimeoutError
+            return await connect(upstream)
+
+        monkeypatch.setattr(Upstream, "_connect", dialled)
+        well.in_flight += 1  # so that the other one is asked
+        asked = asyncio.create_task(rig.ask(post()))
+        await eventually(lambda: gone.in_flight)
+        well.in_flight -= 1
+        left = [Endpoint(well.host, well.port, 0, "m", STABLE)]
+        rig.worker.swap(rig.worker.table.build(HEAD, {"m": Policy(STABLE)}, left))
+        lapsed.set()
+        assert (await asked).code == 200
 
 
 async def test_an_ejected_replica_is_no_better_than_an_old_connections_end() -> None:
