@@ -206,12 +206,20 @@ class FakeStore(FakeRecords, FakeAccess, FakeRollouts, FakeEvidence, FakeFeedbac
     async def gateways(self) -> Sequence[GatewayLease]:
         """The gateways whose lease is alive, by id."""
         self._reach()
-        return [replace(lease, figures={}, streams=()) for lease in await self.gateways_with_figures()]
+        alive = [self._gateways[name][0] for name in self._alive(self._gateways)]
+        return [replace(lease, figures={}, streams=()) for lease in alive]
 
     async def gateways_with_figures(self) -> Sequence[GatewayLease]:
         """The same with what they say for people."""
+        return await self.with_figures(await self.gateways())
+
+    async def with_figures(self, leases: Sequence[GatewayLease]) -> Sequence[GatewayLease]:
+        """These leases with what their gateways say for people by now."""
         self._reach()
-        return [self._gateways[name][0] for name in self._alive(self._gateways)]
+        alive = [self._gateways[name][0] for name in self._alive(self._gateways)]
+        said = {(one.id, one.boot): one for one in alive}
+        both = [(lease, said.get((lease.id, lease.boot), lease)) for lease in leases]
+        return [replace(lease, figures=one.figures, streams=one.streams) for lease, one in both]
 
     async def applied(self, ids: Collection[str] | None = None) -> Mapping[str, Applied]:
         """What these gateways go by, or all of them, by id; without those whose lease is not alive."""

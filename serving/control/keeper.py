@@ -49,7 +49,7 @@ class _Read:
     wishes: Sequence[Wish]
     touched: Touched
     gateways: Sequence[GatewayLease]
-    figures: bool
+    gateways_at_s: float
     endpoints: Sequence[tuple[Endpoint, Load]]
     states: Mapping[PoolKey, PoolState] = field(default_factory=dict)
 
@@ -131,6 +131,7 @@ class PoolKeeper:
                     self._remove(actions.remove)
                     self._tell_going(read.states)
         await self._deploy(actions.deploy)
+        await self._hear_figures(read.gateways)
 
     async def look(self) -> None:
         """What there is, for the status."""
@@ -164,27 +165,28 @@ class PoolKeeper:
         states = await self._pools.states()
         state = await self._store.state()
         routed = {(model, version) for model in state.snapshot.models for version in await self._routed(state, model)}
-        gateways, figures = await self._said()
+        at_s = self._clock()
+        gateways = await self._store.gateways()
         return _Read(
             state,
             frozenset(routed) | self._service.traffic.kept,
             await self._store.wishes(),
             await self._store.touched(),
             gateways,
-            figures,
+            at_s,
             await self._store.endpoint_loads(),
             {key: replace(one, state=DELETING) if key in self._removing else one for key, one in states.items()},
         )
 
-    async def _said(self) -> tuple[Sequence[GatewayLease], bool]:
-        """What gateways say, and whether with figures: of many gateways and versions, those take long to read."""
+    async def _hear_figures(self, gateways: Sequence[GatewayLease]) -> None:
+        """What gateways say for people, once all else is done: of many gateways and versions it takes long to read."""
         began = self._clock()
         if began < self._figures_from_s:
-            return await self._store.gateways(), False
-        found = await self._store.gateways_with_figures()
+            return
+        figured = await self._store.with_figures(gateways)
         took_s = self._clock() - began
         self._figures_from_s = began + min(took_s / _FIGURES_TAKE, LONGEST_WITHOUT_FIGURES_S)
-        return found, True
+        self._service.rates = self._service.rates.with_figures(figured, began)
 
     async def _routed(self, state: State, model: str) -> frozenset[int]:
         """The versions that the model's policy gives traffic to; policies never change, so each is read once."""
@@ -223,8 +225,8 @@ class PoolKeeper:
         return replicas(spec.options, current, self._samples.get(spec.key, ()), now, floor=floor, capacity=capacity)
 
     def _measure(self, read: _Read) -> None:
-        now = self._clock()
-        self._service.rates = self._service.rates.with_totals(read.gateways, now, figures=read.figures)
+        now = read.gateways_at_s
+        self._service.rates = self._service.rates.with_totals(read.gateways, now)
         busy = loads(read.gateways, read.endpoints)
         for key, spec in desired(self._declared, read.wishes).items():
             if spec.options.max_replicas is not None:

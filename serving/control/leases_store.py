@@ -53,11 +53,14 @@ class LeaseStore(BaseStore):
         return sorted(_readable(found, decode_gateway), key=lambda lease: lease.id)
 
     async def gateways_with_figures(self) -> Sequence[GatewayLease]:
-        """The same with what they say for people; nothing of that where nobody can read it.
+        """The same with what they say for people."""
+        return await self.with_figures(await self.gateways())
+
+    async def with_figures(self, leases: Sequence[GatewayLease]) -> Sequence[GatewayLease]:
+        """These leases with what their gateways say for people by now; nothing of that where nobody can read it.
 
         It is much, and decoding takes long: whatever else there is to do comes between one gateway's and the next.
         """
-        leases = await self.gateways()
         found = []
         for start in range(0, len(leases), _FIGURES_AT_ONCE):
             some = leases[start : start + _FIGURES_AT_ONCE]

@@ -48,6 +48,9 @@ class Leases(Protocol):
     async def gateways_with_figures(self) -> Sequence[GatewayLease]:
         """The same with what they say for people, which is much."""
 
+    async def with_figures(self, leases: Sequence[GatewayLease]) -> Sequence[GatewayLease]:
+        """These leases with what their gateways say for people by now."""
+
     async def endpoints(self) -> Sequence[Endpoint]:
         """The endpoints."""
 

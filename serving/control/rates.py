@@ -53,22 +53,21 @@ class Rates:
     seen: tuple[Totals, ...] = ()
     told: tuple[Figured, ...] = ()
 
-    def with_totals(self, gateways: Iterable[GatewayLease], at_s: float, *, figures: bool = True) -> Rates:
-        """The history with one moment more, and without what is too old.
+    def with_totals(self, gateways: Iterable[GatewayLease], at_s: float) -> Rates:
+        """The history with one moment more of totals, and without those that are too old.
 
         Args:
             gateways: what they said.
             at_s: when, by a clock that only goes forward.
-            figures: whether their figures were read too. The last two moments of those are kept, however old.
         """
-        named = {(lease.id, lease.boot): lease for lease in gateways}
-        now = Totals(at_s, {name: lease.requests for name, lease in named.items()})
-        seen = (*(one for one in self.seen if at_s - one.at_s <= WINDOW_S), now)
-        if not figures:
-            return replace(self, seen=seen)
-        told = (*self.told, Figured(at_s, {name: lease.figures for name, lease in named.items()}))
+        now = Totals(at_s, {(lease.id, lease.boot): lease.requests for lease in gateways})
+        return replace(self, seen=(*(one for one in self.seen if at_s - one.at_s <= WINDOW_S), now))
+
+    def with_figures(self, gateways: Iterable[GatewayLease], at_s: float) -> Rates:
+        """The same of figures, which have times of their own; the last two moments are kept, however old."""
+        told = (*self.told, Figured(at_s, {(lease.id, lease.boot): lease.figures for lease in gateways}))
         young = sum(at_s - one.at_s <= WINDOW_S for one in told)
-        return Rates(seen, told[-max(2, young) :])
+        return replace(self, told=told[-max(2, young) :])
 
     def of(self, model: str) -> float | None:
         """Requests per second; None where too little is known.

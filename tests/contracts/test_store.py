@@ -223,6 +223,15 @@ async def test_what_a_gateway_says_for_people_is_for_those_who_ask(bench: Bench)
     assert list(await bench.store.gateways()) == [lease()]
 
 
+async def test_figures_are_those_of_the_leases_that_are_asked_for(bench: Bench) -> None:
+    """As they are by then, beside leases as they were; those of another boot are of somebody else."""
+    early = [lease()]
+    bench.gateway.gateway_says(replace(lease(epoch=1, digest="d"), figures={"digits/1": Figures(3)}), 60)
+    assert list(await bench.store.with_figures(early)) == [replace(lease(), figures={"digits/1": Figures(3)})]
+    others = [replace(lease(), boot="before"), replace(lease(), id="gone")]
+    assert list(await bench.store.with_figures(others)) == others
+
+
 async def test_what_a_gateway_hands_back_is_read_whole(bench: Bench) -> None:
     """A recovery blob keeps its bytes."""
     kept = Recovery(Head(3, "d" * 64, "p" * 64), b'{"a":1}', {"e" * 64: b'{"b":2}'})

@@ -24,7 +24,7 @@ async def test_a_models_rate_and_how_each_version_answers() -> None:
         for second in (0, 2):
             figures = {"digits/1": Figures(100 * second, second, {4_096: 100 * second})}
             lease = GatewayLease("g", "b", 7, "h", 8000, 1, "d", requests={"digits/1": 101 * second}, figures=figures)
-            service.rates = service.rates.with_totals([lease], float(second))
+            service.rates = service.rates.with_totals([lease], float(second)).with_figures([lease], float(second))
         told = (await http.get(RATES)).json()
         assert told["requests_per_s"] == 101.0
         assert told["versions"]["1"]["requests_per_s"] == 100.0

@@ -95,7 +95,7 @@ async def test_how_versions_answer_is_shown_beside_their_shares(api: Api) -> Non
     for second, count in enumerate((0, 200, 400)):
         figures = {f"{MODEL}/2": Figures(count, count // 4, {4_096: count}), "other/2": Figures(9_000)}
         lease = GatewayLease("g", "b", 7, "h", 8000, 1, "d", figures=figures)
-        api.room.service.rates = api.room.service.rates.with_totals([lease], float(second))
+        api.room.service.rates = api.room.service.rates.with_figures([lease], float(second))
     shown = (await api.http.get(f"/api/v1/rollouts/{rollout['id']}")).json()
     assert shown["lately"].keys() == {"2"}
     assert (shown["lately"]["2"]["requests_per_s"], shown["lately"]["2"]["error_share"]) == (200.0, 0.25)

@@ -213,10 +213,10 @@ def test_how_versions_answered_lately_is_told_by_what_came_in_the_window() -> No
         figures["other/2"] = Figures(int(second) * 1_000)
         return GatewayLease(name, boot, 1, "h", 1, 1, "d", figures=figures)
 
-    rates = Rates().with_totals([at(0, v1=100)], 0)
+    rates = Rates().with_figures([at(0, v1=100)], 0)
     assert rates.lately("m") == {}
-    rates = rates.with_totals([at(2, v1=200, v2=50), at(2, "new", v1=10_000)], 2)
-    rates = rates.with_totals([at(4, v1=200, v2=100), at(4, "new", v1=10_100)], 4)
+    rates = rates.with_figures([at(2, v1=200, v2=50), at(2, "new", v1=10_000)], 2)
+    rates = rates.with_figures([at(4, v1=200, v2=100), at(4, "new", v1=10_100)], 4)
     found = rates.lately("m")
     assert (found[1].figures.attempts, found[1].per_s) == (200, 50)
     assert (found[2].figures.attempts, found[2].figures.error_share) == (100, 0.1)
@@ -232,9 +232,9 @@ def test_figures_that_are_seldom_read_tell_as_much() -> None:
 
     rates = Rates()
     for second in range(40):
-        read = second % 12 == 0
-        lease = at(10 * second) if read else replace(at(10 * second), figures={})
-        rates = rates.with_totals([lease], second, figures=read)
+        rates = rates.with_totals([replace(at(10 * second), figures={})], second)
+        if second % 12 == 0:
+            rates = rates.with_figures([at(10 * second)], second)
         if second >= 12:
             assert rates.lately("m")[1].per_s == pytest.approx(10)
         assert second == 0 or rates.of("m") == pytest.approx(10)

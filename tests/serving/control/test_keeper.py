@@ -20,6 +20,7 @@ from serving.control.views import Wanted
 from serving.control.wishes import Wish
 from serving.endpoint import Crash
 from serving.errors import StartFailed
+from serving.figures import Figures
 from serving.leases import GatewayLease
 from serving.pools import PoolOptions, PoolSpec
 
@@ -174,18 +175,63 @@ async def test_figures_that_take_long_to_read_are_read_less_often(
         said.append("leases")
         return []
 
-    async def figures() -> Sequence[GatewayLease]:
+    async def figures(of: Sequence[GatewayLease]) -> Sequence[GatewayLease]:
         room.now += took_s
         said.append("figures")
-        return []
+        return of
 
     monkeypatch.setattr(room.store, "gateways", leases)
-    monkeypatch.setattr(room.store, "gateways_with_figures", figures)
+    monkeypatch.setattr(room.store, "with_figures", figures)
     while room.now < began + 20:
         await room.keeper.keep()
         room.now = math.floor(room.now) + 1
         looks += 1
-    assert (len(said), said.count("figures")) == (looks, read)
+    assert (said.count("leases"), said.count("figures")) == (looks, read)
+
+
+async def test_reading_figures_for_long_makes_no_rate_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gateways count steadily: that is the rate from the first figure on, whether a look reads figures or not."""
+    room = Room()
+    began, per_s, rates, lately = room.now, 50, [], []
+
+    def lease(name: str) -> GatewayLease:
+        count = round((room.now - began) * per_s)
+        return GatewayLease(name, "b", 1, "h", 1, 1, "d", requests={"m/1": count}, figures={"m/1": Figures(count)})
+
+    async def leases() -> Sequence[GatewayLease]:
+        return [replace(lease(name), figures={}) for name in ("g1", "g2")]
+
+    async def figures(of: Sequence[GatewayLease]) -> Sequence[GatewayLease]:
+        found = []
+        for one in of:
+            found.append(replace(one, figures=lease(one.id).figures))
+            room.now += 1.5
+        return found
+
+    monkeypatch.setattr(room.store, "gateways", leases)
+    monkeypatch.setattr(room.store, "with_figures", figures)
+    for _ in range(20):
+        await room.keeper.keep()
+        room.now += 1
+        rates.append(room.service.rates.of("m"))
+        lately += [one.per_s for one in room.service.rates.lately("m").values()]
+    assert rates == [None, *[2 * per_s] * 19]
+    assert set(lately) == {2 * per_s}
+
+
+async def test_what_takes_long_to_read_for_people_keeps_nobody_from_being_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is read once all else is done."""
+    room, seen = Room(spec(1)), []
+
+    async def figures(of: Sequence[GatewayLease]) -> Sequence[GatewayLease]:
+        seen.append(room.running())
+        return of
+
+    monkeypatch.setattr(room.store, "with_figures", figures)
+    await room.keeper.keep()
+    assert seen == [[(1, 1)]]
 
 
 async def test_servers_follow_the_load() -> None:
