@@ -115,17 +115,19 @@ class Store:
             AwayError: it cannot be asked.
         """
         found = cast("dict[bytes, bytes]", await _answer(self._redis.hgetall(self._key(totals))))
-        diffs = {name.decode(errors="replace"): _read(raw) for name, raw in found.items()}
-        others = [name for name in diffs if name != self._gateway]
+        diffs = {name: _read(raw) for name, raw in found.items()}
+        own = self._gateway.encode()
+        others = [name for name in diffs if name != own]
         others.sort(key=lambda name: 0.0 if (one := diffs[name]) is None else one.at_s)
         if beyond := others[: max(0, len(others) - MOST_KEEPERS + 1)]:
             await _answer(self._redis.hdel(self._key(totals), *beyond))
+            named = ", ".join(name.decode(errors="replace") for name in beyond[:_MOST_NAMED])
             _log.warning(
                 "more than %d gateways have findings about version %d of %s: those of %d, silent for longest, made "
                 "room and are missing from 'sluice rollout diff' until they compare more: %s",
-                *(MOST_KEEPERS, totals.candidate, totals.model, len(beyond), ", ".join(beyond[:_MOST_NAMED])),
+                *(MOST_KEEPERS, totals.candidate, totals.model, len(beyond), named),
             )
-        mine = diffs.get(self._gateway)
+        mine = diffs.get(own)
         return mine if mine is not None and mine.totals.stable == totals.stable else None
 
     async def close(self) -> None:

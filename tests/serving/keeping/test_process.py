@@ -139,6 +139,25 @@ async def test_findings_that_make_room_are_named(
         await one.close()
 
 
+async def test_findings_under_a_name_that_is_no_text_make_room_too(
+    valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And are not named at each start from then on."""
+    monkeypatch.setattr("serving.keeping.store.MOST_KEEPERS", 1)
+    totals = PairTotals("digits", "ro_1 shadow", 1, 2, 7, compared=5)
+    there = Store(KeeperConfig("new", "none", valkey.url, "garbled"))
+    key = Keys("garbled").diff("digits", 2, "ro_1 shadow")
+    with redis.Redis.from_url(valkey.url) as store:
+        store.hset(key, b"g\xff", Diff(totals, 0.0, 1.0).encode())
+        assert await there.left(totals) is None
+        [said] = caplog.messages
+        assert said.endswith("more: g\N{REPLACEMENT CHARACTER}")
+        assert not store.exists(key)
+    await there.left(totals)
+    assert caplog.messages == [said]
+    await there.close()
+
+
 def test_what_a_keeper_cannot_run_with_is_said_in_a_sentence(tmp_path: Path) -> None:
     """And neither a traceback nor the address of the store, which may hold a password."""
     line = KeeperConfig("gw", str(tmp_path / "missing" / "keeper"), "redis://:password@127.0.0.1:1").to_json()
