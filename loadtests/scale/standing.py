@@ -29,6 +29,8 @@ from serving import child
 LEASE_S: Final = 30.0
 _MOST_SERVERS = 50
 _STOP_S = 5.0
+_COMES_WITHIN_S = 60.0
+_LOOK_S = 0.2
 _ROOMS = MappingProxyType({"worker": "-m serving.gateway", "control": "ServeReplica:sluice:control"})
 _MB = 1_000_000
 
@@ -71,6 +73,24 @@ class Standing:
     ready_s: float
     _installation: Installation
     _store: tuple[str, int]
+
+    def wait(self) -> None:
+        """Until each of its processes is there: one worker is enough for a model to answer.
+
+        Raises:
+            Failed: they do not come.
+        """
+        deadline = time.monotonic() + _COMES_WITHIN_S
+        while True:
+            try:
+                for room in _ROOMS:
+                    self._processes(room)
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK_S)
+            else:
+                return
 
     def workers_cpu_s(self) -> float:
         """CPU seconds that the gateway's workers have used so far."""
@@ -134,7 +154,9 @@ def standing(point: Point, port: int, addresses: Iterable[str], folder: Path) ->
     with store(folder) as kept:
         began_s = time.monotonic()
         with installation(folder, settings_for(point, places, kept[0])) as up:
-            yield Standing(point, up.http_url, time.monotonic() - began_s, up, kept)
+            stands = Standing(point, up.http_url, time.monotonic() - began_s, up, kept)
+            stands.wait()
+            yield stands
 
 
 def settings_for(point: Point, places: list[str], store_url: str) -> Mapping[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 from dataclasses import astuple
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import httpx
 import pytest
 
 from loadtests.compare.peers import free_port
+from loadtests.installation import Failed, Installation
 from loadtests.scale.plan import FIRST, FULL, QUICK, Plan, Point
 from loadtests.scale.report import BEGINS, ENDS, keep, markdown
 from loadtests.scale.rounds import Pace, Row, compared
-from loadtests.scale.standing import Rest, settings_for
+from loadtests.scale.standing import Rest, Standing, settings_for
 from loadtests.scale.stores import asked, store
 from serving import child
 from serving.settings import Settings
@@ -40,6 +43,26 @@ def test_the_settings_are_settings() -> None:
     settings = Settings.model_validate(said)
     assert (settings.gateway.workers, len(settings.models)) == (4, 1_000)
     assert {len(one.endpoints) for model in settings.models for one in model.versions} == {2}
+
+
+def test_workers_that_come_later_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model answers as soon as one is there; one that never comes is an end in words."""
+    stands = Standing(Point(workers=2), "", 0.0, Installation("", "", Path(), os.getpid()), ("", 0))
+    argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+    names = ["-m serving.gateway ", "ServeReplica:sluice:control"]
+    there = [child.spawn([*argv, name], stdin=subprocess.DEVNULL) for name in names]
+    late = threading.Timer(0.5, lambda: there.append(child.spawn([*argv, names[0]], stdin=subprocess.DEVNULL)))
+    try:
+        late.start()
+        stands.wait()
+        late.join()
+        child.stop(there.pop(), 5.0)
+        monkeypatch.setattr("loadtests.scale.standing._COMES_WITHIN_S", 0.1)
+        with pytest.raises(Failed, match="1 processes of kind worker, where 2 should be"):
+            stands.wait()
+    finally:
+        for process in there:
+            child.stop(process, 5.0)
 
 
 def test_the_stand_in_answers_like_a_triton() -> None:

@@ -93,6 +93,9 @@ spec:
         - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
         # Ray's own figures are behind no token; Sluice's are on the control pod's port for metrics.
         - {name: RAY_enable_metrics_collection, value: "0"}
+        # After the loss of the head Ray Serve kills every replica that it has not found again within this many seconds,
+        # 30 where nothing is said. Nodes take up to 30 to see the new head's address, and wait 600 for it.
+        - {name: RAY_SERVE_SLOW_STARTUP_WARNING_S, value: "600"}
         - {name: SLUICE_CACHE_DIR, value: /var/lib/sluice/cache}
         {{- if has $room (list "gateway" "control") }}
         - {name: SLUICE_CONFIG, value: /etc/sluice/sluice.yaml}
