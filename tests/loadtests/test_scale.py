@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import threading
 from dataclasses import astuple
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from loadtests.compare.peers import free_port
@@ -45,24 +44,30 @@ def test_the_settings_are_settings() -> None:
     assert {len(one.endpoints) for model in settings.models for one in model.versions} == {2}
 
 
+_ONE_LATER = """
+import subprocess, sys, time
+sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
+subprocess.Popen([*sleeps, "ServeReplica:sluice:control"])
+subprocess.Popen([*sleeps, "-m serving.gateway "])
+time.sleep(0.5)
+subprocess.Popen([*sleeps, "-m serving.gateway "])
+time.sleep(60)
+"""
+
+
 def test_workers_that_come_later_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model answers as soon as one is there; one that never comes is an end in words."""
-    stands = Standing(Point(workers=2), "", 0.0, Installation("", "", Path(), os.getpid()), ("", 0))
-    argv = [sys.executable, "-c", "import time; time.sleep(60)"]
-    names = ["-m serving.gateway ", "ServeReplica:sluice:control"]
-    there = [child.spawn([*argv, name], stdin=subprocess.DEVNULL) for name in names]
-    late = threading.Timer(0.5, lambda: there.append(child.spawn([*argv, names[0]], stdin=subprocess.DEVNULL)))
+    command = child.spawn([sys.executable, "-c", _ONE_LATER], stdin=subprocess.DEVNULL)
+    installation = Installation("", "", Path(), command.pid)
     try:
-        late.start()
-        stands.wait()
-        late.join()
-        child.stop(there.pop(), 5.0)
+        Standing(Point(workers=2), "", 0.0, installation, ("", 0)).wait()
         monkeypatch.setattr("loadtests.scale.standing._COMES_WITHIN_S", 0.1)
-        with pytest.raises(Failed, match="1 processes of kind worker, where 2 should be"):
-            stands.wait()
+        with pytest.raises(Failed, match="2 processes of kind worker, where 3 should be"):
+            Standing(Point(workers=3), "", 0.0, installation, ("", 0)).wait()
     finally:
-        for process in there:
-            child.stop(process, 5.0)
+        for process in psutil.Process(command.pid).children(recursive=True):
+            process.kill()
+        child.stop(command, 5.0)
 
 
 def test_the_stand_in_answers_like_a_triton() -> None:
